@@ -1,0 +1,24 @@
+"""Fixtures of all tests: the servers of the public rig."""
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+pytest_plugins = ["thermocline.testing.pytest_plugin"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_child_left_behind() -> Iterator[None]:
+    """No process that any test started outlives the session, whether the rig knows it or not."""
+    yield
+    left = [child for child in psutil.Process().children(recursive=True) if not _belongs_to_python(child)]
+    assert left == [], f"processes outlived the tests: {left}"
+
+
+def _belongs_to_python(process: psutil.Process) -> bool:
+    """The helpers of multiprocessing live as long as the interpreter, by design."""
+    try:
+        return any("multiprocessing." in word for word in process.cmdline())
+    except psutil.Error:  # it ended meanwhile
+        return True
