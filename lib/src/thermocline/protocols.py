@@ -65,6 +65,7 @@ class Publish:
     writer: str
     version: int
     envelope: Envelope | None  # None: without a value
+    lasting_ms: int | None = None  # the value's lifetime in hot, besides the record's expiry; None: hot's ceiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Settle:
     reader: str | None  # None: the change feed or a recovery queue, which never fills
     version: int
     envelope: Envelope | None
+    lasting_ms: int | None = None  # as of `Publish`
 
 
 @dataclass(frozen=True, slots=True)
