@@ -31,7 +31,7 @@ def lifetime_ms(value: timedelta | float | None, what: str = "a lifetime") -> in
         micros = value // timedelta(microseconds=1)
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidArgument(f"{what} is a timedelta, a number of seconds or None, not {type(value).__name__}")
-    elif isinstance(value, float) and not math.isfinite(value):
+    elif not isinstance(value, int) and not math.isfinite(value):
         raise InvalidArgument(f"{what} must be finite, not {value!r}; for a record without end give None")
     elif value * 1_000_000 > _LONGEST_US:
         micros = _LONGEST_US + 1
