@@ -1,0 +1,96 @@
+# Each target sets up what it needs. A fresh machine has to have Python 3.11 or later, make, and a way to PyPI.
+#   make help
+
+UV_VERSION := 0.13.9
+CANDIDATES := python3 python3.13 python3.12 python3.14 python3.11 python
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+# A uv on PATH is used as it is; else one is installed under .uv/, which `make clean` removes.
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+BOOTSTRAP := $(filter .uv/bin/uv,$(UV))
+SYNC := UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --frozen
+INPUTS := pyproject.toml uv.lock
+
+WORKERS ?= 2
+MARKS := not soak$(if $(THERMOCLINE_TEST_DOCKER),, and not docker)
+CODE = $(shell for d in lib/src tests benchmarks examples; do find $$d -name '*.py' 2>/dev/null | grep -q . && echo $$d; done)
+SCRATCH := .cache/check
+
+.PHONY: help demo test lint bench soak wheel-check lowest-check clean
+.DEFAULT_GOAL := help
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-22s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.demo ## the main job on a real conversation, in under a minute (ARGS="--transcript FILE")
+	$(BIN)/thermocline demo $(ARGS)
+
+test: $(VENV)/.dev servers ## all tests but the long runs (ARGS="-k name", WORKERS=2)
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m "$(MARKS)" $(ARGS)
+
+lint: $(VENV)/.dev ## style, types, the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.bench ## the figures of docs/performance.md, beside the raw SDKs in the same run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.dev servers ## the long runs: a million operations under faults
+	$(BIN)/pytest -m soak --timeout 0 $(ARGS)
+
+wheel-check: $(UV) | python ## build the wheel, install it alone, import it
+	rm -rf $(SCRATCH)/wheel
+	$(UV) build --quiet --out-dir $(SCRATCH)/wheel
+	$(UV) venv --quiet --python $(PYTHON) $(SCRATCH)/wheel/venv
+	$(UV) pip install --quiet --python $(SCRATCH)/wheel/venv $(SCRATCH)/wheel/*.whl
+	cd $(SCRATCH)/wheel && venv/bin/python -I ../../../.ci/wheel_check.py
+
+lowest-check: $(UV) | python ## the unit tests with the lowest versions of all direct dependencies
+	rm -rf $(SCRATCH)/lowest
+	$(UV) venv --quiet --python $(PYTHON) $(SCRATCH)/lowest
+	$(UV) pip install --quiet --python $(SCRATCH)/lowest --resolution lowest-direct --group dev -e '.[all]'
+	$(SCRATCH)/lowest/bin/python -m pytest -q -n $(WORKERS) tests/unit tests/wire $(ARGS)
+
+clean: ## remove what the targets made, but not the downloads in .cache
+	rm -rf $(VENV) .uv $(SCRATCH) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what the targets stand on ---------------------------------------------------------------------------------------
+
+.PHONY: python servers
+
+python:
+	@test -n "$(PYTHON)" || { echo 'No Python 3.11 or later on PATH; name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+
+$(VENV)/bin/python: | python $(UV)
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) venv --quiet --python $(PYTHON) $(VENV)
+
+$(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
+	$(SYNC) --inexact
+	@touch $@
+
+$(VENV)/.demo: $(INPUTS) | $(VENV)/bin/python
+	$(SYNC) --inexact --no-dev --extra cli
+	@touch $@
+
+$(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
+	$(SYNC) --inexact --group bench
+	@touch $@
+
+# Azurite comes by npm, once; here and not in a test, whose time limit a slow line would break.
+servers: $(VENV)/.dev
+	@$(BIN)/python -c 'from thermocline.testing.rig.azurite import find_azurite; find_azurite()' || test -z "$$CI"
+
+ifneq ($(BOOTSTRAP),)
+.uv/bin/uv: | python
+	@echo "Installing uv $(UV_VERSION) into .uv"
+	@$(PYTHON) -m venv .uv 2>/dev/null && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION) || { \
+		rm -rf .uv; \
+		$(PYTHON) -m pip install --quiet --target .uv uv==$(UV_VERSION) || { \
+			echo 'This Python has neither venv nor pip: install uv (docs.astral.sh/uv) or python3-venv' >&2; exit 1; }; }
+endif
