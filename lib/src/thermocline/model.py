@@ -72,6 +72,11 @@ def plain_scope(name: str) -> str:
     return "~" + hashlib.blake2b(name.encode(), digest_size=8).hexdigest()[:2]
 
 
+def plain_scopes() -> list[str]:
+    """All 256 scopes of plain strings, in order."""
+    return [f"~{byte:02x}" for byte in range(256)]
+
+
 def _check_part(what: str, part: str, most: int) -> None:
     if not isinstance(part, str):
         raise InvalidKey(f"a key's {what} is a string, not {type(part).__name__}")

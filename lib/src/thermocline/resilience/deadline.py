@@ -74,3 +74,7 @@ class Budget:
     def begin_connect(self) -> Deadline:
         """The deadline of connecting, which begins now and has a span of its own."""
         return Deadline(self._clock.monotonic() + self.connect.total_seconds(), self._clock)
+
+    def seconds(self, tier: MemoryTier) -> float:
+        """The share of one visit to ``tier``, in seconds."""
+        return self._shares[tier]

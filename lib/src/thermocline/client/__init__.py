@@ -1,0 +1,7 @@
+"""The client: verbs, cascade, single flight, batches, recovery. Sees Protocols only, never an SDK."""
+
+from thermocline.client.client import MemoryClient
+from thermocline.client.result import NOT_GIVEN, Batch, ListedKey, Listing, WriteResult
+from thermocline.client.scoped import ScopedMemory
+
+__all__ = ["NOT_GIVEN", "Batch", "ListedKey", "Listing", "MemoryClient", "ScopedMemory", "WriteResult"]

@@ -1,0 +1,203 @@
+"""Putting a client's parts together, connecting and closing its tiers."""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from thermocline import telemetry
+from thermocline.client.batch import Batches
+from thermocline.client.cascade import Cascade
+from thermocline.client.engine import SKEW_MS, Engine
+from thermocline.client.floors import Floors
+from thermocline.client.guard import Guard
+from thermocline.client.recovery import Recovery
+from thermocline.client.writer import Writer
+from thermocline.clock import Clock
+from thermocline.codec import Codec
+from thermocline.errors import ConfigurationError, ThermoclineError, TierTimeout, TierUnavailable
+from thermocline.model import Authority, Key, MemoryTier
+from thermocline.policy import HOT_CEILING, MemoryRules, Route, Routes
+from thermocline.protocols import Entries, Payloads, Settle, Tier, Versions
+from thermocline.resilience import Budget, CircuitBreaker
+from thermocline.telemetry import Stats
+
+log = logging.getLogger("thermocline.client")
+
+_STAMP = {
+    MemoryTier.HOT: Authority.HOT,
+    MemoryTier.WARM: Authority.WARM,
+    MemoryTier.WARM_PLUS: Authority.WARM_PLUS,
+    MemoryTier.COLD: Authority.COLD,
+}
+_RECONNECT_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """One client's inside."""
+
+    engine: Engine
+    cascade: Cascade
+    writer: Writer
+    batches: Batches
+    recovery: Recovery
+    tiers: dict[MemoryTier, Tier]
+    opened: list[Tier] = field(default_factory=list)
+    reconnecting: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Close the tiers that were opened here, the last one first; all of them, whatever one of them raises."""
+        if self.reconnecting is not None:
+            self.reconnecting.cancel()
+            await asyncio.gather(self.reconnecting, return_exceptions=True)
+        errors: list[Exception] = []
+        for tier in reversed(self.opened):
+            try:
+                await tier.close()
+            except Exception as error:  # noqa: BLE001 - the others must be closed too; raised below
+                errors.append(error)
+        self.opened.clear()
+        if errors:
+            raise ExceptionGroup("tiers could not be closed", errors)
+
+
+def assemble(
+    *,
+    hot: Entries | None,
+    warm: Versions | None,
+    cold: Payloads | Versions | None,
+    warm_plus: Versions | None,
+    rules: MemoryRules | None,
+    routes: Sequence[Route],
+    codec: Codec,
+    budget: Budget | None,
+    clock: Clock,
+    executor: Executor | None,
+    tokens: random.Random | None,
+) -> Parts:
+    """Check what was given and wire it. Raises `ConfigurationError` for tiers that cannot play their part."""
+    given: dict[MemoryTier, Tier | None] = {
+        MemoryTier.HOT: hot,
+        MemoryTier.WARM: warm,
+        MemoryTier.WARM_PLUS: warm_plus,
+        MemoryTier.COLD: cold,
+    }
+    tiers = {name: tier for name, tier in given.items() if tier is not None}
+    planned = Routes(rules or MemoryRules(), routes, tiers=tiers)
+    _check_parts(tiers, planned)
+    stats, budget = Stats(), budget or Budget(clock)
+    for tier in tiers.values():
+        if hasattr(tier, "stats"):
+            tier.stats = stats
+    engine = Engine(
+        hot=hot,
+        authorities={_STAMP[name]: tier for name, tier in tiers.items() if isinstance(tier, Versions)},
+        cold=cold if isinstance(cold, Payloads) else None,
+        guards={name: Guard(name, budget.seconds(name), CircuitBreaker(clock), stats, clock) for name in tiers},
+        routes=planned,
+        codec=codec,
+        clock=clock,
+        stats=stats,
+        floors=Floors(clock),
+        budget=budget,
+        executor=executor,
+        tokens=tokens or secrets.SystemRandom(),
+    )
+    return _wire(engine, tiers)
+
+
+def _wire(engine: Engine, tiers: dict[MemoryTier, Tier]) -> Parts:
+    async def tell(known: Sequence[tuple[Key, int]]) -> Sequence[ThermoclineError | None]:
+        settles = [Settle(key, None, version, None) for key, version in known]
+        return await writer.tell_hot(list(settles))
+
+    async def ask(key: Key) -> int:
+        plan = engine.routes.route(key)
+        found = await cascade.ask(key, plan, engine.floors.get(key), engine.budget.call())
+        return found.version if found is not None else 0
+
+    recovery = Recovery(
+        tell,
+        ask,
+        engine.floors,
+        engine.clock,
+        ceiling=HOT_CEILING.total_seconds(),
+        recovered=lambda n: engine.stats.count(telemetry.RECOVERED, "hot", n),
+    )
+    cascade = Cascade(engine, recovery)
+    writer = Writer(engine, recovery)
+    return Parts(engine, cascade, writer, Batches(engine, cascade, writer, recovery), recovery, tiers)
+
+
+def _check_parts(tiers: dict[MemoryTier, Tier], routes: Routes) -> None:
+    hot = tiers.get(MemoryTier.HOT)
+    if hot is not None and not isinstance(hot, Entries):
+        raise ConfigurationError(
+            f"hot must hold coherent entries (protocols.Entries), and {type(hot).__name__} does not"
+        )
+    for plan in routes.plans():
+        tier = tiers[plan.tier]
+        if not isinstance(tier, Versions):
+            raise ConfigurationError(
+                f"{plan.tier} has the word for some keys, so it must give out versions (protocols.Versions), and {type(tier).__name__} does not"
+            )
+        if plan.cold_above is not None and not isinstance(tiers.get(MemoryTier.COLD), Payloads):
+            raise ConfigurationError("cold must hold payloads (protocols.Payloads); configure another tier as cold")
+
+
+async def connect_tiers(parts: Parts) -> None:
+    """Connect what is not connected yet, within the connect deadline. A hot tier with an authority below it may fail: it is tried again later."""
+    engine = parts.engine
+    seconds = engine.budget.connect.total_seconds()
+    needed = {plan.tier for plan in engine.routes.plans()}
+    for name, tier in parts.tiers.items():
+        if getattr(tier, "connected", False) or tier in parts.opened:
+            continue
+        try:
+            await _connect(tier, name, seconds)
+        except TierUnavailable as error:
+            if name is not MemoryTier.HOT or name in needed:
+                await parts.close()
+                raise
+            log.warning("hot cannot be reached, and the client goes on without it: %s", error)
+            parts.opened.append(tier)
+            parts.reconnecting = asyncio.get_running_loop().create_task(_reconnect(tier, name, seconds))
+        except BaseException:
+            await parts.close()
+            raise
+        else:
+            parts.opened.append(tier)
+    authority = engine.authorities.get(engine.routes.default.authority)
+    skew = getattr(authority, "skew_ms", 0)
+    engine.skew_ms = skew if abs(skew) > SKEW_MS else 0
+    fence = getattr(authority, "data_version", None)
+    if fence is not None and engine.hot is not None and hasattr(engine.hot, "fence"):
+        engine.hot.fence = fence
+
+
+async def _connect(tier: Tier, name: MemoryTier, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await tier.connect()
+    except TimeoutError as error:
+        if isinstance(error, ThermoclineError):
+            raise
+        raise TierTimeout(
+            f"{name} could not be connected within {seconds:g} s; check its address and that the network lets you through",
+            tier=str(name),
+        ) from error
+
+
+async def _reconnect(tier: Tier, name: MemoryTier, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(_RECONNECT_SECONDS)
+        try:
+            await _connect(tier, name, seconds)
+        except TierUnavailable:
+            continue
+        log.info("hot is reached again")
+        return

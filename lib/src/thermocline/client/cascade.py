@@ -1,0 +1,245 @@
+"""Reading: hot, then the authority, and what hot is told of it (COHERENCE section 3)."""
+
+import asyncio
+from dataclasses import replace
+
+from thermocline import telemetry
+from thermocline.client.engine import LEASE_MS, Engine
+from thermocline.client.flight import Flight, Flights
+from thermocline.client.recovery import Recovery
+from thermocline.client.result import Answer
+from thermocline.clock import Deadline
+from thermocline.errors import CorruptRecord, TierTimeout, TierUnavailable, UnreadableRecord
+from thermocline.model import Envelope, Key, MemoryTier
+from thermocline.policy import Plan, Serve, serve
+from thermocline.protocols import Busy, Look, Settle
+
+_FIRST_PAUSE = 0.005  # seconds before an authority that answered below the floor is asked again; doubled each time
+_LONGEST_PAUSE = 0.1
+
+
+class Cascade:
+    """The read path of one client."""
+
+    def __init__(self, engine: Engine, recovery: Recovery) -> None:
+        self._engine = engine
+        self._recovery = recovery
+        self.flights: Flights[Answer] = Flights(
+            self._fly, lambda: engine.stats.count(telemetry.FLIGHTS_SHARED, "client")
+        )
+
+    async def read(self, key: Key, plan: Plan, deadline: Deadline) -> Answer:
+        """The newest live envelope (perhaps a pointer). Raises `TierUnavailable` if the authority could not be asked and nothing above answered (P1),
+        `CorruptRecord` and `UnreadableRecord` of the authority's own copy."""
+        if plan.uses_hot and not self._recovery.blind():
+            return await self._through_hot(key, plan, deadline)
+        if not plan.rules.read_fallback and plan.uses_hot:
+            return Answer(None, MemoryTier.HOT, asked=False)
+        return await self.below(key, plan, floor=0, lease=None, told=False, deadline=deadline)
+
+    async def _through_hot(self, key: Key, plan: Plan, deadline: Deadline) -> Answer:
+        engine = self._engine
+        hot, guard = engine.hot, engine.guards[MemoryTier.HOT]
+        assert hot is not None
+        stats = engine.stats
+        stats.count(telemetry.READS, "hot")
+        known = engine.floors.get(key)
+        last: Envelope | None = None
+        lease: str | None = None
+        told = True
+        floor = known
+        try:
+            try:
+                found = await guard.call("get", hot.peek, key, deadline=deadline)
+            except (CorruptRecord, UnreadableRecord):
+                found = None  # repaired from below (an unreadable one is left alone: look does not replace it)
+            if found is not None:
+                answer = self._judge(found, known, plan)
+                if answer is not None:
+                    return answer
+                last = found
+            else:
+                token = engine.token()
+                looked = await guard.call("look", hot.operate, Look(key, token, LEASE_MS), deadline=deadline)
+                if isinstance(looked, Envelope):
+                    answer = self._judge(looked, known, plan)
+                    if answer is not None:
+                        return answer
+                    last = looked
+                elif looked is not None:
+                    floor = max(known, looked.floor)
+                    lease = None if isinstance(looked, Busy) else token
+                    last = looked.last if isinstance(looked, Busy) else None
+        except TierUnavailable:
+            if not plan.rules.read_fallback:
+                raise
+            told = False
+        stats.count(telemetry.MISSES, "hot")
+        if not plan.rules.read_fallback:
+            return Answer(None, MemoryTier.HOT, asked=False)
+        try:
+            return await self.below(key, plan, floor=floor, lease=lease, told=told, deadline=deadline)
+        except TierUnavailable:
+            stale = self._stale(last, plan)
+            if stale is None:
+                raise
+            return stale
+
+    def _judge(self, found: Envelope, floor: int, plan: Plan) -> Answer | None:
+        """The answer that a copy in hot allows, or None: ask below."""
+        engine = self._engine
+        verdict = serve(found, now_ms=engine.now_ms(), floor=floor, plan=plan)
+        if verdict is Serve.VALUE:
+            engine.stats.count(telemetry.HITS, "hot")
+            engine.floors.note(found.key, found.header.version)
+            return Answer(found, MemoryTier.HOT, found.header.version)
+        if verdict is Serve.CONFLICT:
+            engine.stats.count(telemetry.ROUTE_CONFLICTS, "hot")
+        elif verdict is Serve.GONE and found.tombstone:
+            engine.stats.count(telemetry.HITS, "hot")
+            engine.floors.note(found.key, found.header.version)
+            return Answer(None, MemoryTier.HOT, found.header.version)
+        return None
+
+    def _stale(self, last: Envelope | None, plan: Plan) -> Answer | None:
+        """While the authority is down, on request: what hot last knew, if it has not expired."""
+        engine = self._engine
+        if not plan.rules.stale_while_down or last is None or last.header.authority != plan.authority:
+            return None
+        if not last.live(engine.now_ms()):
+            return None
+        engine.stats.count(telemetry.STALE_SERVED, "hot")
+        bound = "the authority is down: this is what hot last knew, not expired"
+        return Answer(last, MemoryTier.HOT, last.version, stale=True, bound=bound)
+
+    async def below(
+        self, key: Key, plan: Plan, *, floor: int, lease: str | None, told: bool, deadline: Deadline
+    ) -> Answer:
+        """Ask the authority, together with others who ask at the same time."""
+        engine = self._engine
+        floor = max(floor, engine.floors.get(key))
+        try:
+            answer = await self.flights.read(key, plan, floor=floor, lease=lease, told=told, deadline=deadline)
+        except TierUnavailable:
+            raise
+        except TimeoutError as error:
+            raise TierTimeout(f"{plan.tier} did not answer within the call's deadline", tier=str(plan.tier)) from error
+        engine.floors.note(key, answer.version)
+        return answer
+
+    async def _fly(self, flight: Flight[Answer]) -> Answer:
+        """One flight: the read, made again while it is older than the floor; then hot is told."""
+        engine, key, plan = self._engine, flight.key, flight.plan
+        flight.sent = True
+        found = await self.ask(key, plan, flight.floor, flight.deadline)
+        version = found.version if found is not None else 0
+        live = found if found is not None and found.live(engine.now_ms()) else None
+        engine.stats.count(telemetry.HITS if live is not None else telemetry.MISSES, plan.tier)
+        if live is not None and live.pointer and self._worth_resolving(live, plan):
+            live = await self._with_payload(live, flight.deadline)
+        if plan.uses_hot:
+            if flight.told and not self._recovery.blind():
+                copy = live if live is not None else found if found is not None and found.tombstone else None
+                await self._settle(key, plan, flight.lease or engine.token(), version, copy)
+            elif version:
+                self._recovery.add(key, version)
+        return Answer(live, plan.tier, version)
+
+    async def ask(self, key: Key, plan: Plan, floor: int, deadline: Deadline) -> Envelope | None:
+        """The authority's newest record, a tombstone and an expired one too. While it answers less than ``floor`` it is asked again."""
+        engine = self._engine
+        authority, guard = engine.authority(plan.authority), engine.guards[plan.tier]
+        pause = _FIRST_PAUSE
+        while True:
+            engine.stats.count(telemetry.READS, guard.name)
+            found = await guard.call("read", authority.read, key, deadline=deadline)
+            version = found.version if found is not None else 0
+            if version >= floor:
+                return found
+            if deadline.remaining() <= pause:
+                raise TierUnavailable(
+                    f"{guard.name} answered version {version} of a key of which version {floor} is known to exist; it lags, try again",
+                    tier=guard.name,
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _settle(self, key: Key, plan: Plan, reader: str, version: int, copy: Envelope | None) -> None:
+        """Report what was read, as every reader must; hot fills itself with it if the lease allows."""
+        engine, hot = self._engine, self._engine.hot
+        assert hot is not None
+        if copy is not None and not self._may_hold(copy, plan):
+            copy = None
+        lasting = plan.hot_for_ms(copy, engine.now_ms()) if copy is not None else None
+        if not plan.rules.promote_on_read or lasting == 0:
+            copy = None
+        operation = Settle(key, reader, version, copy, lasting)
+        try:
+            await engine.guards[MemoryTier.HOT].call("settle", hot.operate, operation, deadline=engine.hot_deadline())
+        except TierUnavailable:
+            if version:
+                self._recovery.add(key, version)
+            return
+        except asyncio.CancelledError:
+            if version:
+                self._recovery.add(key, version)
+            raise
+        if copy is not None:
+            engine.stats.count(telemetry.PROMOTIONS, "hot")
+
+    def _may_hold(self, copy: Envelope, plan: Plan) -> bool:
+        return len(copy.payload) <= plan.rules.hot_max_bytes
+
+    def _worth_resolving(self, live: Envelope, plan: Plan) -> bool:
+        """Whether hot should hold the payload itself rather than the pointer."""
+        pointer = self._engine.codec.pointer_of(live)
+        return plan.uses_hot and plan.rules.promote_on_read and pointer.size <= plan.rules.hot_max_bytes
+
+    async def _with_payload(self, live: Envelope, deadline: Deadline) -> Envelope:
+        """The envelope with its payload, or as it is where cold cannot give it now: the caller will ask again and be told why."""
+        engine = self._engine
+        if engine.cold is None:
+            return live
+        pointer = engine.codec.pointer_of(live)
+        try:
+            data = await engine.guards[MemoryTier.COLD].call(
+                "get_payload", engine.cold.get_payload, live.key, pointer, deadline=deadline
+            )
+        except (TierUnavailable, CorruptRecord):
+            return live
+        return live if data is None else engine.codec.with_payload(live, data)
+
+    async def resolve(self, envelope: Envelope, plan: Plan, deadline: Deadline) -> Envelope | None:
+        """The envelope with its payload from cold if it is a pointer; None: the key has been deleted meanwhile.
+
+        A pointer that leads nowhere is asked for again from the authority; only the same pointer twice is corrupt (COHERENCE section 5).
+        """
+        engine = self._engine
+        while envelope.pointer:
+            if engine.cold is None:
+                raise TierUnavailable(
+                    f"the payload of {envelope.key.name!r:.80} lies in cold, but this client has no cold tier; configure it",
+                    tier="cold",
+                    sent=False,
+                )
+            pointer = engine.codec.pointer_of(envelope)
+            guard = engine.guards[MemoryTier.COLD]
+            engine.stats.count(telemetry.READS, "cold")
+            data = await guard.call("get_payload", engine.cold.get_payload, envelope.key, pointer, deadline=deadline)
+            if data is not None:
+                engine.stats.count(telemetry.HITS, "cold")
+                return engine.codec.with_payload(envelope, data)
+            engine.stats.count(telemetry.MISSES, "cold")
+            again = await self.ask(envelope.key, plan, envelope.version, deadline)
+            if again is None or not again.live(engine.now_ms()):
+                return None
+            if again.pointer and engine.codec.pointer_of(again).path == pointer.path:
+                engine.stats.count(telemetry.CORRUPT, "cold")
+                raise CorruptRecord(
+                    f"the authority's record of {envelope.key.name!r:.80} names a payload that cold does not have; restore it from a backup"
+                )
+            envelope = replace(again, etag=None)
+        return envelope
+
+    async def close(self) -> None:
+        await self.flights.close()

@@ -1,0 +1,84 @@
+"""What the parts of one client share: its tiers, guards, routes, codec, clocks, floors. No behaviour of its own beyond small questions."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from thermocline.client.floors import Floors
+from thermocline.client.guard import Guard
+from thermocline.clock import Clock, Deadline
+from thermocline.codec import Codec, Serialised
+from thermocline.errors import ConfigurationError
+from thermocline.model import Authority, Envelope, Key, MemoryTier
+from thermocline.policy import Routes
+from thermocline.protocols import Entries, Payloads, Versions
+from thermocline.resilience import Budget
+from thermocline.telemetry import Stats
+
+Result = TypeVar("Result")
+
+OFFLOAD_BYTES: Final = 64 * 1024  # values of more bytes are compressed and decoded off the event loop
+WIRE_SECONDS: Final = (
+    5.0  # the longest that a request may be under way after its sender gave up; bounds COHERENCE section 4
+)
+LEASE_MS: Final = 15_000  # outlasts any read of the authority by default deadlines
+SKEW_MS: Final = 1000  # a clock that differs from the server's by more than this is corrected
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+
+
+@dataclass(slots=True)
+class Engine:
+    """The shared state. ``authorities`` are the tiers that can have the word, by their stamp."""
+
+    hot: Entries | None
+    authorities: Mapping[Authority, Versions]
+    cold: Payloads | None
+    guards: Mapping[MemoryTier, Guard]
+    routes: Routes
+    codec: Codec
+    clock: Clock
+    stats: Stats
+    floors: Floors
+    budget: Budget
+    executor: Executor | None = None
+    skew_ms: int = 0
+    tokens: Any = field(default_factory=secrets.SystemRandom)  # a test seeds it
+
+    def now_ms(self) -> int:
+        """The time by which expiry is judged: this machine's clock, corrected by the authority's where they differ by more than a second."""
+        return self.clock.wall_ms() + self.skew_ms
+
+    def hot_deadline(self) -> Deadline:
+        """For what hot must be told at the end of a call, whatever is left of the call's own deadline."""
+        return Deadline.after(self.budget.seconds(MemoryTier.HOT), self.clock)
+
+    def authority(self, authority: Authority) -> Versions:
+        found = self.authorities.get(authority)
+        if found is None:
+            raise ConfigurationError(f"the tier {authority.name} has the word for this key, but is not configured")
+        return found
+
+    def write_id(self) -> str:
+        """Unique and ordered by time: the milliseconds since 1970 as 11 base-32 digits, then 80 random bits as 16."""
+        ms = self.clock.wall_ms()
+        bits: int = ms << 80 | self.tokens.getrandbits(80)
+        return "".join(_DIGITS[bits >> shift & 31] for shift in range(130, -1, -5))
+
+    def token(self) -> str:
+        """A lease's token: 80 random bits."""
+        return f"{self.tokens.getrandbits(80):020x}"
+
+    async def seal(self, key: Key, serialised: Serialised, **fields: Any) -> Envelope:
+        if len(serialised.raw) < OFFLOAD_BYTES:
+            return self.codec.seal(key, serialised, **fields)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.executor, lambda: self.codec.seal(key, serialised, **fields))
+
+    async def decode(self, envelope: Envelope, kind: Any) -> Any:
+        if envelope.header.raw_length < OFFLOAD_BYTES:
+            return self.codec.decode(envelope, kind)
+        return await asyncio.get_running_loop().run_in_executor(self.executor, self.codec.decode, envelope, kind)

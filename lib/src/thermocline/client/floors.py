@@ -1,0 +1,61 @@
+"""The highest version of each key that this client has seen: nothing older is ever returned by it (P6).
+
+Bounded memory: the least recently used floors go first. A floor whose write still waits in the recovery queue is pinned. Floors live less than
+the grace T for which the authority keeps tombstones, so that "nothing is known" from the authority beats a floor that is older.
+"""
+
+from thermocline.clock import Clock
+from thermocline.model import Key
+
+
+class Floors:
+    """Not thread-safe: of one event loop. ``lifetime`` in seconds, ``capacity`` in keys (about 200 bytes each)."""
+
+    __slots__ = ("_capacity", "_clock", "_floors", "_lifetime", "_pinned")
+
+    def __init__(self, clock: Clock, *, capacity: int = 100_000, lifetime: float = 6 * 3600.0) -> None:
+        self._clock = clock
+        self._capacity = capacity
+        self._lifetime = lifetime
+        self._floors: dict[Key, tuple[int, float]] = {}
+        self._pinned: set[Key] = set()
+
+    def __len__(self) -> int:
+        return len(self._floors)
+
+    def get(self, key: Key) -> int:
+        """The floor, or 0."""
+        found = self._floors.get(key)
+        if found is None:
+            return 0
+        version, since = found
+        if self._clock.monotonic() - since > self._lifetime and key not in self._pinned:
+            del self._floors[key]
+            return 0
+        return version
+
+    def note(self, key: Key, version: int) -> None:
+        """This version was seen, in an answer or an acknowledgement."""
+        if version <= 0:
+            return
+        found = self._floors.pop(key, None)  # and in again at the end: the dictionary's order is that of use
+        self._floors[key] = (version if found is None or version > found[0] else found[0], self._clock.monotonic())
+        if len(self._floors) > self._capacity:
+            self._evict()
+
+    def pin(self, key: Key) -> None:
+        self._pinned.add(key)
+
+    def unpin(self, key: Key) -> None:
+        self._pinned.discard(key)
+
+    def clear(self) -> None:
+        """Forget all: after a failover or a restore versions may have turned back (the epoch was raised)."""
+        self._floors.clear()
+        self._pinned.clear()
+
+    def _evict(self) -> None:
+        for key in self._floors:
+            if key not in self._pinned:
+                del self._floors[key]
+                return

@@ -1,0 +1,92 @@
+"""One tier as the client sees it: its share of the deadline, its breaker, its figures. Every call to a tier goes through here."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from thermocline import telemetry
+from thermocline.clock import Clock, Deadline
+from thermocline.errors import (
+    AccessDenied,
+    CircuitOpen,
+    CorruptRecord,
+    Throttled,
+    TierFull,
+    TierUnavailable,
+    UnknownOutcome,
+)
+from thermocline.model import MemoryTier
+from thermocline.resilience import BreakerState, CircuitBreaker
+from thermocline.telemetry import Stats
+
+Result = TypeVar("Result")
+
+_WELL = (Throttled, AccessDenied, TierFull)  # it answered: that it refuses does not make it sick
+
+
+class Guard:
+    """``share`` is the tier's share of a call's deadline in seconds (of a write: four times as much, since a write without an answer is sent again).
+
+    A breaker that is open fails a call with `CircuitOpen` before anything is sent.
+    """
+
+    __slots__ = ("_clock", "_stats", "breaker", "name", "share", "tier")
+
+    def __init__(self, tier: MemoryTier, share: float, breaker: CircuitBreaker, stats: Stats, clock: Clock) -> None:
+        self.tier = tier
+        self.name = str(tier)
+        self.share = share
+        self.breaker = breaker
+        self._stats = stats
+        self._clock = clock
+
+    def check(self) -> None:
+        """Raise `CircuitOpen` if the tier is being left alone now."""
+        if self.breaker.state is BreakerState.OPEN:
+            raise self._open()
+
+    def _open(self) -> CircuitOpen:
+        return CircuitOpen(
+            f"{self.name} failed repeatedly and is left alone for a moment (its circuit breaker is open); nothing was sent",
+            tier=self.name,
+            sent=False,
+        )
+
+    async def call(
+        self,
+        verb: str,
+        method: Callable[..., Awaitable[Result]],
+        *arguments: Any,
+        deadline: Deadline,
+        times: float = 1.0,
+    ) -> Result:
+        """``await method(*arguments, deadline=...)`` within ``times`` the tier's share and the call's ``deadline``."""
+        if not self.breaker.allow():
+            raise self._open()
+        clock = self._clock
+        began = clock.monotonic()
+        ends = began + self.share * times
+        stats = self._stats
+        try:
+            result = await method(*arguments, deadline=deadline if deadline.at < ends else Deadline(ends, clock))
+        except (TierUnavailable, UnknownOutcome) as error:
+            if isinstance(error, _WELL):
+                self.breaker.success()
+            else:
+                self.breaker.failure()
+            stats.count(telemetry.UNAVAILABLE, self.name)
+            stats.observe(verb, self.name, clock.monotonic() - began)
+            raise
+        except asyncio.CancelledError:
+            self.breaker.released()
+            raise
+        except CorruptRecord:
+            self.breaker.success()
+            stats.count(telemetry.CORRUPT, self.name)
+            raise
+        except BaseException:
+            self.breaker.success()
+            raise
+        self.breaker.success()
+        stats.observe(verb, self.name, clock.monotonic() - began)
+        return result

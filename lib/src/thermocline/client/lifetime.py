@@ -1,0 +1,126 @@
+"""The life of a client: made, connected to its tiers in one event loop, closed."""
+
+import asyncio
+import logging
+import random
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from thermocline.client.assembly import Parts, assemble, connect_tiers
+from thermocline.client.listing import Listings
+from thermocline.client.streams import Streams
+from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
+from thermocline.codec import Codec
+from thermocline.errors import (
+    ClientClosed,
+)
+from thermocline.policy import MemoryRules, Route
+from thermocline.protocols import Entries, Payloads, Versions
+from thermocline.resilience import Budget
+
+log = logging.getLogger("thermocline.client")
+
+Lifetime = timedelta | float | None
+
+
+class ClientLife:
+    """What `MemoryClient` is before it has verbs."""
+
+    def __init__(
+        self,
+        *,
+        hot: Entries | None = None,
+        warm: Versions | None = None,
+        cold: Payloads | Versions | None = None,
+        warm_plus: Versions | None = None,
+        rules: MemoryRules | None = None,
+        routes: Sequence[Route] = (),
+        codec: Codec | None = None,
+        budget: Budget | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        executor: Executor | None = None,
+        tokens: random.Random | None = None,
+    ) -> None:
+        self._parts: Parts = assemble(
+            hot=hot,
+            warm=warm,
+            cold=cold,
+            warm_plus=warm_plus,
+            rules=rules,
+            routes=routes,
+            codec=codec or Codec(),
+            budget=budget,
+            clock=clock,
+            executor=executor,
+            tokens=tokens,
+        )
+        parts = self._parts
+        self._engine = parts.engine
+        self._cascade = parts.cascade
+        self._writer = parts.writer
+        self._batches = parts.batches
+        self._recovery = parts.recovery
+        self._streams = Streams(parts.engine, parts.cascade, parts.writer)
+        self._listings = Listings(parts.engine)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Connect the tiers, within 15 s. Idempotent. A hot tier that cannot be reached only slows the client down; an authority raises."""
+        if self._closed:
+            raise ClientClosed("this client was closed; make a new one")
+        loop = asyncio.get_running_loop()
+        if self._loop is loop and self._connecting is None:
+            return
+        if self._loop is not None and self._loop is not loop:
+            raise ClientClosed("this client is bound to another event loop; make one per loop")
+        self._loop = loop
+        if self._connecting is None:
+            self._connecting = loop.create_task(connect_tiers(self._parts), name="thermocline connect")
+        task = self._connecting
+        try:
+            await asyncio.shield(task)
+        finally:
+            if task.done():
+                self._connecting = None
+                if task.cancelled() or task.exception() is not None:
+                    self._loop = None
+
+    async def close(self) -> None:
+        """Finish what is under way, tell hot what it has not been told (one second at most), and close the tiers that this client connected."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        await self._recovery.close()
+        await self._cascade.close()
+        await self._parts.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_loop", None) is not None and not self._closed:
+            warnings.warn(f"{self!r} was not closed; use `async with` or await close()", ResourceWarning, stacklevel=2)
+
+    def __repr__(self) -> str:
+        tiers = "+".join(sorted(str(tier) for tier in self._engine.guards))
+        return f"<{type(self).__name__} {tiers}>"
+
+    async def _begin(self, timeout: Lifetime) -> Deadline:
+        if self._loop is not asyncio.get_running_loop() or self._connecting is not None or self._closed:
+            await self.connect()
+        return self._engine.budget.call(timeout)

@@ -1,0 +1,160 @@
+"""The reading verbs of `MemoryClient`."""
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar, overload
+
+from thermocline.client.lifetime import ClientLife, Lifetime
+from thermocline.client.result import Answer, Batch, Listing
+from thermocline.errors import (
+    CorruptRecord,
+    ThermoclineError,
+    TierUnavailable,
+    TypeMismatch,
+    UnreadableRecord,
+)
+from thermocline.model import (
+    Corrupt,
+    Envelope,
+    Hit,
+    Key,
+    Miss,
+    NotAsked,
+    Outcome,
+    Record,
+    Unavailable,
+    instant,
+)
+from thermocline.policy import Plan
+
+T = TypeVar("T")
+
+
+class ReadVerbs(ClientLife):
+    """`get`, `lookup`, `exists`, `ttl`, `get_many`, `list`, `stream`."""
+
+    @overload
+    async def get(self, key: Key | str, *, type: type[T], timeout: Lifetime = None) -> T | None: ...
+    @overload
+    async def get(self, key: Key | str, *, type: type[T], default: T, timeout: Lifetime = None) -> T: ...
+    @overload
+    async def get(self, key: Key | str, *, default: Any = None, timeout: Lifetime = None) -> Any: ...
+    async def get(self, key: Key | str, *, type: Any = None, default: Any = None, timeout: Lifetime = None) -> Any:
+        """The value, decoded as ``type`` if given; ``default`` if the key has none (`lookup` tells a stored None from a missing value).
+
+        Raises `TierUnavailable` if the authority could not be asked and nothing above it answered, `CorruptRecord`, `UnreadableRecord`,
+        `TypeMismatch`.
+        """
+        key = Key.of(key)
+        deadline = await self._begin(timeout)
+        plan = self._engine.routes.route(key)
+        answer = await self._cascade.read(key, plan, deadline)
+        envelope = answer.envelope
+        if envelope is not None and envelope.pointer:
+            envelope = await self._cascade.resolve(envelope, plan, deadline)
+        if envelope is None:
+            return default
+        return await self._engine.decode(envelope, type)
+
+    async def lookup(self, key: Key | str, *, type: Any = None, timeout: Lifetime = None) -> Outcome:
+        """The full outcome: `Hit` (record, tier, age, stale or not, bound), `Miss`, `Unavailable`, `Corrupt` or `NotAsked`; raises only for bad arguments."""
+        key = Key.of(key)
+        deadline = await self._begin(timeout)
+        plan = self._engine.routes.route(key)
+        try:
+            answer = await self._cascade.read(key, plan, deadline)
+            if not answer.asked:
+                return NotAsked(key)
+            envelope = answer.envelope
+            if envelope is not None:
+                envelope = await self._cascade.resolve(envelope, plan, deadline)
+            if envelope is None:
+                return Miss(key, answer.tier, answer.version)
+            return self._hit(answer, envelope, await self._engine.decode(envelope, type), plan)
+        except TierUnavailable as error:
+            return Unavailable(key, plan.tier, error)
+        except TypeMismatch:
+            raise
+        except CorruptRecord as error:
+            return Corrupt(key, plan.tier, error)
+        except UnreadableRecord as error:
+            return Corrupt(key, plan.tier, error, unreadable=True)
+
+    def _hit(self, answer: Answer, envelope: Envelope, value: Any, plan: Plan) -> Hit:
+        header = envelope.header
+        record = Record(
+            key=envelope.key,
+            value=value,
+            version=header.version,
+            expires=instant(header.expires_ms),
+            media_type=envelope.media_type,
+            tags=envelope.tags,
+            created=instant(header.created_ms),
+            modified=instant(header.modified_ms),
+        )
+        age = max(0, self._engine.now_ms() - header.modified_ms) if header.modified_ms else 0
+        bound = answer.bound
+        if not bound and plan.uses_hot and len(self._recovery):
+            bound = "hot has missed writes of this client that are still to be told it; its own reads heed them"
+        return Hit(record, answer.tier, age, answer.stale, bound)
+
+    async def exists(self, key: Key | str, *, timeout: Lifetime = None) -> bool:
+        """Whether the key has a value. Raises as `get` does: an outage is no absence."""
+        key = Key.of(key)
+        deadline = await self._begin(timeout)
+        return (await self._cascade.read(key, self._engine.routes.route(key), deadline)).envelope is not None
+
+    async def ttl(self, key: Key | str, *, timeout: Lifetime = None) -> timedelta | None:
+        """The time until the record expires; None: it does not. Raises KeyError if the key has no value."""
+        key = Key.of(key)
+        deadline = await self._begin(timeout)
+        envelope = (await self._cascade.read(key, self._engine.routes.route(key), deadline)).envelope
+        if envelope is None:
+            raise KeyError(str(key))
+        ends = envelope.header.expires_ms
+        return timedelta(milliseconds=max(0, ends - self._engine.now_ms())) if ends else None
+
+    async def get_many(self, keys: Iterable[Key | str], *, type: Any = None, timeout: Lifetime = None) -> Batch[Any]:
+        """The values of many keys: a dictionary of those that have one (by the key as it was given); ``missing`` and ``errors`` hold the others (P8)."""
+        given = {key: Key.of(key) for key in keys}
+        deadline = await self._begin(timeout)
+        found = await self._batches.read(list(given.values()), deadline)
+        batch: Batch[Any] = Batch()
+        decode = self._engine.decode
+        for name, key in given.items():
+            envelope = found[key]
+            if envelope is None:
+                batch.missing.append(name)
+            elif isinstance(envelope, ThermoclineError):
+                batch.errors[name] = envelope
+            else:
+                try:
+                    batch[name] = await decode(envelope, type)
+                except ThermoclineError as error:
+                    batch.errors[name] = error
+        return batch
+
+    async def list(
+        self,
+        prefix: str = "",
+        *,
+        scope: str | None = None,
+        tenant: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        timeout: Lifetime = None,
+    ) -> Listing:
+        """One page of the live keys of a scope whose names start with ``prefix``, from the authority. Without ``scope``: the plain strings of the
+        default tenant. At most ``limit`` (1 to 1,000) keys; a page may be short and still have a ``cursor``. Raises `InvalidArgument` for a cursor of another listing."""
+        deadline = await self._begin(timeout)
+        return await self._listings.page(
+            prefix, scope=scope, tenant=tenant, limit=limit, cursor=cursor, deadline=deadline
+        )
+
+    async def stream(self, key: Key | str, *, timeout: Lifetime = None) -> AsyncIterator[bytes]:
+        """The value's bytes in chunks (of a value that is not bytes: its text or JSON). Raises KeyError if there is no value; `CorruptRecord` at the
+        end if the payload does not fit its digest. ``timeout`` (ten minutes by default) is for the whole."""
+        key = Key.of(key)
+        deadline = await self._begin(timeout if timeout is not None else timedelta(minutes=10))
+        async for chunk in self._streams.read(key, self._engine.routes.route(key), deadline):
+            yield chunk

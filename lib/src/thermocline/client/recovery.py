@@ -1,0 +1,138 @@
+"""The recovery queue: what hot could not be told when it happened, it is told as soon as it can be reached again.
+
+Per key the newest intent is kept: a version that hot must not be below, or (of a write of unknown outcome) that the authority is to be asked.
+Owned by the client, bounded, and awaited when it closes.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from thermocline.client.floors import Floors
+from thermocline.clock import Clock
+from thermocline.errors import ThermoclineError
+from thermocline.model import Key
+
+log = logging.getLogger("thermocline.recovery")
+
+UNKNOWN = -1  # in place of a version: ask the authority
+_CHUNK = 100
+_FIRST_PAUSE = 0.1  # seconds, doubled up to _LONGEST_PAUSE while hot stays away
+_LONGEST_PAUSE = 5.0
+
+
+class Recovery:
+    """``tell`` settles versions in hot and answers one result per key; ``ask`` reads the authority and returns the version to settle.
+
+    When ``capacity`` keys wait, further ones cannot be remembered: then this client does not read hot (``blind``) until the queue is empty and
+    everything that hot held at the last such moment has reached the end of its lifetime there (``ceiling`` seconds).
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[Sequence[tuple[Key, int]]], Awaitable[Sequence[ThermoclineError | None]]],
+        ask: Callable[[Key], Awaitable[int]],
+        floors: Floors,
+        clock: Clock,
+        *,
+        capacity: int = 100_000,
+        ceiling: float = 3600.0,
+        recovered: Callable[[int], None] = lambda n: None,
+    ) -> None:
+        self._tell = tell
+        self._ask = ask
+        self._floors = floors
+        self._clock = clock
+        self._capacity = capacity
+        self._ceiling = ceiling
+        self._recovered = recovered
+        self._due: dict[Key, int] = {}
+        self._blind_until = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def blind(self) -> bool:
+        """Whether this client must not read hot: it could not remember all that hot has not been told."""
+        if self._blind_until == 0.0:
+            return False
+        if not self._due and self._clock.monotonic() >= self._blind_until:
+            self._blind_until = 0.0
+            return False
+        return True
+
+    def add(self, key: Key, version: int) -> None:
+        """Hot was not told of ``version`` (`UNKNOWN`: the authority is to be asked for it)."""
+        due = self._due.get(key)
+        if due is None and len(self._due) >= self._capacity:
+            self._blind_until = self._clock.monotonic() + self._ceiling
+            return
+        self._due[key] = UNKNOWN if due == UNKNOWN or version == UNKNOWN else max(version, due or 0)
+        self._floors.pin(key)
+        if version > 0:
+            self._floors.note(key, version)
+        if self._task is None and not self._closing:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="thermocline recovery")
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while self._due:
+            if await self.drain():
+                pause = _FIRST_PAUSE
+                continue
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        self._task = None
+
+    async def drain(self) -> bool:
+        """Tell hot of up to 100 keys; whether at least one was."""
+        chunk = list(self._due.items())[:_CHUNK]
+        known: list[tuple[Key, int]] = []
+        for key, version in chunk:
+            if version != UNKNOWN:
+                known.append((key, version))
+                continue
+            try:
+                known.append((key, await self._ask(key)))
+            except ThermoclineError:
+                log.debug("the authority cannot be asked for a write of unknown outcome yet")
+        if not known:
+            return False
+        try:
+            results = await self._tell(known)
+        except ThermoclineError:
+            return False
+        told = 0
+        expected = dict(chunk)
+        for (key, _), error in zip(known, results, strict=True):
+            if error is None:
+                told += 1
+                if self._due.get(key) == expected[key]:
+                    del self._due[key]
+                    self._floors.unpin(key)
+        # those that failed go to the end, so that one sick shard does not hold up the others
+        for (key, _), error in zip(known, results, strict=True):
+            if error is not None and key in self._due:
+                self._due[key] = self._due.pop(key)
+        if told:
+            self._recovered(told)
+        return told > 0
+
+    async def close(self, patience: float = 1.0) -> None:
+        """One more try within ``patience`` seconds, then stop. What is left is counted in a warning: hot's ceiling and the change feed mend it."""
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        if self._due:
+            try:
+                async with asyncio.timeout(patience):
+                    while self._due and await self.drain():
+                        pass
+            except TimeoutError:
+                pass
+        if self._due:
+            log.warning("%d keys were not settled in hot before the client closed", len(self._due))

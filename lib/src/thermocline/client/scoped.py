@@ -1,0 +1,163 @@
+"""A client for one tenant and scope: names instead of keys, and no way to any other."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from thermocline.client.result import NOT_GIVEN, Batch, Listing, NotGiven, WriteResult
+from thermocline.errors import InvalidKey
+from thermocline.model import DEFAULT_TENANT, Key, Outcome
+
+if TYPE_CHECKING:
+    from thermocline.client.client import MemoryClient
+
+Lifetime = timedelta | float | None
+
+
+class ScopedMemory:
+    """The verbs of `MemoryClient` on the names of one scope. A `Key` is refused: whoever holds this can reach nothing else (P9)."""
+
+    __slots__ = ("_client", "scope", "tenant")
+
+    def __init__(self, client: "MemoryClient", *, tenant: str | None, scope: str) -> None:
+        self._client = client
+        self.tenant = DEFAULT_TENANT if tenant is None else tenant
+        self.scope = scope
+        self.key("*")  # the parts are checked now rather than at the first call
+
+    def __repr__(self) -> str:
+        return f"<ScopedMemory {self.tenant}/{self.scope}>"
+
+    def key(self, name: str) -> Key:
+        """The full key of ``name``."""
+        if not isinstance(name, str):
+            raise InvalidKey(f"a scoped memory takes names, not {type(name).__name__}: its tenant and scope are fixed")
+        return Key(self.tenant, self.scope, name)
+
+    async def get(self, name: str, *, type: Any = None, default: Any = None, timeout: Lifetime = None) -> Any:
+        return await self._client.get(self.key(name), type=type, default=default, timeout=timeout)
+
+    async def lookup(self, name: str, *, type: Any = None, timeout: Lifetime = None) -> Outcome:
+        return await self._client.lookup(self.key(name), type=type, timeout=timeout)
+
+    async def exists(self, name: str, *, timeout: Lifetime = None) -> bool:
+        return await self._client.exists(self.key(name), timeout=timeout)
+
+    async def ttl(self, name: str, *, timeout: Lifetime = None) -> timedelta | None:
+        return await self._client.ttl(self.key(name), timeout=timeout)
+
+    async def set(
+        self,
+        name: str,
+        value: Any,
+        *,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        tags: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        if_version: int | None = None,
+        if_absent: bool = False,
+        timeout: Lifetime = None,
+    ) -> WriteResult:
+        return await self._client.set(
+            self.key(name),
+            value,
+            ttl=ttl,
+            tags=tags,
+            media_type=media_type,
+            if_version=if_version,
+            if_absent=if_absent,
+            timeout=timeout,
+        )
+
+    async def delete(self, name: str, *, if_version: int | None = None, timeout: Lifetime = None) -> WriteResult:
+        return await self._client.delete(self.key(name), if_version=if_version, timeout=timeout)
+
+    async def touch(self, name: str, *, ttl: Lifetime, timeout: Lifetime = None) -> WriteResult:
+        return await self._client.touch(self.key(name), ttl=ttl, timeout=timeout)
+
+    async def get_many(self, names: Iterable[str], *, type: Any = None, timeout: Lifetime = None) -> Batch[Any]:
+        keys = {self.key(name): name for name in names}
+        return _renamed(await self._client.get_many(keys, type=type, timeout=timeout), keys)
+
+    async def set_many(
+        self,
+        items: Mapping[str, Any],
+        *,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        tags: Mapping[str, str] | None = None,
+        timeout: Lifetime = None,
+    ) -> Batch[WriteResult]:
+        keys = {self.key(name): name for name in items}
+        values = {key: items[name] for key, name in keys.items()}
+        return _renamed(await self._client.set_many(values, ttl=ttl, tags=tags, timeout=timeout), keys)
+
+    async def delete_many(self, names: Iterable[str], *, timeout: Lifetime = None) -> Batch[WriteResult]:
+        keys = {self.key(name): name for name in names}
+        return _renamed(await self._client.delete_many(keys, timeout=timeout), keys)
+
+    async def list(
+        self, prefix: str = "", *, limit: int = 100, cursor: str | None = None, timeout: Lifetime = None
+    ) -> Listing:
+        return await self._client.list(
+            prefix, scope=self.scope, tenant=self.tenant, limit=limit, cursor=cursor, timeout=timeout
+        )
+
+    async def update(
+        self,
+        name: str,
+        function: Callable[[Any], Any],
+        *,
+        default: Any = None,
+        type: Any = None,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        timeout: Lifetime = None,
+    ) -> Any:
+        return await self._client.update(self.key(name), function, default=default, type=type, ttl=ttl, timeout=timeout)
+
+    async def increment(
+        self,
+        name: str,
+        by: float = 1,
+        *,
+        initial: float = 0,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        timeout: Lifetime = None,
+    ) -> Any:
+        return await self._client.increment(self.key(name), by, initial=initial, ttl=ttl, timeout=timeout)
+
+    async def append(
+        self,
+        name: str,
+        *items: Any,
+        keep: int | None = None,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        timeout: Lifetime = None,
+    ) -> int:
+        return await self._client.append(self.key(name), *items, keep=keep, ttl=ttl, timeout=timeout)
+
+    async def set_stream(
+        self,
+        name: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        tags: Mapping[str, str] | None = None,
+        media_type: str = "application/octet-stream",
+        timeout: Lifetime = None,
+    ) -> WriteResult:
+        return await self._client.set_stream(
+            self.key(name), chunks, ttl=ttl, tags=tags, media_type=media_type, timeout=timeout
+        )
+
+    async def stream(self, name: str, *, timeout: Lifetime = None) -> AsyncIterator[bytes]:
+        async for chunk in self._client.stream(self.key(name), timeout=timeout):
+            yield chunk
+
+
+def _renamed(batch: Batch[Any], names: Mapping[Key, str]) -> Batch[Any]:
+    """The same answers under the names as they were given."""
+    renamed: Batch[Any] = Batch()
+    renamed.update((names[key], value) for key, value in batch.items())
+    renamed.missing = [names[key] for key in batch.missing]
+    renamed.errors = {names[key]: error for key, error in batch.errors.items()}
+    return renamed

@@ -1,0 +1,253 @@
+"""Writing: upload what goes to cold, announce, write the authority, publish, acknowledge (COHERENCE sections 3 to 5)."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from thermocline import telemetry
+from thermocline.client.engine import WIRE_SECONDS, Engine
+from thermocline.client.recovery import UNKNOWN, Recovery
+from thermocline.client.result import WriteResult
+from thermocline.clock import Deadline
+from thermocline.errors import (
+    ConfigurationError,
+    Conflict,
+    ThermoclineError,
+    TierFull,
+    TierUnavailable,
+    TooLarge,
+    UnknownOutcome,
+)
+from thermocline.model import Authority, Envelope, MemoryTier, instant
+from thermocline.policy import HOT_CEILING, Plan
+from thermocline.protocols import Announce, Busy, Effect, EntryOperation, Publish, Verb, Withdraw, Write, Written
+
+WRITE_SHARES: Final = 4.0  # a write may take so many shares of its tier: one without an answer is sent again
+_CEILING = HOT_CEILING // timedelta(milliseconds=1)
+
+
+@dataclass(slots=True)
+class Intent:
+    """One write on its way. ``inline`` is the record with its payload, ``write.envelope`` what the authority gets (perhaps a pointer)."""
+
+    plan: Plan
+    write: Write
+    inline: Envelope
+    told: bool = False  # whether hot has the announcement
+    lapses: float = 0.0  # when the announcement runs out, monotonic seconds
+
+
+class Writer:
+    """The write path of one client."""
+
+    def __init__(self, engine: Engine, recovery: Recovery) -> None:
+        self._engine = engine
+        self._recovery = recovery
+
+    # --- preparation ------------------------------------------------------------------------------------------------
+
+    async def intent(
+        self,
+        verb: Verb,
+        inline: Envelope,
+        plan: Plan,
+        deadline: Deadline,
+        *,
+        if_version: int | None = None,
+        if_absent: bool = False,
+    ) -> Intent:
+        """The write, its payload already in cold where it belongs there."""
+        engine = self._engine
+        envelope = inline
+        size = len(inline.payload)
+        if verb is Verb.PUT and not inline.pointer:
+            if inline.header.raw_length > plan.rules.max_value_bytes:
+                raise TooLarge(
+                    f"the value has {inline.header.raw_length} bytes, at most {plan.rules.max_value_bytes} are allowed (max_value_bytes);"
+                    " for larger ones use set_stream"
+                )
+            if plan.cold_above is not None and size > plan.cold_above:
+                envelope = await self.to_cold(inline, deadline)
+            engine.stats.count(telemetry.BYTES_RAW, plan.tier, inline.header.raw_length)
+            engine.stats.count(telemetry.BYTES_STORED, "cold" if envelope.pointer else plan.tier, size)
+        known = engine.floors.get(inline.key) or None
+        write = Write(verb, engine.write_id(), envelope, known, if_version, if_absent)
+        return Intent(plan, write, inline)
+
+    async def to_cold(self, inline: Envelope, deadline: Deadline) -> Envelope:
+        """Upload the payload; what points to it."""
+        engine = self._engine
+        if engine.cold is None:
+            raise ConfigurationError("a payload is to go to cold, but no cold tier is configured")
+        guard = engine.guards[MemoryTier.COLD]
+        pointer = await guard.call(
+            "put_payload", engine.cold.put_payload, inline.key, inline.payload, deadline=deadline, times=WRITE_SHARES
+        )
+        engine.stats.count(telemetry.WRITES, "cold")
+        return engine.codec.point(inline, pointer)
+
+    # --- one write --------------------------------------------------------------------------------------------------
+
+    async def carry_out(self, intent: Intent, deadline: Deadline) -> WriteResult:
+        """Announce, write, publish. Raises `Conflict`, `UnknownOutcome`, and what the authority refuses it with."""
+        plan, engine = intent.plan, self._engine
+        guard = engine.guards[plan.tier]
+        guard.check()  # nothing is announced while the authority's breaker is open
+        if plan.uses_hot:
+            await self._announce(intent, deadline)
+        try:
+            written = await self._write(intent, deadline)
+        except BaseException as error:
+            await self.failed(intent, error)
+            raise
+        return await self.conclude(intent, written, deadline)
+
+    async def _write(self, intent: Intent, deadline: Deadline) -> Written:
+        engine, plan = self._engine, intent.plan
+        authority = engine.authority(plan.authority)
+        clock = engine.clock
+        if intent.told and clock.monotonic() + self._longest(plan, deadline) > intent.lapses - WIRE_SECONDS / 2:
+            await self._announce(
+                intent, deadline
+            )  # this process was held up: the announcement may not outlive the write
+        engine.stats.count(telemetry.WRITES, plan.tier)
+        guard = engine.guards[plan.tier]
+        return await guard.call("write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES)
+
+    def _longest(self, plan: Plan, deadline: Deadline) -> float:
+        """Seconds that the write to the authority may take from now."""
+        return min(self._engine.guards[plan.tier].share * WRITE_SHARES, deadline.remaining())
+
+    def announcement(self, intent: Intent, deadline: Deadline) -> Announce:
+        """An announcement that outlives every copy of the write on the wire."""
+        seconds = self._longest(intent.plan, deadline) + self._engine.guards[MemoryTier.HOT].share + WIRE_SECONDS
+        intent.lapses = self._engine.clock.monotonic() + seconds
+        return Announce(intent.write.key, intent.write.id, int(seconds * 1000))
+
+    async def _announce(self, intent: Intent, deadline: Deadline) -> None:
+        engine = self._engine
+        assert engine.hot is not None
+        guard = engine.guards[MemoryTier.HOT]
+        try:
+            found = await guard.call(
+                "announce", engine.hot.operate, self.announcement(intent, deadline), deadline=deadline
+            )
+        except asyncio.CancelledError:
+            raise
+        except ThermoclineError as error:
+            await self.unannounced(intent, error, deadline)
+            return
+        self.announced(intent, found)
+
+    def announced(self, intent: Intent, found: object) -> None:
+        """Hot has the announcement, and told the floor that it knew."""
+        intent.told = True
+        if isinstance(found, Busy) and found.floor > (intent.write.known or 0):
+            write = intent.write
+            intent.write = Write(write.verb, write.id, write.envelope, found.floor, write.if_version, write.if_absent)
+
+    async def unannounced(self, intent: Intent, error: ThermoclineError, deadline: Deadline) -> None:
+        """Hot could not be told. It goes on without, and hot is mended later; unless the route refuses such writes."""
+        if intent.plan.rules.refuse_without_hot:
+            raise TierUnavailable(
+                f"the route refuses writes that hot cannot be told of (refuse_without_hot), and hot answers: {error}",
+                tier="hot",
+                sent=False,
+            ) from error
+        engine = self._engine
+        if isinstance(error, TierFull) and engine.hot is not None:
+            try:  # hot is there but takes no marker: what it holds must go before the authority changes
+                await engine.guards[MemoryTier.HOT].call("drop", engine.hot.drop, [intent.write.key], deadline=deadline)
+            except TierUnavailable:
+                return
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
+
+    async def failed(self, intent: Intent, error: BaseException) -> None:
+        """The write raised: withdraw it if it certainly had no effect, else leave the announcement to run out and ask later."""
+        if not intent.plan.uses_hot:
+            return
+        if isinstance(error, ThermoclineError) and not isinstance(error, UnknownOutcome):
+            await self.tell_hot([Withdraw(intent.write.key, intent.write.id)] if intent.told else [])
+            return
+        self._recovery.add(intent.write.key, UNKNOWN)
+
+    async def conclude(self, intent: Intent, written: Written, deadline: Deadline) -> WriteResult:
+        """Publish or withdraw, and say what happened."""
+        plan, key = intent.plan, intent.write.key
+        last = self.last_word(intent, written)
+        told = True
+        if plan.uses_hot:
+            try:
+                errors = await self.tell_hot([last])
+            except asyncio.CancelledError:
+                self.untold(intent, written)
+                raise
+            told = errors[0] is None
+            if not told or not intent.told:
+                self.untold(intent, written)
+        self._engine.floors.note(key, written.version)
+        return self.result(intent, written, told=told)
+
+    def last_word(self, intent: Intent, written: Written) -> EntryOperation:
+        """What hot is told at the end of a write."""
+        if written.effect is not Effect.TOOK:
+            return Withdraw(intent.write.key, intent.write.id)
+        copy = self._copy(intent, written)
+        lasting = intent.plan.hot_for_ms(copy, self._engine.now_ms()) if copy is not None else None
+        return Publish(intent.write.key, intent.write.id, written.version, copy if lasting != 0 else None, lasting)
+
+    def _copy(self, intent: Intent, written: Written) -> Envelope | None:
+        """What hot is to hold: the record as the authority stamped it, with its payload if that is small enough."""
+        plan, stamped = intent.plan, written.envelope
+        if plan.rules.write_around or stamped is None or intent.write.verb is Verb.TOUCH:
+            return None
+        if intent.write.verb is Verb.DELETE or intent.inline.pointer:
+            return stamped
+        header = stamped.header
+        inline = intent.inline.stamped(version=header.version, authority=header.authority, created_ms=header.created_ms)
+        if len(inline.payload) <= plan.rules.hot_max_bytes:
+            return inline
+        return stamped if stamped.pointer else None
+
+    async def tell_hot(self, operations: list[EntryOperation]) -> list[ThermoclineError | None]:
+        engine = self._engine
+        if engine.hot is None or not operations:
+            return []
+        guard = engine.guards[MemoryTier.HOT]
+        deadline = engine.hot_deadline()
+        try:
+            if len(operations) == 1:
+                await guard.call("publish", engine.hot.operate, operations[0], deadline=deadline)
+                return [None]
+            answers = await guard.call("publish", engine.hot.operate_many, operations, deadline=deadline)
+        except ThermoclineError as error:
+            return [error] * len(operations)
+        return [answer if isinstance(answer, ThermoclineError) else None for answer in answers]
+
+    def untold(self, intent: Intent, written: Written) -> None:
+        """Hot missed the announcement or the end of a write: if it took effect, the recovery queue tells of it."""
+        if written.effect is Effect.TOOK:
+            self._recovery.add(intent.write.key, written.version)
+
+    def result(self, intent: Intent, written: Written, *, told: bool) -> WriteResult:
+        """The caller's answer; raises `Conflict` for a refused condition."""
+        write, engine = intent.write, self._engine
+        if written.effect is Effect.REFUSED:
+            wanted = "the key is there already" if write.if_absent else f"the key is not at version {write.if_version}"
+            now = f"; it is at version {written.version}" if written.version else ""
+            raise Conflict(
+                f"{wanted}{now}; nothing was written. Read it again and decide anew", version=written.version
+            )
+        envelope = written.envelope if written.envelope is not None else write.envelope
+        return WriteResult(
+            key=write.key,
+            version=written.version if written.effect is Effect.TOOK else 0,
+            authority=intent.plan.authority,
+            durable=intent.plan.authority is not Authority.HOT,
+            found=written.effect is Effect.TOOK,
+            hot=told,
+            hot_until=None if told else instant(engine.now_ms() + _CEILING),
+            expires=instant(envelope.header.expires_ms) if write.verb is not Verb.DELETE else None,
+        )

@@ -1,0 +1,159 @@
+"""The writing verbs of `MemoryClient`."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from thermocline.client.lifetime import Lifetime
+from thermocline.client.reading import ReadVerbs
+from thermocline.client.result import NOT_GIVEN, Batch, NotGiven, WriteResult
+from thermocline.errors import (
+    InvalidArgument,
+    ThermoclineError,
+)
+from thermocline.model import (
+    Envelope,
+    Header,
+    Key,
+)
+from thermocline.policy import Plan, lifetime_ms
+from thermocline.protocols import Verb
+
+
+class WriteVerbs(ReadVerbs):
+    """`set`, `delete`, `touch`, `set_many`, `delete_many`, `set_stream`."""
+
+    async def set(
+        self,
+        key: Key | str,
+        value: Any,
+        *,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        tags: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        if_version: int | None = None,
+        if_absent: bool = False,
+        timeout: Lifetime = None,
+    ) -> WriteResult:
+        """Store a value. ``ttl``: how long it lives (seconds or a timedelta; None: for ever; left out: as the rules say).
+
+        Atomic: readers see the old record or the new one. ``if_version=n``: only if the key's version is n; ``if_absent``: only if it has no value; else
+        `Conflict` and nothing is written. Raises `NotSerialisable`, `TooLarge`, `UnknownOutcome` (it may have taken effect, at most once),
+        `TierUnavailable` (it has certainly not).
+        """
+        key = Key.of(key)
+        _check_conditions(if_version, if_absent)
+        deadline = await self._begin(timeout)
+        plan = self._engine.routes.route(key)
+        envelope = await self._sealed(key, value, plan, ttl, tags, media_type)
+        intent = await self._writer.intent(
+            Verb.PUT, envelope, plan, deadline, if_version=if_version, if_absent=if_absent
+        )
+        return await self._writer.carry_out(intent, deadline)
+
+    async def _sealed(
+        self,
+        key: Key,
+        value: Any,
+        plan: Plan,
+        ttl: Lifetime | NotGiven,
+        tags: Mapping[str, str] | None,
+        media_type: str | None = None,
+    ) -> Envelope:
+        engine = self._engine
+        now = engine.now_ms()
+        serialised = engine.codec.prepare(value)
+        return await engine.seal(
+            key, serialised, now_ms=now, expires_ms=self._expires(plan, ttl, now), media_type=media_type, tags=tags
+        )
+
+    def _expires(self, plan: Plan, ttl: Lifetime | NotGiven, now_ms: int) -> int:
+        if isinstance(ttl, NotGiven):
+            return plan.expires_ms(now_ms)
+        return now_ms + lifetime_ms(ttl, "ttl") if ttl is not None else 0
+
+    async def delete(self, key: Key | str, *, if_version: int | None = None, timeout: Lifetime = None) -> WriteResult:
+        """Delete the record; it does not come back (P4). ``found`` of the result is False if nothing was known of the key. Raises as `set` does."""
+        key = Key.of(key)
+        _check_conditions(if_version, False)
+        deadline = await self._begin(timeout)
+        plan = self._engine.routes.route(key)
+        tombstone = self._engine.codec.tombstone(key, now_ms=self._engine.now_ms())
+        intent = await self._writer.intent(Verb.DELETE, tombstone, plan, deadline, if_version=if_version)
+        return await self._writer.carry_out(intent, deadline)
+
+    async def touch(self, key: Key | str, *, ttl: Lifetime, timeout: Lifetime = None) -> WriteResult:
+        """Let the record live for ``ttl`` from now (None: for ever), its value unchanged. ``found`` is False if the key has no value."""
+        key = Key.of(key)
+        deadline = await self._begin(timeout)
+        plan, now = self._engine.routes.route(key), self._engine.now_ms()
+        header = Header(expires_ms=self._expires(plan, ttl, now), modified_ms=now)
+        intent = await self._writer.intent(Verb.TOUCH, Envelope(key, header), plan, deadline)
+        return await self._writer.carry_out(intent, deadline)
+
+    async def set_many(
+        self,
+        items: Mapping[Any, Any],
+        *,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        tags: Mapping[str, str] | None = None,
+        timeout: Lifetime = None,
+    ) -> Batch[WriteResult]:
+        """Store many values, each for itself: the results of those that were written; ``errors`` holds the others (P8)."""
+        deadline = await self._begin(timeout)
+        batch: Batch[WriteResult] = Batch()
+        by_plan: dict[int, list[tuple[Any, Any]]] = {}
+        for name, value in items.items():
+            try:
+                key = Key.of(name)
+                plan = self._engine.routes.route(key)
+                envelope = await self._sealed(key, value, plan, ttl, tags)
+                intent = await self._writer.intent(Verb.PUT, envelope, plan, deadline)
+            except ThermoclineError as error:
+                batch.errors[name] = error
+            else:
+                by_plan.setdefault(id(plan), []).append((name, intent))
+        for intents in by_plan.values():
+            await self._batches.write(intents, deadline, batch)
+        return batch
+
+    async def delete_many(self, keys: Iterable[Key | str], *, timeout: Lifetime = None) -> Batch[WriteResult]:
+        """Delete many keys, each for itself; ``missing`` holds those of which nothing was known."""
+        deadline = await self._begin(timeout)
+        batch: Batch[WriteResult] = Batch()
+        now = self._engine.now_ms()
+        by_plan: dict[int, list[tuple[Any, Any]]] = {}
+        for name in dict.fromkeys(keys):
+            key = Key.of(name)
+            plan = self._engine.routes.route(key)
+            tombstone = self._engine.codec.tombstone(key, now_ms=now)
+            intent = await self._writer.intent(Verb.DELETE, tombstone, plan, deadline)
+            by_plan.setdefault(id(plan), []).append((name, intent))
+        for intents in by_plan.values():
+            await self._batches.write(intents, deadline, batch)
+        return batch
+
+    async def set_stream(
+        self,
+        key: Key | str,
+        chunks: AsyncIterator[bytes],
+        *,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        tags: Mapping[str, str] | None = None,
+        media_type: str = "application/octet-stream",
+        timeout: Lifetime = None,
+    ) -> WriteResult:
+        """Store bytes of any size in bounded memory: they go to cold, and the record points to them. Nothing is visible until all of it has arrived.
+        Without a cold tier they are collected, up to ``max_value_bytes``. ``timeout`` (ten minutes by default) is for the whole."""
+        key = Key.of(key)
+        deadline = await self._begin(timeout if timeout is not None else timedelta(minutes=10))
+        plan, now = self._engine.routes.route(key), self._engine.now_ms()
+        expires = self._expires(plan, ttl, now)
+        return await self._streams.write(key, plan, chunks, now, expires, media_type, tags, deadline)
+
+
+def _check_conditions(if_version: int | None, if_absent: bool) -> None:
+    if if_version is not None and if_absent:
+        raise InvalidArgument("if_version and if_absent exclude each other")
+    if if_version is not None and if_version < 1:
+        raise InvalidArgument(f"if_version is a version as a read or write returned it, not {if_version!r}")
