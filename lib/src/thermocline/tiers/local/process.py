@@ -1,0 +1,324 @@
+"""Process memory: the embedded hot tier. Entries over the functions of `thermocline.coherence`; alone, it is the authority itself."""
+
+import asyncio
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from thermocline import coherence
+from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
+from thermocline.coherence import Announced, Lease, Offer, Times, Value
+from thermocline.cursors import pack_cursor, unpack_cursor
+from thermocline.errors import ClientClosed, InvalidArgument, ThermoclineError, TierTimeout, TooLarge
+from thermocline.model import Authority, Envelope, Key, MemoryTier
+from thermocline.protocols import (
+    Announce,
+    Busy,
+    Effect,
+    EntryOperation,
+    Found,
+    Leased,
+    Look,
+    Page,
+    Publish,
+    Verb,
+    Withdraw,
+    Write,
+    Written,
+)
+from thermocline.telemetry import REQUESTS, Stats
+from thermocline.tiers.local.process_records import Records, made
+
+Entry = coherence.Entry[Envelope]
+
+MAX_BYTES: Final = 64 * 2**20
+SHARE: Final = 4  # one value may take up to the fourth part of the bound
+MARKER_BYTES: Final = 700  # what a marker takes, about
+OVERHEAD_BYTES: Final = 900  # what a value takes beside its payload and its key's text, about
+SWEPT: Final = 2  # so many of the oldest markers are looked at, to see whether they are over, in each operation
+
+
+@dataclass(slots=True)
+class _Slot:
+    entry: Entry
+    epoch: int  # of the fence, when the entry became what it is
+    weight: int
+
+
+class ProcessMemory:
+    """The embedded hot tier, in the memory of this process and one event loop. Each operation is atomic, because none awaits anything.
+
+    ``max_bytes`` (64 MiB) bounds all that it holds, as estimated from the payloads and measured overheads. Above it the values that were not
+    used for the longest time go, then records (where this tier is the authority), and only when nothing else is left, markers. One value
+    may take a quarter of the bound. ``ceiling``: the longest life of a value; ``rest``: how long a floor is kept after everyone left.
+
+    ``fence`` (also ``data_version``) is asked before a value is given or a lease or an announcement is left: when its token is another
+    than the last one, somebody beyond this process wrote the authority, and every value is void, every lease is revoked, and what is announced
+    will not become a value. SQLite's ``data_version`` is such a token.
+
+    Hot alone: versions are the larger of the last one + 1 and the clock in microseconds; tombstones and expired records stay for a day, within
+    the bound; nothing survives the process.
+    """
+
+    tier = MemoryTier.HOT
+    authority = Authority.HOT
+
+    def __init__(
+        self,
+        max_bytes: int = MAX_BYTES,
+        *,
+        ceiling: timedelta = timedelta(milliseconds=coherence.CEILING_MS),
+        rest: timedelta = timedelta(milliseconds=coherence.REST_MS),
+        data_version: Callable[[], object] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if not max_bytes >= 0:
+            raise InvalidArgument(f"max_bytes is a number of bytes and not negative: {max_bytes}")
+        if ceiling <= timedelta() or rest < timedelta():
+            raise InvalidArgument("ceiling is longer than no time, and rest not negative")
+        self.stats = Stats()
+        self.fence = data_version
+        self._max_bytes = max_bytes
+        self._times = Times(rest // timedelta(milliseconds=1), ceiling // timedelta(milliseconds=1))
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._values: OrderedDict[Key, _Slot] = OrderedDict()
+        self._markers: OrderedDict[Key, _Slot] = OrderedDict()
+        self._records = Records()
+        self._bytes = 0
+        self._token: object = None
+        self._epoch = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held now, as estimated; at most ``max_bytes``."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        """Entries (values and markers) and records."""
+        return len(self._values) + len(self._markers) + len(self._records)
+
+    async def connect(self) -> None:
+        """Bind to the running loop. Raises `ClientClosed` if it is bound to another."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            raise ClientClosed("process memory belongs to another event loop: close it there, or make one per loop")
+        self._loop = loop
+
+    async def close(self) -> None:
+        """Forget everything. `connect` makes it usable again."""
+        self._loop = None
+        self._values.clear()
+        self._markers.clear()
+        self._records = Records()
+        self._bytes = 0
+
+    async def ping(self, *, deadline: Deadline) -> None:
+        self._enter(deadline)
+
+    def _enter(self, deadline: Deadline) -> int:
+        """The door: the time, if the tier may be used."""
+        if self._loop is not asyncio.get_running_loop():
+            raise ClientClosed(
+                "process memory is not connected, or belongs to another event loop: await connect() in this one"
+            )
+        if deadline.expired():
+            raise TierTimeout("the deadline had passed before process memory was asked", tier=self.tier, sent=False)
+        self.stats.count(REQUESTS, self.tier)
+        return self._clock.wall_ms()
+
+    # --- entries -----------------------------------------------------------------------------------------------------
+
+    async def peek(self, key: Key, *, deadline: Deadline) -> Envelope | None:
+        return self._peek(key, self._enter(deadline))
+
+    async def peek_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
+        now = self._enter(deadline)
+        return [self._peek(key, now) for key in keys]
+
+    async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
+        return self._operate(operation, self._enter(deadline))
+
+    async def operate_many(
+        self, operations: Sequence[EntryOperation], *, deadline: Deadline
+    ) -> list[Found | ThermoclineError | None]:
+        now = self._enter(deadline)
+        return [self._operate(operation, now) for operation in operations]
+
+    async def drop(self, keys: Sequence[Key], *, deadline: Deadline) -> None:
+        self._enter(deadline)
+        for key in keys:
+            self._put(key, None)
+
+    def _peek(self, key: Key, now: int) -> Envelope | None:
+        slot = self._values.get(key)
+        if slot is None:
+            return None
+        self._ask_fence()
+        entry = slot.entry
+        if not isinstance(entry, Value) or entry.deadline <= now or slot.epoch != self._epoch:
+            self._put(key, None)
+            return None
+        self._values.move_to_end(key)
+        return entry.envelope
+
+    def _operate(self, operation: EntryOperation, now: int) -> Found | None:
+        times = self._times
+        key = operation.key
+        if isinstance(operation, (Look, Announce)):
+            self._ask_fence()
+        entry = self._entry(key, now)
+        found: Found | None = None
+        if isinstance(operation, Look):
+            after, leased = coherence.look(entry, operation.reader, operation.lasting_ms, now, times)
+            found = _found(after, leased)
+        elif isinstance(operation, Announce):
+            after = coherence.announce(entry, operation.writer, operation.lasting_ms, now, times)
+            found = Busy(coherence.floor_of(after))
+        elif isinstance(operation, Withdraw):
+            after = coherence.withdraw(entry, operation.writer, now, times)
+        elif isinstance(operation, Publish):
+            offer = self._offer(operation.envelope)
+            after = coherence.publish(entry, operation.writer, operation.version, offer, now, times)
+        else:
+            offer = self._offer(operation.envelope)
+            after = coherence.settle(entry, operation.reader, operation.version, offer, now, times)
+        self._put(key, after)
+        self._make_room(now)
+        return found
+
+    def _entry(self, key: Key, now: int) -> Entry:
+        slot = self._values.get(key) or self._markers.get(key)
+        if slot is None:
+            return None
+        if slot.epoch == self._epoch:
+            return slot.entry
+        entry = coherence.current(slot.entry, now, self._times)
+        if isinstance(entry, Announced):
+            return replace(entry, marked=True)
+        if isinstance(entry, Lease):
+            return entry if entry.owner is None else coherence.run_out(entry, entry.owner, now, self._times)
+        return None
+
+    def _ask_fence(self) -> None:
+        if self.fence is not None:
+            token = self.fence()
+            if token != self._token:
+                self._token = token
+                self._epoch += 1
+
+    def _offer(self, envelope: Envelope | None) -> Offer[Envelope] | None:
+        if envelope is None or _weight(envelope) * SHARE > self._max_bytes:
+            return None
+        if envelope.raw is not None or envelope.etag is not None:
+            envelope = replace(envelope, raw=None, etag=None)
+        return Offer(envelope, envelope.header.expires_ms)
+
+    def _put(self, key: Key, entry: Entry) -> None:
+        before = self._values.pop(key, None) or self._markers.pop(key, None)
+        if before is not None:
+            self._bytes -= before.weight
+        if entry is None:
+            return
+        if isinstance(entry, Value):
+            weight = _weight(entry.envelope)
+            self._values[key] = _Slot(entry, self._epoch, weight)
+        else:
+            weight = MARKER_BYTES + sys.getsizeof(key.name)
+            if isinstance(entry, Announced) and entry.last is not None:
+                weight += _weight(entry.last.envelope)
+            self._markers[key] = _Slot(entry, self._epoch, weight)
+        self._bytes += weight
+
+    def _make_room(self, now: int) -> None:
+        for _ in range(min(SWEPT, len(self._markers))):
+            key, slot = next(iter(self._markers.items()))
+            if coherence.current(slot.entry, now, self._times) is None:
+                self._put(key, None)
+            else:
+                self._markers.move_to_end(key)
+        while self._bytes > self._max_bytes:
+            record = self._records.oldest()
+            if self._values:
+                self._put(next(iter(self._values)), None)
+            elif record is not None:
+                self._bytes -= self._records.drop(record)
+            else:
+                self._put(next(iter(self._markers)), None)
+
+    # --- the authority, where hot is alone ---------------------------------------------------------------------------
+
+    async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
+        return self._read(key, self._enter(deadline))
+
+    async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
+        now = self._enter(deadline)
+        return [self._read(key, now) for key in keys]
+
+    async def write(self, write: Write, *, deadline: Deadline) -> Written:
+        return self._write(write, self._enter(deadline))
+
+    async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
+        now = self._enter(deadline)
+        answers: list[Written | ThermoclineError] = []
+        for write in writes:
+            try:
+                answers.append(self._write(write, now))
+            except ThermoclineError as error:
+                answers.append(error)
+        return answers
+
+    async def scan(
+        self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
+    ) -> Page:
+        now = self._enter(deadline)
+        if limit < 1:
+            raise InvalidArgument(f"a page holds at least one key, not {limit}")
+        after = None if cursor is None else unpack_cursor(tenant, scope, prefix, cursor)
+        items = self._records.scan(tenant, scope, prefix, after, limit, now)
+        more = len(items) == limit
+        return Page(items, pack_cursor(tenant, scope, prefix, items[-1].key.name) if more else None)
+
+    def _read(self, key: Key, now: int) -> Envelope | None:
+        if self._records.ended(key, now):
+            self._bytes -= self._records.drop(key)
+        return self._records.get(key)
+
+    def _write(self, write: Write, now: int) -> Written:
+        weight = _weight(write.envelope)
+        if weight * SHARE > self._max_bytes:
+            raise TooLarge(
+                f"a record of {len(write.envelope.payload)} bytes does not fit: process memory holds values of up to"
+                f" {self._max_bytes // SHARE} bytes (a quarter of max_bytes)"
+            )
+        there = self._read(write.key, now)
+        written = self._records.judge(write, now)
+        if written.effect is not Effect.TOOK:
+            return written
+        if written.envelope is None:  # an earlier copy of this write made it
+            if there is not None and there.version == written.version:
+                return replace(written, envelope=there)
+            if write.verb is Verb.PUT:
+                return replace(written, envelope=made(write, None, written.version))
+            return written
+        self._bytes += self._records.put(write, written.envelope, _weight(written.envelope))
+        self._make_room(now)
+        return written
+
+
+def _found(entry: Entry, leased: bool) -> Found:
+    if isinstance(entry, Value):
+        return entry.envelope
+    floor = coherence.floor_of(entry)
+    if leased:
+        return Leased(floor)
+    last = entry.last if isinstance(entry, Announced) else None
+    return Busy(floor, None if last is None else last.envelope)
+
+
+def _weight(envelope: Envelope) -> int:
+    tags = sum(sys.getsizeof(name) + sys.getsizeof(tag) for name, tag in envelope.tags.items()) if envelope.tags else 0
+    return OVERHEAD_BYTES + len(envelope.payload) + sys.getsizeof(envelope.key.name) + tags
