@@ -1,0 +1,89 @@
+"""A request as the service sees it, and an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from thermocline.testing.cosmos import limits
+from thermocline.testing.cosmos.failures import ServiceError
+from thermocline.testing.cosmos.partitions import Range
+from thermocline.testing.cosmos.store import Container, Lag
+
+_UNREAD: Final = object()
+
+
+@dataclass(slots=True)
+class Call:
+    """One request. `parts` are the decoded path segments; `kind` is the operation; `lag` comes from a fault."""
+
+    method: str
+    parts: list[str]
+    headers: Mapping[str, str]
+    body: bytes
+    base_url: str
+    kind: str = ""
+    lag: Lag | None = None
+    container: Container | None = None
+    range: Range | None = None
+    _json: Any = field(default=_UNREAD, repr=False)
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded once; 400 if it is no JSON."""
+        if self._json is _UNREAD:
+            self._json = limits.decode(self.body)
+        return self._json
+
+    def flag(self, name: str) -> bool:
+        """A header that says true."""
+        return self.headers.get(name, "").lower() == "true"
+
+    @property
+    def container_name(self) -> str | None:
+        """The container that the path names."""
+        return self.parts[3] if len(self.parts) > 3 else None
+
+    @property
+    def item_ids(self) -> frozenset[str]:
+        """The items that the request names, in its path or its body."""
+        if len(self.parts) > 5:
+            return frozenset({self.parts[5]})
+        try:
+            body = self.json if self.kind in ("create", "upsert", "batch") else None
+        except ServiceError:
+            return frozenset()
+        if isinstance(body, dict):
+            return frozenset({str(body.get("id"))})
+        if isinstance(body, list):
+            named = (o.get("id", (o.get("resourceBody") or {}).get("id")) for o in body if isinstance(o, dict))
+            return frozenset(str(n) for n in named)
+        return frozenset()
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer: status, JSON bytes (or none), headers, and the charge in RU."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    charge: float = 1.0
+    substatus: int = 0
+
+
+def json_reply(status: int, value: Any, *, charge: float = 1.0, headers: dict[str, str] | None = None) -> Reply:
+    """An answer with a value as its body."""
+    return Reply(status, msgspec.json.encode(value), headers or {}, charge)
+
+
+def error_reply(error: ServiceError, charge: float = 1.0) -> Reply:
+    """A refusal."""
+    headers = dict(error.headers)
+    if error.substatus:
+        headers["x-ms-substatus"] = str(error.substatus)
+    body = msgspec.json.encode({"code": error.code, "message": error.message})
+    return Reply(error.status, body, headers, charge, error.substatus)
