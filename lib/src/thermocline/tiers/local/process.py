@@ -181,10 +181,10 @@ class ProcessMemory:
         elif isinstance(operation, Withdraw):
             after = coherence.withdraw(entry, operation.writer, now, times)
         elif isinstance(operation, Publish):
-            offer = self._offer(operation.envelope)
+            offer = self._offer(operation.envelope, operation.lasting_ms, now)
             after = coherence.publish(entry, operation.writer, operation.version, offer, now, times)
         else:
-            offer = self._offer(operation.envelope)
+            offer = self._offer(operation.envelope, operation.lasting_ms, now)
             after = coherence.settle(entry, operation.reader, operation.version, offer, now, times)
         self._put(key, after)
         self._make_room(now)
@@ -210,12 +210,15 @@ class ProcessMemory:
                 self._token = token
                 self._epoch += 1
 
-    def _offer(self, envelope: Envelope | None) -> Offer[Envelope] | None:
+    def _offer(self, envelope: Envelope | None, lasting_ms: int | None, now: int) -> Offer[Envelope] | None:
         if envelope is None or _weight(envelope) * SHARE > self._max_bytes:
             return None
         if envelope.raw is not None or envelope.etag is not None:
             envelope = replace(envelope, raw=None, etag=None)
-        return Offer(envelope, envelope.header.expires_ms)
+        ends = envelope.header.expires_ms
+        if lasting_ms is not None and (not ends or now + lasting_ms < ends):
+            ends = now + lasting_ms
+        return Offer(envelope, ends)
 
     def _put(self, key: Key, entry: Entry) -> None:
         before = self._values.pop(key, None) or self._markers.pop(key, None)
