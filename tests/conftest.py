@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-pytest_plugins = ["thermocline.testing.pytest_plugin"]
+pytest_plugins = ["thermocline.testing.pytest_plugin", "pytester"]
 
 
 @pytest.fixture(scope="session", autouse=True)

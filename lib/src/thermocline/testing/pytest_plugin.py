@@ -6,12 +6,15 @@ fails. The servers are shared by the tests of a session (of one worker, under py
 With THERMOCLINE_TEST_DOCKER=1 the servers are containers.
 """
 
+import contextlib
+import importlib.util
 import os
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 
 import pytest
 
+from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import Azurite, CosmosServer, MissingPart, RedisCluster, RedisServer
 from thermocline.testing.rig.container import docker_is_wanted
 from thermocline.testing.rig.process import leftovers
@@ -92,3 +95,26 @@ def unique_name() -> Callable[[str], str]:
 def fresh_prefix(unique_name: Callable[[str], str]) -> str:
     """A prefix for this test's keys."""
     return unique_name("t") + "-"
+
+
+MakeProxy = Callable[[str | int], Awaitable[ChaosProxy]]
+
+if importlib.util.find_spec("pytest_asyncio") is not None:
+    import pytest_asyncio
+
+    @pytest_asyncio.fixture
+    async def chaos_proxy() -> AsyncIterator[MakeProxy]:
+        """A function that puts a proxy in front of a server: ``proxy = await chaos_proxy(redis_server.url)``."""
+        async with contextlib.AsyncExitStack() as proxies:
+
+            async def make(upstream: str | int) -> ChaosProxy:
+                return await proxies.enter_async_context(ChaosProxy(upstream))
+
+            yield make
+
+else:
+
+    @pytest.fixture
+    def chaos_proxy() -> None:
+        """Missing: proxies live in an event loop."""
+        raise MissingPart("needs an event loop: pip install pytest-asyncio")

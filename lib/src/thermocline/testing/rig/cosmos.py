@@ -1,7 +1,6 @@
 """Cosmos DB for tests: the strict emulator of this library, Microsoft's emulator, or a real account."""
 
 import os
-import ssl
 import time
 import urllib.error
 import urllib.request
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from thermocline.testing.rig.container import docker_exception, docker_is_wanted, new_container
+from thermocline.testing.rig.container import bind, docker_exception, docker_is_wanted, new_container
 from thermocline.testing.rig.errors import RigError, StartFailed
 from thermocline.testing.rig.ports import free_port
 
@@ -23,6 +22,8 @@ KEY_VARIABLE = "THERMOCLINE_TEST_COSMOS_KEY"
 IMAGE = "mcr.microsoft.com/cosmosdb/linux/azure-cosmos-emulator:vnext-preview"
 EMULATOR_KEY = "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw=="
 """The key that is published in the documentation of Microsoft's emulator; the same on every machine, and no secret."""
+
+_HEALTH_PORT = 8080
 
 Kind = Literal["strict", "docker", "outside"]
 
@@ -133,8 +134,9 @@ class CosmosServer:
         port = free_port() if self._port == 0 else self._port
         container = new_container(IMAGE)
         # The account document tells clients where to go, so inside and outside the number must be the same.
-        container.with_env("PORT", str(port)).with_env("PROTOCOL", "http").with_env("ENABLE_EXPLORER", "false")
-        container.with_bind_ports(port, ("127.0.0.1", port))
+        container.with_envs(PORT=str(port), PROTOCOL="http", ENABLE_EXPLORER="false")
+        container.with_exposed_ports(_HEALTH_PORT)
+        bind(container, port)
         try:
             container.start()
         except docker_exception() as error:
@@ -142,7 +144,9 @@ class CosmosServer:
         self._container = container
         url = f"http://localhost:{port}/"
         until = time.monotonic() + self._patience.total_seconds()
-        while not answers(url):
+        # The gateway listens before it can serve; this port is for the question whether it can.
+        health = f"http://localhost:{container.get_exposed_port(_HEALTH_PORT)}/ready"
+        while not answers(health):
             if time.monotonic() > until:
                 log = container.get_wrapped_container().logs(tail=20).decode(errors="replace")
                 self.stop()
@@ -160,14 +164,13 @@ class CosmosServer:
         self.stop()
 
 
-def answers(url: str, ca_file: Path | None = None) -> bool:
-    """Say whether an HTTP server answers there, with whatever status below 500."""
-    context = ssl.create_default_context(cafile=ca_file) if url.startswith("https:") else None
+def answers(url: str) -> bool:
+    """Say whether an HTTP server answers there with a success."""
     try:
-        with urllib.request.urlopen(url, timeout=2, context=context):
+        with urllib.request.urlopen(url, timeout=2):
             return True
     except urllib.error.HTTPError as error:
-        with error:
-            return error.code < 500
+        error.close()
+        return False
     except OSError:
         return False

@@ -20,7 +20,10 @@ _PATIENCE = timedelta(seconds=10)
 
 
 def leftovers() -> list[str]:
-    """Describe every server of this process that still runs, supervisors included. Empty where there is no ``/proc``."""
+    """Describe every supervisor, and with it every server, of this process that still runs.
+
+    (A server itself may overwrite its environment, as Redis does.) Empty where there is no ``/proc``.
+    """
     mark = f"{MARK}={os.getpid()}".encode()
     found: list[str] = []
     for entry in Path("/proc").glob("[0-9]*"):

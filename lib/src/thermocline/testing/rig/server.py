@@ -118,8 +118,8 @@ class Server(ABC):
     def kill(self) -> None:
         """End the server as a crash would (SIGKILL). Its port and its directory stay for a later `start`."""
         if self._runner is not None:
+            # The supervisor stays, to remove the directory should this process end before the next start.
             self._runner.kill()
-        self._release()
 
     def pause(self) -> None:
         """Freeze the server (SIGSTOP): connections are accepted by the kernel, and nobody answers."""
@@ -130,8 +130,8 @@ class Server(ABC):
         self._running_runner().resume()
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the last lines that the running server wrote."""
-        return "(not running)" if self._runner is None else self._runner.log_tail(lines)
+        """Return the last lines that the server wrote since its last start."""
+        return "(not started)" if self._runner is None else self._runner.log_tail(lines)
 
     def __enter__(self) -> Self:
         self.start()
