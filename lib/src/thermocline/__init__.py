@@ -1,1 +1,98 @@
-"""One memory over three temperatures: hot (Redis), warm (Cosmos DB), cold (Blob Storage)."""
+"""One memory over three temperatures: hot (Redis), warm (Cosmos DB), cold (Blob Storage).
+
+Everything public is here; each name is loaded when it is first asked for, so that importing this costs little and needs no extra.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thermocline.agents import Agent, AgentBuilder
+    from thermocline.client import NOT_GIVEN, Batch, Listing, MemoryClient, ScopedMemory, WriteResult
+    from thermocline.codec import Codec
+    from thermocline.connect import MemoryBuilder, connect
+    from thermocline.errors import ThermoclineError
+    from thermocline.model import Corrupt, Hit, Key, MemoryTier, Miss, NotAsked, Outcome, Record, Unavailable
+    from thermocline.policy import MemoryConfig, MemoryRules, Route
+    from thermocline.resilience import Budget
+    from thermocline.settings import MemorySettings
+    from thermocline.tiers.cold import ColdMemory
+    from thermocline.tiers.hot import HotMemory
+    from thermocline.tiers.local.folder import FolderMemory
+    from thermocline.tiers.local.process import ProcessMemory
+    from thermocline.tiers.local.sqlite import SqliteMemory
+    from thermocline.tiers.warm import WarmMemory
+
+try:
+    __version__ = version("thermocline")
+except PackageNotFoundError:  # run from a tree that is not installed
+    __version__ = "0"
+
+_HOMES = {
+    "agents": ("Agent", "AgentBuilder"),
+    "client": ("NOT_GIVEN", "Batch", "Listing", "MemoryClient", "ScopedMemory", "WriteResult"),
+    "codec": ("Codec",),
+    "connect": ("MemoryBuilder", "connect"),
+    "errors": ("ThermoclineError",),
+    "model": ("Corrupt", "Hit", "Key", "MemoryTier", "Miss", "NotAsked", "Outcome", "Record", "Unavailable"),
+    "policy": ("MemoryConfig", "MemoryRules", "Route"),
+    "resilience": ("Budget",),
+    "settings": ("MemorySettings",),
+    "tiers.cold": ("ColdMemory",),
+    "tiers.hot": ("HotMemory",),
+    "tiers.local.folder": ("FolderMemory",),
+    "tiers.local.process": ("ProcessMemory",),
+    "tiers.local.sqlite": ("SqliteMemory",),
+    "tiers.warm": ("WarmMemory",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "NOT_GIVEN",
+    "Agent",
+    "AgentBuilder",
+    "Batch",
+    "Budget",
+    "Codec",
+    "ColdMemory",
+    "Corrupt",
+    "FolderMemory",
+    "Hit",
+    "HotMemory",
+    "Key",
+    "Listing",
+    "MemoryBuilder",
+    "MemoryClient",
+    "MemoryConfig",
+    "MemoryRules",
+    "MemorySettings",
+    "MemoryTier",
+    "Miss",
+    "NotAsked",
+    "Outcome",
+    "ProcessMemory",
+    "Record",
+    "Route",
+    "ScopedMemory",
+    "SqliteMemory",
+    "ThermoclineError",
+    "Unavailable",
+    "WarmMemory",
+    "WriteResult",
+    "__version__",
+    "connect",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'thermocline' has no attribute {name!r}")
+    found = getattr(import_module(f"thermocline.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from thermocline import telemetry
 from thermocline.client.batch import Batches
@@ -36,6 +37,12 @@ _STAMP = {
 _RECONNECT_SECONDS = 1.0
 
 
+class Closeable(Protocol):
+    """What a client closes at its end besides the tiers that it connected."""
+
+    async def close(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Parts:
     """One client's inside."""
@@ -46,23 +53,38 @@ class Parts:
     batches: Batches
     recovery: Recovery
     tiers: dict[MemoryTier, Tier]
+    closes: list[Closeable] = field(default_factory=list)  # what was made for this client alone, as a credential
     opened: list[Tier] = field(default_factory=list)
     reconnecting: asyncio.Task[None] | None = None
 
-    async def close(self) -> None:
-        """Close the tiers that were opened here, the last one first; all of them, whatever one of them raises."""
+    async def disconnect(self) -> None:
+        """Close the tiers that were opened here, the last one first."""
         if self.reconnecting is not None:
             self.reconnecting.cancel()
             await asyncio.gather(self.reconnecting, return_exceptions=True)
-        errors: list[Exception] = []
-        for tier in reversed(self.opened):
-            try:
-                await tier.close()
-            except Exception as error:  # noqa: BLE001 - the others must be closed too; raised below
-                errors.append(error)
-        self.opened.clear()
-        if errors:
-            raise ExceptionGroup("tiers could not be closed", errors)
+            self.reconnecting = None
+        opened, self.opened = self.opened, []
+        await _close_all([*reversed(opened)])
+
+    async def close(self) -> None:
+        """Close the tiers that were opened here and what was made for them."""
+        try:
+            await self.disconnect()
+        finally:
+            closes, self.closes = self.closes, []
+            await _close_all(closes)
+
+
+async def _close_all(parts: Sequence[Closeable]) -> None:
+    """Close all of them, whatever one of them raises."""
+    errors: list[Exception] = []
+    for part in parts:
+        try:
+            await part.close()
+        except Exception as error:  # noqa: BLE001 - the others must be closed too; raised below
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("parts of the memory could not be closed", errors)
 
 
 def assemble(
@@ -78,6 +100,7 @@ def assemble(
     clock: Clock,
     executor: Executor | None,
     tokens: random.Random | None,
+    closes: Sequence[Closeable] = (),
 ) -> Parts:
     """Check what was given and wire it. Raises `ConfigurationError` for tiers that cannot play their part."""
     given: dict[MemoryTier, Tier | None] = {
@@ -107,10 +130,10 @@ def assemble(
         executor=executor,
         tokens=tokens or secrets.SystemRandom(),
     )
-    return _wire(engine, tiers)
+    return _wire(engine, tiers, list(closes))
 
 
-def _wire(engine: Engine, tiers: dict[MemoryTier, Tier]) -> Parts:
+def _wire(engine: Engine, tiers: dict[MemoryTier, Tier], closes: list[Closeable]) -> Parts:
     async def tell(known: Sequence[tuple[Key, int]]) -> Sequence[ThermoclineError | None]:
         settles = [Settle(key, None, version, None) for key, version in known]
         return await writer.tell_hot(list(settles))
@@ -130,7 +153,7 @@ def _wire(engine: Engine, tiers: dict[MemoryTier, Tier]) -> Parts:
     )
     cascade = Cascade(engine, recovery)
     writer = Writer(engine, recovery)
-    return Parts(engine, cascade, writer, Batches(engine, cascade, writer, recovery), recovery, tiers)
+    return Parts(engine, cascade, writer, Batches(engine, cascade, writer, recovery), recovery, tiers, closes)
 
 
 def _check_parts(tiers: dict[MemoryTier, Tier], routes: Routes) -> None:
@@ -161,13 +184,13 @@ async def connect_tiers(parts: Parts) -> None:
             await _connect(tier, name, seconds)
         except TierUnavailable as error:
             if name is not MemoryTier.HOT or name in needed:
-                await parts.close()
+                await parts.disconnect()
                 raise
             log.warning("hot cannot be reached, and the client goes on without it: %s", error)
             parts.opened.append(tier)
             parts.reconnecting = asyncio.get_running_loop().create_task(_reconnect(tier, name, seconds))
         except BaseException:
-            await parts.close()
+            await parts.disconnect()
             raise
         else:
             parts.opened.append(tier)

@@ -134,7 +134,7 @@ class MemoryClient(WriteVerbs):
         client["reads_under_way"] = len(self._cascade.flights)
         client[telemetry.FLIGHTS_SHARED] = int(self._engine.stats.get(telemetry.FLIGHTS_SHARED, "client"))
         for tier, guard in self._engine.guards.items():
-            snapshot.setdefault(str(tier), {})["breaker"] = str(guard.breaker.state)
+            snapshot.setdefault(str(tier), {})["breaker"] = guard.breaker.state.value
         return snapshot
 
     async def settled(self, *, timeout: Lifetime = 10.0) -> bool:

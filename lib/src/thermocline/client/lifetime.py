@@ -10,7 +10,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from thermocline.client.assembly import Parts, assemble, connect_tiers
+from thermocline.client.assembly import Closeable, Parts, assemble, connect_tiers
 from thermocline.client.listing import Listings
 from thermocline.client.streams import Streams
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
@@ -44,6 +44,7 @@ class ClientLife:
         clock: Clock = SYSTEM_CLOCK,
         executor: Executor | None = None,
         tokens: random.Random | None = None,
+        closes: Sequence[Closeable] = (),
     ) -> None:
         self._parts: Parts = assemble(
             hot=hot,
@@ -57,6 +58,7 @@ class ClientLife:
             clock=clock,
             executor=executor,
             tokens=tokens,
+            closes=closes,
         )
         parts = self._parts
         self._engine = parts.engine

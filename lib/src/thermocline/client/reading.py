@@ -144,8 +144,9 @@ class ReadVerbs(ClientLife):
         cursor: str | None = None,
         timeout: Lifetime = None,
     ) -> Listing:
-        """One page of the live keys of a scope whose names start with ``prefix``, from the authority. Without ``scope``: the plain strings of the
-        default tenant. At most ``limit`` (1 to 1,000) keys; a page may be short and still have a ``cursor``. Raises `InvalidArgument` for a cursor of another listing."""
+        """One page of the live keys of a scope whose names start with ``prefix``, from the authority. At most ``limit`` (1 to 1,000) keys; a page
+        may be short and still have a ``cursor``. Without ``scope``: the plain strings of the default tenant, which lie in 256 scopes that are asked
+        one after the other. Raises `InvalidArgument` for a cursor of another listing."""
         deadline = await self._begin(timeout)
         return await self._listings.page(
             prefix, scope=scope, tenant=tenant, limit=limit, cursor=cursor, deadline=deadline
