@@ -36,7 +36,8 @@ Entry = coherence.Entry[Envelope]
 
 MAX_BYTES: Final = 64 * 2**20
 SHARE: Final = 4  # one value may take up to the fourth part of the bound
-MARKER_BYTES: Final = 700  # what a marker takes, about
+MARKER_BYTES: Final = 600  # what a marker takes beside its key's text, about
+WRITER_BYTES: Final = 250  # and each writer that it names
 OVERHEAD_BYTES: Final = 900  # what a value takes beside its payload and its key's text, about
 SWEPT: Final = 2  # so many of the oldest markers are looked at, to see whether they are over, in each operation
 
@@ -231,8 +232,9 @@ class ProcessMemory:
             self._values[key] = _Slot(entry, self._epoch, weight)
         else:
             weight = MARKER_BYTES + sys.getsizeof(key.name)
-            if isinstance(entry, Announced) and entry.last is not None:
-                weight += _weight(entry.last.envelope)
+            if isinstance(entry, Announced):
+                weight += WRITER_BYTES * len(entry.writers)
+                weight += 0 if entry.last is None else _weight(entry.last.envelope)
             self._markers[key] = _Slot(entry, self._epoch, weight)
         self._bytes += weight
 
