@@ -1,0 +1,31 @@
+"""For tests of what is built on thermocline, and of tiers that others write. Nothing in the library imports it.
+
+* `ManualClock`: a clock that a test moves.
+* `ChaosTier`: wraps any tier and makes it fail, lose answers, wait or be cancelled, by a script or a seed.
+* `thermocline.testing.conformance`: what a tier must do, as pytest classes to inherit from.
+* `thermocline.testing.rig` and `thermocline.testing.pytest_plugin`: real servers, and pytest fixtures for them.
+* `thermocline.testing.cosmos`: a strict emulator of Cosmos DB's REST surface, a process of its own.
+
+Needs the extra ``thermocline[testing]``.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thermocline.testing.chaos import ChaosTier, Fault
+    from thermocline.testing.clocks import ManualClock
+
+__all__ = ["ChaosTier", "Fault", "ManualClock"]
+
+_HOMES = {
+    "ChaosTier": "thermocline.testing.chaos",
+    "Fault": "thermocline.testing.chaos",
+    "ManualClock": "thermocline.testing.clocks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
