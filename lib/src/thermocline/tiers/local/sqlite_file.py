@@ -1,0 +1,341 @@
+"""The database file behind `SqliteMemory`: connections, schema, transactions. All of it blocks; the tier calls it in its executor.
+
+Two connections: one writes, one reads. The writing one also answers `data_version`, which does not move by its own commits. So a commit of
+this process costs its hot entries nothing, and any other process' commit is noticed. See docs/adrs/0005-embedded-tiers.md.
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from thermocline.clock import Deadline
+from thermocline.errors import (
+    AccessDenied,
+    ClientClosed,
+    ConfigurationError,
+    ThermoclineError,
+    TierDamaged,
+    TierTimeout,
+    UnreadableRecord,
+)
+from thermocline.tiers.local.sqlite_errors import TIER, code_of, map_error
+
+SCHEMA_VERSION: Final = 1
+_APPLICATION: Final = 0x54434D31  # "TCM1", in the file's header
+_OPEN_WAIT: Final = 5.0  # seconds to wait for another process that is creating the file
+_LOOK_WAIT: Final = 0.002  # seconds that the event loop waits for a commit under way before it assumes a foreign one
+_PAGE: Final = 4096
+
+_SCHEMA: Final = (
+    """CREATE TABLE records (
+        id INTEGER PRIMARY KEY,
+        tenant TEXT NOT NULL, scope TEXT NOT NULL, name TEXT NOT NULL,
+        version INTEGER NOT NULL, format INTEGER NOT NULL, flags INTEGER NOT NULL,
+        expires_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, modified_ms INTEGER NOT NULL, purge_ms INTEGER NOT NULL,
+        size INTEGER NOT NULL, raw_size INTEGER NOT NULL, tags TEXT,
+        record BLOB NOT NULL)""",
+    "CREATE UNIQUE INDEX records_key ON records (tenant, scope, name)",
+    "CREATE INDEX records_due ON records (purge_ms) WHERE purge_ms > 0",
+    f"PRAGMA application_id = {_APPLICATION}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+
+class SqliteFile:
+    """Opens, and creates, one database file. Safe to use from several threads: each connection has a lock of its own."""
+
+    def __init__(self, path: Path, *, max_bytes: int | None, power_safe: bool) -> None:
+        self.path: Final = path
+        self._max_bytes = max_bytes
+        self._synchronous = "FULL" if power_safe else "NORMAL"
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        self._held: int | None = None  # data_version, while the file's write lock is ours: nobody else can commit
+        self._waiting = False  # for another process that holds the file's write lock
+        self._unsure = 0  # how often a look had to assume a foreign commit
+        self._inode = (0, 0)
+
+    # --- opening and closing ---------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Idempotent. Raises `ConfigurationError`, `AccessDenied`, `TierDamaged`, `UnreadableRecord`; leaves a file that is not ours as it is."""
+        with self._write_lock, self._read_lock:
+            if self._writer is not None:
+                return
+            self._prepare_place()
+            opened: list[sqlite3.Connection] = []
+            try:
+                for _ in range(2):
+                    opened.append(self._connect())
+                    if len(opened) == 1:
+                        self._create(opened[0])
+                opened[0].execute("PRAGMA busy_timeout = 0")  # it waits where it is said: see _begin
+                opened[1].execute("PRAGMA query_only = 1")
+                status = self.path.stat()
+            except sqlite3.Error as error:
+                raise map_error(error, str(self.path)) from error
+            except OSError as error:
+                raise ConfigurationError(f"{self.path} cannot be opened: {error.strerror}") from error
+            else:
+                self._writer, self._reader = opened
+                self._inode = (status.st_dev, status.st_ino)
+                self._unsure += 1  # what was committed while we were closed is unknown
+            finally:
+                if self._writer is None:
+                    for connection in opened:
+                        connection.close()
+
+    def close(self) -> None:
+        with self._write_lock, self._read_lock:
+            try:
+                for connection in (self._reader, self._writer):
+                    if connection is not None:
+                        connection.close()
+            except sqlite3.Error as error:
+                raise map_error(error, str(self.path)) from error
+            finally:
+                self._reader = self._writer = None
+
+    def _prepare_place(self) -> None:
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self.path.is_dir():
+                raise ConfigurationError(f"{self.path} is a folder; give the path of a file")
+            exists = self.path.exists()
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigurationError(f"{folder} is not a folder; give another path for the database") from error
+        except PermissionError as error:
+            raise AccessDenied(
+                f"{folder} cannot be made or entered: {error.strerror}", tier=TIER, sent=False
+            ) from error
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{self.path} cannot be a database's path: {error}") from error
+        for place in (folder, self.path) if exists else (folder,):
+            if not os.access(place, os.W_OK):
+                raise AccessDenied(
+                    f"{place} cannot be written; give this user write access to the file and its folder",
+                    tier=TIER,
+                    sent=False,
+                )
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=_OPEN_WAIT, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        try:
+            connection.execute("PRAGMA trusted_schema = 0")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        _refuse_strangers(connection, self.path)
+        _switch_to_wal(connection, self.path)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _refuse_strangers(connection, self.path):
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
+        if self._max_bytes is not None:
+            page = connection.execute("PRAGMA page_size").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count = {max(8, self._max_bytes // page)}")
+
+    def check(self, deadline: Deadline) -> None:
+        """One cheap read, and whether the path still names the file that was opened."""
+        with self.reading(deadline) as connection:
+            connection.execute("SELECT 1 FROM records LIMIT 1").fetchone()
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise TierDamaged(
+                f"{self.path} has vanished while it was open: {error.strerror}", tier=TIER, sent=False
+            ) from error
+        if (status.st_dev, status.st_ino) != self._inode:
+            raise TierDamaged(
+                f"{self.path} was replaced while it was open; close and connect again to use the new file",
+                tier=TIER,
+                sent=False,
+            )
+
+    # --- reading and writing -----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def reading(self, deadline: Deadline) -> Iterator[sqlite3.Connection]:
+        """The reading connection, outside a transaction. sqlite3's errors come out as ours."""
+        with self._locked(self._read_lock, deadline):
+            connection = self._reader
+            if connection is None:
+                raise ClientClosed(f"{self.path} is not connected")
+            try:
+                yield connection
+            except sqlite3.Error as error:
+                raise map_error(error, str(self.path)) from error
+
+    @contextlib.contextmanager
+    def transaction(self, deadline: Deadline) -> Iterator["Transaction"]:
+        """A write transaction: `Transaction.commit` makes it count, anything else undoes it."""
+        with self._locked(self._write_lock, deadline):
+            connection = self._writer
+            if connection is None:
+                raise ClientClosed(f"{self.path} is not connected")
+            transaction = Transaction(self, connection)
+            try:
+                self._begin(connection, deadline)
+                self._held = _data_version(connection)
+                yield transaction
+            except sqlite3.Error as error:
+                raise self._after(error, connection, transaction) from error
+            finally:
+                self._undo(connection)
+
+    def _begin(self, connection: sqlite3.Connection, deadline: Deadline) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not code_of(error).startswith("BUSY"):
+                raise
+        else:
+            return
+        self._waiting = True
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {int(min(deadline.remaining() * 1000, 2**31 - 1))}")
+            connection.execute("BEGIN IMMEDIATE")
+        finally:
+            self._waiting = False
+            connection.execute("PRAGMA busy_timeout = 0")
+
+    def _undo(self, connection: sqlite3.Connection) -> None:
+        self._held = None  # first: a rollback gives the lock up
+        try:
+            _roll_back(connection)
+        except sqlite3.Error as error:
+            raise map_error(error, str(self.path)) from error
+
+    def _after(
+        self, error: sqlite3.Error, connection: sqlite3.Connection, transaction: "Transaction"
+    ) -> ThermoclineError:
+        """What a failed transaction is called. It certainly had no effect, unless the disk failed while it was being committed."""
+        code = code_of(error)
+        certain = not transaction.committing or not code.startswith("IOERR") or code == "IOERR_WRITE"
+        self._undo(connection)
+        if code in ("FULL", "IOERR_WRITE"):
+            # Room in the log is made by moving it into the database; that this may fail as well is no news.
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return map_error(error, str(self.path), sent=not certain)
+
+    @contextlib.contextmanager
+    def _locked(self, lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
+        if not lock.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):
+            raise TierTimeout(f"{self.path} is busy with another call", tier=TIER, sent=False)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # --- the fence of an embedded hot tier ---------------------------------------------------------------------------
+
+    def data_version(self) -> int:
+        """A number that is another one than before if any other connection may have committed since. For the event loop's thread: about 3 µs,
+        2 ms at most while a commit is under way.
+
+        While we hold the file's write lock, nobody else can commit, and the number that was read after it was taken is exact. While we are not in a
+        transaction, SQLite is asked. In between (we wait for the lock, or our commit takes long) a foreign commit is assumed.
+        """
+        writer, held = self._writer, self._held
+        if writer is None:
+            raise ClientClosed(f"{self.path} is not connected")
+        if (
+            held is not None and writer.in_transaction
+        ):  # a statement that fails may end the transaction before we hear of it
+            return held + (self._unsure << 32)
+        if not self._waiting and self._write_lock.acquire(timeout=_LOOK_WAIT):
+            try:
+                if self._writer is None:
+                    raise ClientClosed(f"{self.path} is not connected")
+                return _data_version(self._writer) + (self._unsure << 32)
+            except sqlite3.Error as error:
+                raise map_error(error, str(self.path)) from error
+            finally:
+                self._write_lock.release()
+        self._unsure += 1
+        return self._unsure << 32
+
+    def own_commit_begins(self) -> None:
+        self._held = None
+
+
+class Transaction:
+    """One write transaction under way."""
+
+    __slots__ = ("_connection", "_file", "committing")
+
+    def __init__(self, file: SqliteFile, connection: sqlite3.Connection) -> None:
+        self._file = file
+        self._connection = connection
+        self.committing = False
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        return self._connection.execute(statement, values)
+
+    def commit(self) -> None:
+        self.committing = True
+        self._file.own_commit_begins()  # before the lock is given up, or a look might miss the next commit of another
+        self._connection.execute("COMMIT")
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _refuse_strangers(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the database is empty, to be furnished by us. Raises if it is another program's, or a newer version's."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application == 0 and version == 0 and tables == 0:
+        return True
+    if application != _APPLICATION:
+        raise ConfigurationError(f"{path} is another program's database, and was left as it is; give another path")
+    if version > SCHEMA_VERSION:
+        raise UnreadableRecord(
+            f"{path} was written by a newer version (schema {version}; this one knows {SCHEMA_VERSION}): upgrade this program"
+        )
+    return False
+
+
+def _switch_to_wal(connection: sqlite3.Connection, path: Path) -> None:
+    for attempt in range(20):
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait here when two open a new file at once. A transaction does wait, for the other to be done.
+            if not code_of(error).startswith("BUSY") or attempt == 19:
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+            continue
+        if mode != "wal":
+            raise ConfigurationError(
+                f"{path} is on a file system without shared memory ({mode} instead of WAL); put it on a local disk"
+            )
+        return

@@ -1,0 +1,241 @@
+"""Records as rows: the statements of `SqliteMemory`, inside a transaction that its file opened."""
+
+import base64
+import binascii
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from thermocline.codec import FORMAT, Codec
+from thermocline.errors import CorruptRecord, InvalidArgument, InvalidKey, ThermoclineError, TooLarge, UnreadableRecord
+from thermocline.model import MAX_VERSION, Authority, Envelope, Flags, Key
+from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
+from thermocline.tiers.local.sqlite_file import Transaction
+
+MOST_BYTES: Final = 900_000_000  # of a packed record; SQLite holds 1,000,000,000 in a row
+
+_KNOWN_FLAGS: Final = int(Flags.TOMBSTONE | Flags.MARKER | Flags.POINTER)
+_LATEST_MS: Final = 2**53  # what no time in milliseconds reaches
+
+_SELECT: Final = "SELECT version, flags, expires_ms, record FROM records WHERE tenant = ? AND scope = ? AND name = ?"
+_SELECT_MANY: Final = (
+    "WITH wanted (place, tenant, scope, name) AS (VALUES {}) SELECT place, version, flags, expires_ms, record FROM wanted"
+    " CROSS JOIN records USING (tenant, scope, name)"
+)
+_SELECT_STATE: Final = (
+    "SELECT id, version, format, flags, expires_ms, created_ms FROM records WHERE tenant = ? AND scope = ? AND name = ?"
+)
+_INSERT: Final = (
+    "INSERT INTO records (version, format, flags, expires_ms, created_ms, modified_ms, purge_ms, size, raw_size, tags, record,"
+    " tenant, scope, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_UPDATE: Final = (
+    "UPDATE records SET version = ?, format = ?, flags = ?, expires_ms = ?, created_ms = ?, modified_ms = ?, purge_ms = ?,"
+    " size = ?, raw_size = ?, tags = ?, record = ? WHERE id = ?"
+)
+# Four a write: more than one, so that what is due never piles up.
+_PURGE: Final = "DELETE FROM records WHERE id IN (SELECT id FROM records WHERE purge_ms > 0 AND purge_ms <= ? LIMIT 4)"
+_LIST: Final = (  # flag 1: a tombstone
+    "SELECT name, version, expires_ms, modified_ms, size, raw_size, flags, tags FROM records"
+    " WHERE tenant = ? AND scope = ? AND name {} ? {} AND flags & 1 = 0"
+    " AND (expires_ms = 0 OR expires_ms > ?) ORDER BY name LIMIT ?"
+)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(connection: sqlite3.Connection, codec: Codec, key: Key) -> Envelope | None:
+    row = connection.execute(_SELECT, (key.tenant, key.scope, key.name)).fetchone()
+    return None if row is None else _envelope(codec, key, row)
+
+
+def read_many(
+    connection: sqlite3.Connection, codec: Codec, keys: Sequence[Key]
+) -> list[Envelope | ThermoclineError | None]:
+    """One statement for all. SQLite binds 32,766 values at most (999 before 3.32): 4 per key."""
+    found: list[Envelope | ThermoclineError | None] = [None] * len(keys)
+    values: list[Any] = []
+    for place, key in enumerate(keys):
+        values += (place, key.tenant, key.scope, key.name)
+    statement = _SELECT_MANY.format(",".join(["(?,?,?,?)"] * len(keys)))
+    for place, *row in connection.execute(statement, values):
+        try:
+            found[place] = _envelope(codec, keys[place], row)
+        except (CorruptRecord, UnreadableRecord) as error:
+            found[place] = error
+    return found
+
+
+def _envelope(codec: Codec, key: Key, row: Sequence[Any]) -> Envelope:
+    version, flags, expires_ms, record = row
+    if not isinstance(record, bytes):
+        raise CorruptRecord(f"{key}: its row was altered from outside; write it anew or delete it")
+    envelope = codec.unpack(record, key)
+    header = envelope.header
+    if (header.version, header.flags, header.expires_ms) != (version, flags, expires_ms):
+        raise CorruptRecord(
+            f"{key}: its row was altered from outside and contradicts itself; write it anew or delete it"
+        )
+    return envelope
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is known of a key without its payload."""
+
+    id: int
+    version: int
+    flags: int
+    expires_ms: int
+    created_ms: int
+
+    def live(self, now_ms: int) -> bool:
+        return not self.flags & Flags.TOMBSTONE and not 0 < self.expires_ms <= now_ms
+
+
+def apply(transaction: Transaction, codec: Codec, write: Write, *, now_ms: int, grace_ms: int) -> Written:
+    """One write, in a transaction. Raises our errors before it has changed anything, sqlite3's at any point."""
+    key = write.key
+    state = _state(transaction, key)
+    version = state.version if state else 0
+    live = state is not None and state.live(now_ms)
+    if write.if_version is not None and (state is None or version != write.if_version):
+        return Written(Effect.REFUSED, version)
+    if write.if_absent and live:
+        return Written(Effect.REFUSED, version)
+    if (write.verb is Verb.DELETE and state is None) or (write.verb is Verb.TOUCH and not live):
+        return Written(Effect.NOTHING, version)
+    version = max(version + 1, (write.known or 0) + 1, now_ms * 1000)
+    if version > MAX_VERSION:
+        raise CorruptRecord(f"{key}: its version has left the range of versions; restore the database from a backup")
+    envelope = write.envelope
+    if write.verb is Verb.TOUCH:
+        envelope = _touched(transaction, codec, write)
+    elif live and state is not None:
+        envelope = envelope.stamped(version=version, authority=Authority.WARM, created_ms=state.created_ms)
+    envelope = envelope.stamped(version=version, authority=Authority.WARM)
+    _store(transaction, codec, envelope, state, now_ms=now_ms, grace_ms=grace_ms)
+    return Written(Effect.TOOK, version, envelope)
+
+
+def purge(transaction: Transaction, now_ms: int) -> None:
+    """Remove a few of the rows whose grace is over."""
+    transaction.execute(_PURGE, (now_ms,))
+
+
+def _state(transaction: Transaction, key: Key) -> _State | None:
+    row = transaction.execute(_SELECT_STATE, (key.tenant, key.scope, key.name)).fetchone()
+    if row is None:
+        return None
+    row_id, version, format_, flags, expires_ms, created_ms = row
+    if not all(isinstance(number, int) and number >= 0 for number in row):
+        raise CorruptRecord(
+            f"{key}: its row was altered from outside and cannot be told from a newer one; restore the database"
+        )
+    if format_ > FORMAT or flags > _KNOWN_FLAGS:
+        raise UnreadableRecord(f"{key} was written by a newer version of this program, and is left as it is: upgrade")
+    return _State(row_id, version, flags, expires_ms, created_ms)
+
+
+def _touched(transaction: Transaction, codec: Codec, write: Write) -> Envelope:
+    row = transaction.execute(_SELECT, (write.key.tenant, write.key.scope, write.key.name)).fetchone()
+    old = _envelope(codec, write.key, row)
+    given = write.envelope.header
+    return replace(old, header=replace(old.header, expires_ms=given.expires_ms, modified_ms=given.modified_ms))
+
+
+def _store(
+    transaction: Transaction, codec: Codec, envelope: Envelope, state: _State | None, *, now_ms: int, grace_ms: int
+) -> None:
+    header, key = envelope.header, envelope.key
+    if max(header.expires_ms, header.created_ms, header.modified_ms) > _LATEST_MS:
+        raise InvalidArgument(f"{key}: a time of this record lies beyond the year 287396")
+    record = codec.pack(envelope)
+    if len(record) > MOST_BYTES:
+        raise TooLarge(
+            f"{envelope.key}: {len(record)} bytes are more than a row may have ({MOST_BYTES}); configure a cold tier"
+        )
+    ends = now_ms if envelope.tombstone else header.expires_ms
+    values = (
+        header.version,
+        FORMAT,
+        int(header.flags),
+        header.expires_ms,
+        header.created_ms,
+        header.modified_ms,
+        max(ends, now_ms) + grace_ms if ends else 0,
+        len(envelope.payload),
+        header.raw_length,
+        json.dumps(dict(envelope.tags)) if envelope.tags else None,
+        record,
+    )
+    if state is None:
+        transaction.execute(_INSERT, (*values, key.tenant, key.scope, key.name))
+    else:
+        transaction.execute(_UPDATE, (*values, state.id))
+
+
+# --- listing ---------------------------------------------------------------------------------------------------------
+
+
+def scan(
+    connection: sqlite3.Connection, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, now_ms: int
+) -> Page:
+    """Names in the order of their code points, which is the order of their UTF-8 bytes and so of the index."""
+    after = _after_cursor(cursor, tenant, scope, prefix) if cursor is not None else None
+    bound = _next_prefix(prefix)
+    statement = _LIST.format(">=" if after is None else ">", "" if bound is None else "AND name < ?")
+    values = [tenant, scope, prefix if after is None else after, *([] if bound is None else [bound]), now_ms, limit + 1]
+    rows = connection.execute(statement, values).fetchall()
+    items = [_listed(tenant, scope, row) for row in rows[:limit]]
+    return Page(items, _cursor(tenant, scope, prefix, items[-1].key.name) if len(rows) > limit else None)
+
+
+def _listed(tenant: str, scope: str, row: Sequence[Any]) -> Listed:
+    name, version, expires_ms, modified_ms, size, raw_size, flags, tags = row
+    try:
+        key = Key(tenant, scope, name)
+        known = json.loads(tags) if tags is not None else {}
+    except (InvalidKey, ValueError, TypeError) as error:
+        raise CorruptRecord(f"{tenant}/{scope}/{name!r}: its row was altered from outside") from error
+    return Listed(key, version, expires_ms, modified_ms, size, raw_size, bool(flags & int(Flags.POINTER)), known)
+
+
+def _next_prefix(prefix: str) -> str | None:
+    """The first string after all that begin with ``prefix``, by code point; None where there is none."""
+    while prefix:
+        last = ord(prefix[-1])
+        if last < 0x10FFFF:
+            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # between the two lie the surrogates
+        prefix = prefix[:-1]
+    return None
+
+
+def _cursor(tenant: str, scope: str, prefix: str, name: str) -> str:
+    return base64.urlsafe_b64encode(_listing_digest(tenant, scope, prefix) + name.encode()).decode()
+
+
+def _after_cursor(cursor: str, tenant: str, scope: str, prefix: str) -> str:
+    try:
+        data = base64.b64decode(cursor, altchars=b"-_", validate=True)
+        name = data[8:].decode()
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise InvalidArgument("this cursor was not given out by a listing; begin anew with None") from error
+    if data[:8] != _listing_digest(tenant, scope, prefix) or not name.startswith(prefix):
+        raise InvalidArgument("this cursor belongs to another tenant, scope or prefix; begin anew with None")
+    return name
+
+
+def _listing_digest(tenant: str, scope: str, prefix: str) -> bytes:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (tenant, scope, prefix):
+        data = part.encode()
+        digest.update(len(data).to_bytes(4) + data)
+    return digest.digest()
