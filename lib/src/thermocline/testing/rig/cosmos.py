@@ -1,6 +1,7 @@
 """Cosmos DB for tests: the strict emulator of this library, Microsoft's emulator, or a real account."""
 
 import os
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from thermocline.testing.rig.container import bind, docker_exception, docker_is_wanted, new_container
 from thermocline.testing.rig.errors import RigError, StartFailed
-from thermocline.testing.rig.ports import free_port
+from thermocline.testing.rig.ports import free_port, is_free
 
 if TYPE_CHECKING:
     from thermocline.testing.cosmos.process import CosmosProcess
@@ -24,6 +25,7 @@ EMULATOR_KEY = "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPM
 """The key that is published in the documentation of Microsoft's emulator; the same on every machine, and no secret."""
 
 _HEALTH_PORT = 8080
+_ATTEMPTS = 5
 
 Kind = Literal["strict", "docker", "outside"]
 
@@ -110,25 +112,54 @@ class CosmosServer:
         elif self.kind == "docker":
             self._start_container()
         else:
-            from thermocline.testing.cosmos.process import CosmosProcess
+            self._start_strict()
 
-            self._process = CosmosProcess.start(
-                port=self._port, tls=self._tls, ranges=self._ranges, extra_args=self._extra_args
-            )
-            self._url, self._key = self._process.url, self._process.key
+    def restart(self) -> None:
+        """End the strict emulator and start it on the same port, empty. Raises RigError for another kind."""
+        self.kill()
+        self.start()
 
     def stop(self) -> None:
         """End it and its data; an outside account is left as it is. A second call does nothing."""
         if self._process is not None:
+            if self._process.running:
+                self.resume()
             self._process.stop()
         if self._container is not None:
             self._container.stop(force=True, delete_volume=True)
         self._process = self._container = self._url = self._key = None
 
     def kill(self) -> None:
-        """End the strict emulator as a crash would (SIGKILL); its data is lost. Raises RigError for another kind."""
+        """End the strict emulator as a crash would (SIGKILL); its data is lost, its port stays for a later `start`.
+
+        Raises RigError for another kind.
+        """
         self.process.kill()
         self._process = self._url = self._key = None
+
+    def pause(self) -> None:
+        """Freeze the strict emulator (SIGSTOP): connections are accepted, nobody answers."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def _start_strict(self) -> None:
+        from thermocline.testing.cosmos.process import CosmosProcess, StartError
+
+        for attempt in range(1, _ATTEMPTS + 1):
+            port = free_port() if self._port == 0 else self._port
+            try:
+                self._process = CosmosProcess.start(
+                    port=port, tls=self._tls, ranges=self._ranges, extra_args=self._extra_args
+                )
+            except StartError as error:
+                if self._port != 0 or is_free(port) or attempt == _ATTEMPTS:
+                    raise StartFailed(f"the Cosmos DB emulator did not start on port {port}: {error}") from error
+            else:
+                self._port, self._url, self._key = port, self._process.url, self._process.key
+                return
 
     def _start_container(self) -> None:
         port = free_port() if self._port == 0 else self._port

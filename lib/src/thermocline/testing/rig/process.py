@@ -16,11 +16,12 @@ from thermocline.testing.rig.errors import StartFailed
 MARK = "THERMOCLINE_RIG_OWNER"
 """Environment variable of every server of the rig: the process id of the one that started it."""
 
+_EMULATOR = b"thermocline.testing.cosmos"
 _PATIENCE = timedelta(seconds=10)
 
 
 def leftovers() -> list[str]:
-    """Describe every supervisor, and with it every server, of this process that still runs.
+    """Describe every server of this process that still runs, by its supervisor where it has one.
 
     (A server itself may overwrite its environment, as Redis does.) Empty where there is no ``/proc``.
     """
@@ -30,9 +31,12 @@ def leftovers() -> list[str]:
         try:
             marked = mark in (entry / "environ").read_bytes().split(b"\0")
             words = (entry / "cmdline").read_bytes().split(b"\0")
+            # After the name in parentheses, which may hold anything: state, parent.
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:  # it ended meanwhile, or is another user's
             continue
-        if marked and words != [b""]:
+        emulator = parent == os.getpid() and _EMULATOR in words
+        if (marked or emulator) and words != [b""]:
             found.append(f"{entry.name}: {b' '.join(words).decode(errors='replace').strip()}")
     return found
 
