@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from thermocline.agents import Agent, AgentBuilder
     from thermocline.client import NOT_GIVEN, Batch, Listing, MemoryClient, ScopedMemory, WriteResult
     from thermocline.codec import Codec
-    from thermocline.connect import MemoryBuilder, connect
     from thermocline.errors import ThermoclineError
     from thermocline.model import Corrupt, Hit, Key, MemoryTier, Miss, NotAsked, Outcome, Record, Unavailable
     from thermocline.policy import MemoryConfig, MemoryRules, Route
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from thermocline.tiers.local.process import ProcessMemory
     from thermocline.tiers.local.sqlite import SqliteMemory
     from thermocline.tiers.warm import WarmMemory
+    from thermocline.wiring import MemoryBuilder, connect
 
 try:
     __version__ = version("thermocline")
@@ -33,7 +33,7 @@ _HOMES = {
     "agents": ("Agent", "AgentBuilder"),
     "client": ("NOT_GIVEN", "Batch", "Listing", "MemoryClient", "ScopedMemory", "WriteResult"),
     "codec": ("Codec",),
-    "connect": ("MemoryBuilder", "connect"),
+    "wiring": ("MemoryBuilder", "connect"),
     "errors": ("ThermoclineError",),
     "model": ("Corrupt", "Hit", "Key", "MemoryTier", "Miss", "NotAsked", "Outcome", "Record", "Unavailable"),
     "policy": ("MemoryConfig", "MemoryRules", "Route"),
