@@ -1,4 +1,7 @@
-"""The composition root (`thermocline.connect`; the file is not named so, as a module of that name would hide the function): from settings to a connected client. The one place that knows every tier."""
+"""The composition root: from settings to a connected client. The one place that knows every tier.
+
+Public as `thermocline.connect`; the file is not named so, as a module of that name would hide the function.
+"""
 
 from datetime import timedelta
 from typing import Any, Self

@@ -1,30 +1,15 @@
 """`MemoryClient`: one memory over any subset of the three tiers."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from thermocline import telemetry
 from thermocline.client.lifetime import Lifetime
-from thermocline.client.result import NOT_GIVEN, NotGiven
 from thermocline.client.scoped import ScopedMemory
-from thermocline.client.writing import WriteVerbs
-from thermocline.errors import (
-    Conflict,
-    InvalidArgument,
-    TypeMismatch,
-)
-from thermocline.model import (
-    Envelope,
-    Key,
-)
-from thermocline.protocols import Verb
-
-_RETRY_PAUSE = 0.002  # seconds; the mean pause before an update that met another writer is made anew, doubled each time up to 0.1 s
+from thermocline.client.updating import UpdateVerbs
 
 
-class MemoryClient(WriteVerbs):
+class MemoryClient(UpdateVerbs):
     """One memory over hot, warm and cold, any of which may be missing.
 
     Usable as ``async with MemoryClient(hot=…, warm=…, cold=…) as memory``; it connects on first use otherwise. It lives in one event loop, and closes
@@ -33,93 +18,6 @@ class MemoryClient(WriteVerbs):
     Every verb takes a `Key` or a plain string (a name in the default tenant) and ``timeout`` (seconds or a timedelta) for the whole call, ten seconds by
     default. All raise `thermocline.errors`: an outage is `TierUnavailable`, never a missing value.
     """
-
-    async def update(
-        self,
-        key: Key | str,
-        function: Callable[[Any], Any],
-        *,
-        default: Any = None,
-        type: Any = None,
-        ttl: Lifetime | NotGiven = NOT_GIVEN,
-        timeout: Lifetime = None,
-    ) -> Any:
-        """Replace the value by ``function(value)`` (``function(default)`` where there is none), atomically: made anew if another writer came between,
-        until the deadline. ``function`` may be called several times and must not have effects. The record keeps its expiry unless ``ttl`` is given.
-        Returns the new value.
-
-        Raises what `get` and `set` raise; `Conflict` if other writers came between until the deadline.
-        """
-        key = Key.of(key)
-        deadline = await self._begin(timeout)
-        engine, plan = self._engine, self._engine.routes.route(key)
-        pause = _RETRY_PAUSE
-        while True:
-            answer = await self._cascade.read(key, plan, deadline)
-            found = answer.envelope
-            if found is not None and found.pointer:
-                found = await self._cascade.resolve(found, plan, deadline)
-            value = function(default if found is None else await engine.decode(found, type))
-            sealed = await self._sealed(key, value, plan, ttl, found.tags if found is not None else None)
-            if found is not None and isinstance(ttl, NotGiven):
-                sealed = _keep_expiry(sealed, found)
-            intent = await self._writer.intent(
-                Verb.PUT,
-                sealed,
-                plan,
-                deadline,
-                if_version=found.version if found is not None else None,
-                if_absent=found is None,
-            )
-            try:
-                await self._writer.carry_out(intent, deadline)
-            except Conflict:
-                if deadline.remaining() <= pause:
-                    raise
-                await asyncio.sleep(pause * (0.5 + engine.tokens.random()))
-                pause = min(pause * 2, 0.1)
-            else:
-                return value
-
-    async def increment(
-        self,
-        key: Key | str,
-        by: float = 1,
-        *,
-        initial: float = 0,
-        ttl: Lifetime | NotGiven = NOT_GIVEN,
-        timeout: Lifetime = None,
-    ) -> Any:
-        """Add to a number (``initial`` where there is none), atomically; returns the sum. Raises `TypeMismatch` if the value is no number."""
-
-        def add(value: Any) -> Any:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeMismatch(f"increment needs a number, and the value is of type {value.__class__.__name__}")
-            return value + by
-
-        return await self.update(key, add, default=initial, ttl=ttl, timeout=timeout)
-
-    async def append(
-        self,
-        key: Key | str,
-        *items: Any,
-        keep: int | None = None,
-        ttl: Lifetime | NotGiven = NOT_GIVEN,
-        timeout: Lifetime = None,
-    ) -> int:
-        """Add items to the end of a list (an empty one where there is none), atomically, and keep its last ``keep``. Returns its new length.
-        Raises `TypeMismatch` if the value is no list."""
-        if keep is not None and keep < 1:
-            raise InvalidArgument(f"keep is at least 1, not {keep}")
-
-        def extend(value: Any) -> list[Any]:
-            if not isinstance(value, list):
-                raise TypeMismatch(f"append needs a list, and the value is of type {value.__class__.__name__}")
-            longer = [*value, *items]
-            return longer if keep is None else longer[-keep:]
-
-        extended = await self.update(key, extend, default=[], ttl=ttl, timeout=timeout)
-        return len(extended)
 
     def scoped(self, *, tenant: str | None = None, scope: str) -> ScopedMemory:
         """The same memory for one tenant and scope: names instead of keys, and no way to any other."""
@@ -145,7 +43,3 @@ class MemoryClient(WriteVerbs):
                 return False
             await asyncio.sleep(0.01)
         return True
-
-
-def _keep_expiry(sealed: Envelope, found: Envelope) -> Envelope:
-    return replace(sealed, header=replace(sealed.header, expires_ms=found.header.expires_ms))

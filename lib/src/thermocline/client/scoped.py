@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thermocline.client.result import NOT_GIVEN, Batch, Listing, NotGiven, WriteResult
+from thermocline.client.updating import UpdateVerbs
 from thermocline.errors import InvalidKey
 from thermocline.model import DEFAULT_TENANT, Key, Outcome
-
-if TYPE_CHECKING:
-    from thermocline.client.client import MemoryClient
 
 Lifetime = timedelta | float | None
 
@@ -19,7 +17,7 @@ class ScopedMemory:
 
     __slots__ = ("_client", "scope", "tenant")
 
-    def __init__(self, client: "MemoryClient", *, tenant: str | None, scope: str) -> None:
+    def __init__(self, client: UpdateVerbs, *, tenant: str | None, scope: str) -> None:
         self._client = client
         self.tenant = DEFAULT_TENANT if tenant is None else tenant
         self.scope = scope
