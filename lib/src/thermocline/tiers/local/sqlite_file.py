@@ -36,7 +36,7 @@ _SCHEMA: Final = (
         tenant TEXT NOT NULL, scope TEXT NOT NULL, name TEXT NOT NULL,
         version INTEGER NOT NULL, format INTEGER NOT NULL, flags INTEGER NOT NULL,
         expires_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, modified_ms INTEGER NOT NULL, purge_ms INTEGER NOT NULL,
-        size INTEGER NOT NULL, raw_size INTEGER NOT NULL, tags TEXT,
+        size INTEGER NOT NULL, raw_size INTEGER NOT NULL, tags TEXT, writes TEXT NOT NULL,
         record BLOB NOT NULL)""",
     "CREATE UNIQUE INDEX records_key ON records (tenant, scope, name)",
     "CREATE INDEX records_due ON records (purge_ms) WHERE purge_ms > 0",

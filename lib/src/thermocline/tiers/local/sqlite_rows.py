@@ -1,8 +1,5 @@
 """Records as rows: the statements of `SqliteMemory`, inside a transaction that its file opened."""
 
-import base64
-import binascii
-import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -10,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from thermocline.codec import FORMAT, Codec
+from thermocline.cursors import pack_cursor, unpack_cursor
 from thermocline.errors import CorruptRecord, InvalidArgument, InvalidKey, ThermoclineError, TooLarge, UnreadableRecord
 from thermocline.model import MAX_VERSION, Authority, Envelope, Flags, Key
 from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
@@ -18,6 +16,7 @@ from thermocline.tiers.local.sqlite_file import Transaction
 MOST_BYTES: Final = 900_000_000  # of a packed record; SQLite holds 1,000,000,000 in a row
 
 _KNOWN_FLAGS: Final = int(Flags.TOMBSTONE | Flags.MARKER | Flags.POINTER)
+_RING: Final = 8  # write ids besides the creator's (COHERENCE section 4)
 _LATEST_MS: Final = 2**53  # what no time in milliseconds reaches
 
 _SELECT: Final = "SELECT version, flags, expires_ms, record FROM records WHERE tenant = ? AND scope = ? AND name = ?"
@@ -25,16 +24,14 @@ _SELECT_MANY: Final = (
     "WITH wanted (place, tenant, scope, name) AS (VALUES {}) SELECT place, version, flags, expires_ms, record FROM wanted"
     " CROSS JOIN records USING (tenant, scope, name)"
 )
-_SELECT_STATE: Final = (
-    "SELECT id, version, format, flags, expires_ms, created_ms FROM records WHERE tenant = ? AND scope = ? AND name = ?"
-)
+_SELECT_STATE: Final = "SELECT id, version, format, flags, expires_ms, created_ms, writes FROM records WHERE tenant = ? AND scope = ? AND name = ?"
 _INSERT: Final = (
-    "INSERT INTO records (version, format, flags, expires_ms, created_ms, modified_ms, purge_ms, size, raw_size, tags, record,"
-    " tenant, scope, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO records (version, format, flags, expires_ms, created_ms, modified_ms, purge_ms, size, raw_size, tags, writes, record,"
+    " tenant, scope, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE: Final = (
     "UPDATE records SET version = ?, format = ?, flags = ?, expires_ms = ?, created_ms = ?, modified_ms = ?, purge_ms = ?,"
-    " size = ?, raw_size = ?, tags = ?, record = ? WHERE id = ?"
+    " size = ?, raw_size = ?, tags = ?, writes = ?, record = ? WHERE id = ?"
 )
 # Four a write: more than one, so that what is due never piles up.
 _PURGE: Final = "DELETE FROM records WHERE id IN (SELECT id FROM records WHERE purge_ms > 0 AND purge_ms <= ? LIMIT 4)"
@@ -95,6 +92,9 @@ class _State:
     flags: int
     expires_ms: int
     created_ms: int
+    writes: dict[
+        str, int
+    ]  # the ids of its last writes, newest first, and of the one that created it last of all: the version of each
 
     def live(self, now_ms: int) -> bool:
         return not self.flags & Flags.TOMBSTONE and not 0 < self.expires_ms <= now_ms
@@ -103,8 +103,12 @@ class _State:
 def apply(transaction: Transaction, codec: Codec, write: Write, *, now_ms: int, grace_ms: int) -> Written:
     """One write, in a transaction. Raises our errors before it has changed anything, sqlite3's at any point."""
     key = write.key
+    if write.if_absent and (write.if_version is not None or write.verb is not Verb.PUT):
+        raise InvalidArgument("if_absent goes with a put, and not with if_version")
     state = _state(transaction, key)
     version = state.version if state else 0
+    if state is not None and write.id in state.writes:
+        return Written(Effect.TOOK, state.writes[write.id])
     live = state is not None and state.live(now_ms)
     if write.if_version is not None and (state is None or version != write.if_version):
         return Written(Effect.REFUSED, version)
@@ -121,7 +125,7 @@ def apply(transaction: Transaction, codec: Codec, write: Write, *, now_ms: int, 
     elif live and state is not None:
         envelope = envelope.stamped(version=version, authority=Authority.WARM, created_ms=state.created_ms)
     envelope = envelope.stamped(version=version, authority=Authority.WARM)
-    _store(transaction, codec, envelope, state, now_ms=now_ms, grace_ms=grace_ms)
+    _store(transaction, codec, envelope, state, write.id, now_ms=now_ms, grace_ms=grace_ms)
     return Written(Effect.TOOK, version, envelope)
 
 
@@ -134,14 +138,25 @@ def _state(transaction: Transaction, key: Key) -> _State | None:
     row = transaction.execute(_SELECT_STATE, (key.tenant, key.scope, key.name)).fetchone()
     if row is None:
         return None
-    row_id, version, format_, flags, expires_ms, created_ms = row
-    if not all(isinstance(number, int) and number >= 0 for number in row):
+    row_id, version, format_, flags, expires_ms, created_ms, writes = row
+    try:
+        ids = json.loads(writes)
+    except (ValueError, TypeError):
+        ids = None
+    if not isinstance(ids, dict) or not all(isinstance(number, int) and number >= 0 for number in row[:-1]):
         raise CorruptRecord(
             f"{key}: its row was altered from outside and cannot be told from a newer one; restore the database"
         )
     if format_ > FORMAT or flags > _KNOWN_FLAGS:
         raise UnreadableRecord(f"{key} was written by a newer version of this program, and is left as it is: upgrade")
-    return _State(row_id, version, flags, expires_ms, created_ms)
+    return _State(row_id, version, flags, expires_ms, created_ms, ids)
+
+
+def _ring(state: _State | None, write_id: str, version: int) -> str:
+    """The ids of the last eight writes, and of the one that created the row: a second copy of any of them is known by it."""
+    older = list(state.writes.items()) if state else []
+    kept = older if len(older) <= _RING else [*older[: _RING - 1], older[-1]]
+    return json.dumps(dict([(write_id, version), *kept]))
 
 
 def _touched(transaction: Transaction, codec: Codec, write: Write) -> Envelope:
@@ -152,7 +167,14 @@ def _touched(transaction: Transaction, codec: Codec, write: Write) -> Envelope:
 
 
 def _store(
-    transaction: Transaction, codec: Codec, envelope: Envelope, state: _State | None, *, now_ms: int, grace_ms: int
+    transaction: Transaction,
+    codec: Codec,
+    envelope: Envelope,
+    state: _State | None,
+    write_id: str,
+    *,
+    now_ms: int,
+    grace_ms: int,
 ) -> None:
     header, key = envelope.header, envelope.key
     if max(header.expires_ms, header.created_ms, header.modified_ms) > _LATEST_MS:
@@ -174,6 +196,7 @@ def _store(
         len(envelope.payload),
         header.raw_length,
         json.dumps(dict(envelope.tags)) if envelope.tags else None,
+        _ring(state, write_id, header.version),
         record,
     )
     if state is None:
@@ -189,13 +212,13 @@ def scan(
     connection: sqlite3.Connection, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, now_ms: int
 ) -> Page:
     """Names in the order of their code points, which is the order of their UTF-8 bytes and so of the index."""
-    after = _after_cursor(cursor, tenant, scope, prefix) if cursor is not None else None
+    after = unpack_cursor(tenant, scope, prefix, cursor) if cursor is not None else None
     bound = _next_prefix(prefix)
     statement = _LIST.format(">=" if after is None else ">", "" if bound is None else "AND name < ?")
     values = [tenant, scope, prefix if after is None else after, *([] if bound is None else [bound]), now_ms, limit + 1]
     rows = connection.execute(statement, values).fetchall()
     items = [_listed(tenant, scope, row) for row in rows[:limit]]
-    return Page(items, _cursor(tenant, scope, prefix, items[-1].key.name) if len(rows) > limit else None)
+    return Page(items, pack_cursor(tenant, scope, prefix, items[-1].key.name) if len(rows) > limit else None)
 
 
 def _listed(tenant: str, scope: str, row: Sequence[Any]) -> Listed:
@@ -216,26 +239,3 @@ def _next_prefix(prefix: str) -> str | None:
             return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # between the two lie the surrogates
         prefix = prefix[:-1]
     return None
-
-
-def _cursor(tenant: str, scope: str, prefix: str, name: str) -> str:
-    return base64.urlsafe_b64encode(_listing_digest(tenant, scope, prefix) + name.encode()).decode()
-
-
-def _after_cursor(cursor: str, tenant: str, scope: str, prefix: str) -> str:
-    try:
-        data = base64.b64decode(cursor, altchars=b"-_", validate=True)
-        name = data[8:].decode()
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise InvalidArgument("this cursor was not given out by a listing; begin anew with None") from error
-    if data[:8] != _listing_digest(tenant, scope, prefix) or not name.startswith(prefix):
-        raise InvalidArgument("this cursor belongs to another tenant, scope or prefix; begin anew with None")
-    return name
-
-
-def _listing_digest(tenant: str, scope: str, prefix: str) -> bytes:
-    digest = hashlib.blake2b(digest_size=8)
-    for part in (tenant, scope, prefix):
-        data = part.encode()
-        digest.update(len(data).to_bytes(4) + data)
-    return digest.digest()
