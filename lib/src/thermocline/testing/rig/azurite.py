@@ -33,7 +33,7 @@ def find_azurite() -> Path:
         return installed_package("azurite", VERSION, str(_SCRIPT))
     for candidate in (Path(given), Path(given) / _SCRIPT, Path(given) / "node_modules" / "azurite" / _SCRIPT):
         if candidate.is_file():
-            return candidate
+            return candidate.absolute()
     raise MissingPart(f"needs Azurite: {SCRIPT_VARIABLE}={given} holds no {_SCRIPT.name}")
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from thermocline.testing.rig.errors import MissingPart
 
+CACHE_VARIABLE = "THERMOCLINE_TEST_CACHE"
+
 _OLDEST_NODE = 20
 _INSTALL_PATIENCE = timedelta(minutes=5)
 
@@ -67,7 +69,13 @@ def installed_package(name: str, version: str, script: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``.cache`` of the checkout, or the user's cache folder for an installed library."""
+    """Where downloads are kept.
+
+    THERMOCLINE_TEST_CACHE if it is set, else ``.cache`` of the checkout, or of an installed library the user's cache.
+    """
+    given = os.environ.get(CACHE_VARIABLE)
+    if given is not None:
+        return Path(given).absolute()
     here = Path(__file__).resolve()
     root = here.parents[5]
     if here.relative_to(root).parts[:2] == ("lib", "src") and (root / "pyproject.toml").is_file():

