@@ -12,7 +12,7 @@ from thermocline.errors import ClientClosed, TierTimeout
 from thermocline.protocols import Tier
 from thermocline.testing.clocks import ManualClock
 from thermocline.testing.conformance.capabilities import Capability, needed_by
-from thermocline.testing.conformance.samples import soon
+from thermocline.testing.conformance.samples import soon, stamp_by
 
 PATIENCE = 20.0  # seconds of polling before something that ought to have happened counts as missing
 
@@ -26,6 +26,10 @@ class TierConformance:
     def clock(self) -> Clock:
         """The clock that the tier was built with."""
         return SYSTEM_CLOCK
+
+    @pytest.fixture(autouse=True)
+    def stamp_samples(self, clock: Clock) -> None:
+        stamp_by(clock)
 
     @pytest.fixture(autouse=True)
     def report_gap(self, request: pytest.FixtureRequest) -> None:

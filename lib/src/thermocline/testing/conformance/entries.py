@@ -1,6 +1,7 @@
 """`EntriesConformance`: what a hot tier's coherent entries must do (COHERENCE section 3)."""
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -137,7 +138,7 @@ class EntriesConformance(TierConformance):
         assert self.oversize > 0, "set `oversize`, or declare Capability.OVERSIZE in `gaps`"
         key = new_key()
         await self.play(tier, key, VALUE)
-        big = record(key, new_word().encode() * (self.oversize // 16 + 1), 7)
+        big = record(key, secrets.token_bytes(self.oversize + 1), 7)
         await tier.operate(Publish(key, "W9", 7, big), deadline=soon())
 
         assert await tier.peek(key, deadline=soon()) is None

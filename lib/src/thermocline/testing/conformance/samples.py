@@ -17,6 +17,18 @@ ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 CODEC = Codec()
 NEVER = 0
 
+
+class _Now:
+    """The clock of the tier under test, which stamps the samples: what a client gives to a tier is not from another year."""
+
+    clock: Clock = SYSTEM_CLOCK
+
+
+def stamp_by(clock: Clock) -> None:
+    """Make samples by this clock from now on; the suite says so before each test."""
+    _Now.clock = clock
+
+
 FALSY: Mapping[str, Any] = {
     "none": None,
     "false": False,
@@ -113,13 +125,12 @@ def sealed(
     key: Key,
     value: Any,
     *,
-    clock: Clock = SYSTEM_CLOCK,
     expires_ms: int = NEVER,
     media_type: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> Envelope:
     """An envelope as the client gives it to a tier: without a version."""
-    now = clock.wall_ms()
+    now = _Now.clock.wall_ms()
     return CODEC.encode(key, value, now_ms=now, expires_ms=expires_ms, media_type=media_type, tags=tags)
 
 
@@ -128,8 +139,8 @@ def record(key: Key, value: Any, version: int, *, expires_ms: int = NEVER) -> En
     return sealed(key, value, expires_ms=expires_ms).stamped(version=version, authority=Authority.WARM)
 
 
-def tombstone(key: Key, version: int, clock: Clock = SYSTEM_CLOCK) -> Envelope:
-    return CODEC.tombstone(key, now_ms=clock.wall_ms()).stamped(version=version, authority=Authority.WARM)
+def tombstone(key: Key, version: int) -> Envelope:
+    return CODEC.tombstone(key, now_ms=_Now.clock.wall_ms()).stamped(version=version, authority=Authority.WARM)
 
 
 def value_of(envelope: Envelope | None) -> Any:
@@ -151,15 +162,14 @@ def put(
     known: int | None = None,
     if_version: int | None = None,
     if_absent: bool = False,
-    clock: Clock = SYSTEM_CLOCK,
     expires_ms: int = NEVER,
 ) -> Write:
-    envelope = sealed(key, value, clock=clock, expires_ms=expires_ms)
+    envelope = sealed(key, value, expires_ms=expires_ms)
     return Write(Verb.PUT, new_id(), envelope, known, if_version, if_absent)
 
 
 def delete(key: Key, *, known: int | None = None, if_version: int | None = None, clock: Clock = SYSTEM_CLOCK) -> Write:
-    return Write(Verb.DELETE, new_id(), CODEC.tombstone(key, now_ms=clock.wall_ms()), known, if_version)
+    return Write(Verb.DELETE, new_id(), CODEC.tombstone(key, now_ms=_Now.clock.wall_ms()), known, if_version)
 
 
 def touch(
@@ -168,7 +178,6 @@ def touch(
     *,
     known: int | None = None,
     if_version: int | None = None,
-    clock: Clock = SYSTEM_CLOCK,
 ) -> Write:
-    envelope = sealed(key, None, clock=clock, expires_ms=expires_ms)
+    envelope = sealed(key, None, expires_ms=expires_ms)
     return Write(Verb.TOUCH, new_id(), envelope, known, if_version)

@@ -71,7 +71,7 @@ class VersionBatches(VersionsBase):
             put(other, "new", if_version=version + 1_000_000),
             delete(absent),
             put(new_key(), "v", if_absent=True),
-            touch(absent, clock.wall_ms() + 60_000, clock=clock),
+            touch(absent, clock.wall_ms() + 60_000),
         ]
 
         answers = await tier.write_many(writes, deadline=soon())

@@ -19,7 +19,7 @@ class VersionConditions(VersionsBase):
         key = new_key()
         version = await self.took(tier, put(key, "first"))
         version = await self.took(tier, put(key, "second", if_version=version))
-        version = await self.took(tier, touch(key, clock.wall_ms() + HOUR_MS, if_version=version, clock=clock))
+        version = await self.took(tier, touch(key, clock.wall_ms() + HOUR_MS, if_version=version))
         version = await self.took(tier, delete(key, if_version=version))
         await self.took(tier, put(key, "third", if_version=version))
 
@@ -37,7 +37,7 @@ class VersionConditions(VersionsBase):
             await self.refused(tier, put(key, "third", if_version=wrong, known=floor), now=now)
             await self.refused(tier, delete(key, if_version=wrong, known=floor), now=now)
             late = clock.wall_ms() + HOUR_MS
-            await self.refused(tier, touch(key, late, if_version=wrong, known=floor, clock=clock), now=now)
+            await self.refused(tier, touch(key, late, if_version=wrong, known=floor), now=now)
 
         assert await self.read(tier, key) == before
 
@@ -145,9 +145,9 @@ class VersionConditions(VersionsBase):
 
     async def test_if_absent_onto_an_expired_record_creates(self, tier: Versions, clock: Clock) -> None:
         key = new_key()
-        expired = await self.took(tier, put(key, "first", clock=clock, expires_ms=clock.wall_ms() - 1_000))
+        expired = await self.took(tier, put(key, "first", expires_ms=clock.wall_ms() - 1_000))
 
-        version = await self.took(tier, put(key, "second", if_absent=True, clock=clock))
+        version = await self.took(tier, put(key, "second", if_absent=True))
 
         assert version > expired
         assert await self.value(tier, key) == "second"

@@ -61,7 +61,7 @@ class VersionListing(VersionsBase):
     async def test_listing_says_what_lies_there(self, tier: Versions, clock: Clock) -> None:
         key = new_key()
         expires = clock.wall_ms() + 3_600_000
-        version = await self.took(tier, put(key, "x" * 50_000, clock=clock, expires_ms=expires))
+        version = await self.took(tier, put(key, "x" * 50_000, expires_ms=expires))
 
         [item] = await self.listed(tier, key)
 
@@ -99,10 +99,10 @@ class VersionListing(VersionsBase):
         names = ["deleted", "expired", "live", "revived"]
         keys = {name: Key(scope.tenant, scope.scope, name) for name in names}
         await self.fill(tier, scope, names)
-        await self.took(tier, delete(keys["deleted"], clock=clock))
-        await self.took(tier, put(keys["expired"], clock=clock, expires_ms=clock.wall_ms() - 1_000))
-        await self.took(tier, delete(keys["revived"], clock=clock))
-        await self.took(tier, put(keys["revived"], clock=clock, expires_ms=clock.wall_ms() + 3_600_000))
+        await self.took(tier, delete(keys["deleted"]))
+        await self.took(tier, put(keys["expired"], expires_ms=clock.wall_ms() - 1_000))
+        await self.took(tier, delete(keys["revived"]))
+        await self.took(tier, put(keys["revived"], expires_ms=clock.wall_ms() + 3_600_000))
 
         assert sorted(item.key.name for item in await self.listed(tier, scope)) == ["live", "revived"]
 
