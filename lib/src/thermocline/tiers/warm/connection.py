@@ -1,0 +1,192 @@
+"""Connecting to Cosmos DB: what the account and the container must be, who pays, and whose clock is right."""
+
+import asyncio
+import importlib.util
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
+from thermocline.errors import ClientClosed, ConfigurationError, TierTimeout
+from thermocline.model import Authority, MemoryTier
+from thermocline.telemetry import REQUEST_UNITS, REQUESTS, THROTTLED, Stats
+from thermocline.tiers.warm import raw
+from thermocline.tiers.warm.calls import bounded, once, told
+from thermocline.tiers.warm.shape import DEFAULT_TTL, INDEXING, PATHS, check_account, check_container
+from thermocline.tiers.warm.skew import Skew
+from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
+
+if TYPE_CHECKING:
+    from thermocline.tiers.warm.sdk import Service
+
+CONNECT_SECONDS: Final = 15.0
+
+
+class Connection:
+    """One account, one container, one event loop. `WarmMemory` has the parameters."""
+
+    tier = MemoryTier.WARM
+    authority = Authority.WARM
+
+    def __init__(
+        self,
+        account_uri: str,
+        database: str,
+        container: str,
+        *,
+        connection_limit: int | None = None,
+        client_kwargs: Mapping[str, Any] | None = None,
+        credential: Any = None,
+        key: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        grace: timedelta = timedelta(days=1),
+        preferred_regions: Sequence[str] = (),
+        create: bool = False,
+        max_item_bytes: int = 1_900_000,
+    ) -> None:
+        """Raises `ConfigurationError` if something is missing or cannot be."""
+        options = dict(client_kwargs or {})
+        self.credential = options.pop("credential", None) if credential is None else credential
+        self.key = options.pop("key", None) if key is None else key
+        for name, value in (("account_uri", account_uri), ("database", database), ("container", container)):
+            if not value:
+                raise ConfigurationError(
+                    f"WarmMemory needs {name} (COSMOS_ACCOUNT_URI, COSMOS_DATABASE, COSMOS_CONTAINER)"
+                )
+        if not account_uri.startswith(("https://", "http://")):
+            raise ConfigurationError(f"the Cosmos DB account's URI begins with https://, not {account_uri[:40]!r}")
+        if grace < timedelta(minutes=2):
+            raise ConfigurationError("grace must be two minutes at least: longer than any write can be under way")
+        if self.key is not None and self.credential is not None:
+            raise ConfigurationError("give WarmMemory a credential or a key, not both")
+        _need_sdk()
+        self._uri, self._database, self._container = account_uri, database, container
+        self._limit, self._options = connection_limit, options
+        self._preferred, self._create, self._most = tuple(preferred_regions), create, max_item_bytes
+        self._clock, self._grace_ms = clock, round(grace / timedelta(milliseconds=1))
+        self._service: Service | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connecting = asyncio.Lock()
+        self._skew = Skew()
+        self.stats = Stats()
+        self.epoch_at_connect = 0
+
+    # --- connecting ---------------------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Connect, and check the account and the container. Raises `ConfigurationError` for what can never work, `AccessDenied` with the role that is
+        missing, `TierUnavailable`; `TierTimeout` after 15 seconds. Idempotent."""
+        async with self._connecting:
+            if self._service is not None:
+                self._asked()
+                return
+            service = self._new_service()
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await self._check(service)
+            except TimeoutError as error:
+                raise TierTimeout(f"{self._uri} did not answer within {CONNECT_SECONDS:.0f} s", tier=TIER) from error
+            except Trouble as trouble:
+                raise trouble.error from trouble
+            else:
+                self._service, self._loop = service, asyncio.get_running_loop()
+            finally:
+                if self._service is not service:
+                    await service.close()
+
+    def _new_service(self) -> "Service":
+        from thermocline.tiers.warm.sdk import OURS, Service
+
+        credential = self.key if self.key is not None else self.credential
+        if credential is None:
+            raise ConfigurationError(
+                "WarmMemory has neither credential nor key: give one, or let thermocline.connect() find the Azure identity"
+            )
+        if taken := OURS & self._options.keys():
+            raise ConfigurationError(
+                f"client_kwargs may not hold {', '.join(sorted(taken))}: a write takes effect once because of how they are set"
+            )
+        return Service(
+            self._uri,
+            credential,
+            self._database,
+            self._container,
+            answered=self._answered,
+            connection_limit=self._limit,
+            preferred_regions=self._preferred,
+            options=self._options,
+        )
+
+    async def _check(self, service: "Service") -> None:
+        account = await service.open()
+        check_account(account.consistency, account.multi_write)
+        if self._create:
+            await service.create(PATHS, DEFAULT_TTL, INDEXING)
+        try:
+            properties = await service.properties()
+        except Trouble as trouble:
+            if trouble.kind is not Kind.MISSING:
+                raise
+            raise ConfigurationError(
+                f"the account {self._uri} has no container {self._database}/{self._container}: check COSMOS_DATABASE and COSMOS_CONTAINER, "
+                "or create it (Bicep, or WarmMemory(..., create=True) with a key)"
+            ) from trouble
+        check_container(properties, self._database, self._container)
+        self.epoch_at_connect = await epoch_of(service)
+
+    async def close(self) -> None:
+        """Close the connections. The credential stays open: it is the caller's. Idempotent; calls under way end as `TierUnavailable`."""
+        service, self._service, self._loop = self._service, None, None
+        if service is not None:
+            with told():
+                await service.close()
+
+    def _asked(self) -> "Service":
+        if self._service is None:
+            raise ClientClosed("WarmMemory is not connected: await connect() first (or it was closed)")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ClientClosed("WarmMemory was connected in another event loop: make one for each loop")
+        return self._service
+
+    def _answered(self, status: int, headers: Mapping[str, str], seconds: float) -> None:
+        self.stats.count(REQUESTS, TIER)
+        charge = headers.get("x-ms-request-charge")
+        if charge is not None:
+            self.stats.count(REQUEST_UNITS, TIER, float(charge))
+        if status == 429:
+            self.stats.count(THROTTLED, TIER)
+        date = headers.get("Date")
+        if date is not None:
+            now = self._clock.wall_ms()
+            self._skew.answered(date, now - seconds * 1000, now)
+
+    @property
+    def skew_ms(self) -> int:
+        """The server's clock less this machine's, in milliseconds; 0 where the difference is below a second."""
+        return self._skew.ms
+
+    def _now_ms(self) -> int:
+        return self._clock.wall_ms() + self._skew.ms
+
+    async def ping(self, *, deadline: Deadline) -> None:
+        """One point read (1 request unit)."""
+        service, deadline = self._asked(), bounded(deadline)
+        with told():
+            await once(lambda: epoch_of(service), deadline)
+
+
+async def epoch_of(service: "Service") -> int:
+    """The number in the epoch item; 0 where there is none. Raises `Trouble`."""
+    try:
+        item = await service.read(raw.EPOCH_ID, raw.EPOCH_PARTITION)
+    except Trouble as trouble:
+        if trouble.kind is Kind.MISSING:
+            return 0
+        raise
+    return int(item["epoch"])
+
+
+def _need_sdk() -> None:
+    for name in ("azure", "azure.cosmos", "aiohttp"):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigurationError('WarmMemory needs the Cosmos DB SDK: pip install "thermocline[cosmos]"')

@@ -1,0 +1,361 @@
+"""The only importer of azure.cosmos (and of the azure.core and aiohttp below it): one client, one error door, and a transport that watches each request.
+
+The SDK's own retries are off as far as they can be (COSMOS 1.3 and 4 of the field notes list them): throttling, connecting, reading. What is left is seen
+here, because every HTTP request passes `_Watching.send`: a second copy of a write that the SDK sends by itself (after 503) is told to the
+write path as one more copy, and is never hidden. aiohttp's own resend on a reused connection is for GET, PUT and DELETE only; the write path
+sends POST and PATCH.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+from azure.core import MatchConditions
+from azure.core import exceptions as core
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.cosmos import PartitionKey
+from azure.cosmos import exceptions as cosmos
+from azure.cosmos.aio import ContainerProxy, CosmosClient
+from azure.cosmos.documents import ConnectionPolicy
+
+from thermocline.errors import InvalidArgument, TierTimeout, TierUnavailable
+from thermocline.tiers.warm.trouble import Kind, Trouble, by_status, in_doubt, unreachable
+
+OURS: Final = frozenset(
+    {
+        "transport",
+        "connection_policy",
+        "retry_total",
+        "retry_connect",
+        "retry_read",
+        "retry_status",
+        "retry_write",
+        "retry_throttle_total",
+        "availability_strategy",
+        "no_response_on_write",
+        "multiple_write_locations",
+        "enable_endpoint_discovery",
+    }
+)
+"""Options of CosmosClient that decide whether a write takes effect once: not open to ``client_kwargs``."""
+
+
+# --- watching each request -------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Sent:
+    """What one call sent: the status of each request for an item, None while it is unanswered; `NEVER` if it did not leave this machine."""
+
+    statuses: list[int | None] = field(default_factory=list)
+
+    def left_doubt(self, *, failed: bool) -> bool:
+        """Whether one of the requests may have taken effect although nothing says so: one without an answer, or, where the call ``failed``
+        nevertheless, one that was answered with success."""
+        return any(in_doubt(status) or (failed and status is not None and 0 < status < 400) for status in self.statuses)
+
+
+NEVER: Final = -1
+_sent: ContextVar[Sent | None] = ContextVar("thermocline_cosmos_sent", default=None)
+
+
+@contextmanager
+def watching() -> Iterator[Sent]:
+    """Watch what the calls inside send. Tasks that they start are watched too."""
+    sent = Sent()
+    token = _sent.set(sent)
+    try:
+        yield sent
+    finally:
+        _sent.reset(token)
+
+
+Answered = Callable[[int, Mapping[str, str], float], None]
+"""Called for each response with its status, its headers, and the seconds since its request was sent."""
+
+
+class _Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it lazily, without a type
+    session: aiohttp.ClientSession | None
+
+    def __init__(self, answered: Answered, connection_limit: int | None) -> None:
+        super().__init__()
+        self._answered = answered
+        self._limit = connection_limit
+
+    async def open(self) -> None:
+        if self.session is None and not self._has_been_opened:
+            # As AioHttpTransport opens it, but for the limit of connections.
+            connector = None if self._limit is None else aiohttp.TCPConnector(limit=self._limit)
+            self.session = aiohttp.ClientSession(
+                connector=connector, trust_env=True, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            )
+        await super().open()
+
+    async def send(self, request: Any, **config: Any) -> Any:
+        sent = _sent.get()
+        statuses: list[int | None] = sent.statuses if sent is not None and "/docs" in request.url else []
+        place = len(statuses)
+        statuses.append(None)
+        started = asyncio.get_running_loop().time()
+        try:
+            response = await super().send(request, **config)
+        except core.ServiceRequestError as error:
+            if _never_left(error):
+                statuses[place] = NEVER
+            raise
+        statuses[place] = response.status_code
+        self._answered(response.status_code, response.headers, asyncio.get_running_loop().time() - started)
+        return response
+
+
+def _never_left(error: core.ServiceRequestError) -> bool:
+    """Whether no connection was made. (azure-core calls a connection that the server dropped a ServiceRequestError too.)"""
+    inner = error.inner_exception
+    return isinstance(inner, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL)
+
+
+# --- the door --------------------------------------------------------------------------------------------------------
+
+
+def _http(error: Any) -> Trouble:
+    headers = getattr(error, "headers", None) or getattr(getattr(error, "response", None), "headers", None) or {}
+    status, substatus = int(error.status_code or 0), int(getattr(error, "sub_status", None) or 0)
+    if not substatus and str(headers.get("x-ms-substatus", "")).isdigit():
+        substatus = int(headers["x-ms-substatus"])
+    wait = headers.get("x-ms-retry-after-ms")
+    message = getattr(error, "http_error_message", None) or getattr(error, "message", None) or str(error)
+    return by_status(status, substatus, str(message), None if wait is None else float(wait) / 1000)
+
+
+def _identity(error: Any) -> Trouble:
+    return Trouble.denied(
+        f"no token for Cosmos DB could be had: {error}. Sign in (az login) or give the workload an identity."
+    )
+
+
+def _request(error: Any) -> Trouble:
+    return unreachable(str(error), sent=not _never_left(error))
+
+
+def _response(error: Any) -> Trouble:
+    return Trouble(Kind.LOST, TierUnavailable(f"Cosmos DB's answer was lost: {error}", tier="warm"))
+
+
+def _timeout(error: Any) -> Trouble:
+    return Trouble(Kind.LOST, TierTimeout(f"Cosmos DB did not answer in time: {error}", tier="warm"))
+
+
+def _argument(error: Any) -> Trouble:
+    return Trouble(Kind.FATAL, InvalidArgument(f"the Cosmos SDK refused an argument: {error}"))
+
+
+DOOR: Final[dict[type[BaseException], Callable[[Any], Trouble]]] = {
+    cosmos.CosmosHttpResponseError: _http,
+    cosmos.CosmosResourceNotFoundError: _http,
+    cosmos.CosmosResourceExistsError: _http,
+    cosmos.CosmosAccessConditionFailedError: _http,
+    cosmos.CosmosBatchOperationError: _http,
+    cosmos.CosmosClientTimeoutError: _timeout,
+    core.HttpResponseError: _http,
+    core.ResourceExistsError: _http,
+    core.ResourceNotFoundError: _http,
+    core.ResourceModifiedError: _http,
+    core.ResourceNotModifiedError: _http,
+    core.ODataV4Error: _http,
+    core.TooManyRedirectsError: _response,
+    core.DecodeError: _response,
+    core.IncompleteReadError: _response,
+    core.ClientAuthenticationError: _identity,
+    core.ServiceRequestError: _request,
+    core.ServiceRequestTimeoutError: _request,
+    core.ServiceResponseError: _response,
+    core.ServiceResponseTimeoutError: _timeout,
+    core.StreamConsumedError: _response,
+    core.StreamClosedError: _response,
+    core.ResponseNotReadError: _response,
+    core.SerializationError: _argument,
+    core.DeserializationError: _response,
+    core.AzureError: _response,
+    aiohttp.ClientError: _response,
+    TimeoutError: _timeout,
+    OSError: _response,
+    ValueError: _argument,
+    TypeError: _argument,
+}
+"""What each exception of the SDK means; the nearest base class counts. A test compares it with the classes that the SDK has."""
+
+
+def translate(error: BaseException) -> Trouble:
+    """The trouble that an exception of the SDK means."""
+    for kind in type(error).__mro__:
+        if kind in DOOR:
+            return DOOR[kind](error)
+    raise error
+
+
+@contextmanager
+def door() -> Iterator[None]:
+    """Everything that the SDK raises inside leaves as a `Trouble`."""
+    try:
+        yield
+    except Trouble:
+        raise
+    except (core.AzureError, aiohttp.ClientError, OSError, ValueError, TypeError) as error:
+        raise translate(error) from error
+
+
+# --- the service -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the account says of itself. Regions by name, in the account's order."""
+
+    consistency: str
+    multi_write: bool
+    write_regions: tuple[str, ...]
+    read_regions: tuple[str, ...]
+
+
+class Service:
+    """One CosmosClient and one container. Every method raises `Trouble` only."""
+
+    def __init__(
+        self,
+        uri: str,
+        credential: Any,
+        database: str,
+        container: str,
+        *,
+        answered: Answered,
+        connection_limit: int | None,
+        preferred_regions: Sequence[str],
+        options: Mapping[str, Any],
+    ) -> None:
+        self._uri, self._credential, self._options = uri, credential, dict(options)
+        self._names = database, container
+        self._answered, self._limit = answered, connection_limit
+        self._preferred = list(preferred_regions)
+        self._client: CosmosClient | None = None
+        self._container: ContainerProxy | None = None
+
+    async def open(self) -> Account:
+        """Connect and read the account. Reads go to the write region unless regions were preferred."""
+        account = await self._open(self._preferred)
+        if not self._preferred and account.read_regions[:1] != account.write_regions[:1]:
+            await self.close()
+            account = await self._open(list(account.write_regions[:1]))
+        return account
+
+    async def _open(self, preferred: list[str]) -> Account:
+        with door():
+            policy = ConnectionPolicy()
+            policy.RetryOptions = type(policy.RetryOptions)(max_retry_attempt_count=0, max_wait_time_in_seconds=0)
+            options: dict[str, Any] = {"connection_timeout": 5, **self._options}
+            if "enable_compact_utf8_item_writes" in (CosmosClient.__doc__ or ""):
+                options.setdefault("enable_compact_utf8_item_writes", True)
+            if preferred:
+                options["preferred_locations"] = preferred
+            self._client = client = CosmosClient(
+                self._uri,
+                self._credential,
+                connection_policy=policy,
+                retry_total=0,
+                retry_connect=0,
+                retry_read=0,
+                retry_status=0,
+                transport=_Watching(self._answered, self._limit),
+                **options,
+            )
+            await client.__aenter__()
+            self._container = client.get_database_client(self._names[0]).get_container_client(self._names[1])
+            found = await client.client_connection.GetDatabaseAccount()
+        return Account(
+            consistency=(found.ConsistencyPolicy or {}).get("defaultConsistencyLevel", ""),
+            multi_write=bool(found._EnableMultipleWritableLocations),  # noqa: SLF001
+            write_regions=tuple(place["name"] for place in found.WritableLocations),
+            read_regions=tuple(place["name"] for place in found.ReadableLocations),
+        )
+
+    async def close(self) -> None:
+        client, self._client, self._container = self._client, None, None
+        if client is not None:
+            with door():
+                await client.close()
+
+    @property
+    def _items(self) -> ContainerProxy:
+        if self._container is None:
+            raise RuntimeError("the service is not open")
+        return self._container
+
+    async def properties(self) -> dict[str, Any]:
+        """The container's definition."""
+        with door():
+            return dict(await self._items.read())
+
+    async def create(self, paths: Sequence[str], default_ttl: int, indexing: dict[str, Any]) -> None:
+        """Create the database and the container where they are missing. With a key only: Entra tokens may not."""
+        if self._client is None:
+            raise RuntimeError("the service is not open")
+        with door():
+            database = await self._client.create_database_if_not_exists(self._names[0])
+            await database.create_container_if_not_exists(
+                self._names[1],
+                partition_key=PartitionKey(path=list(paths), kind="MultiHash"),
+                default_ttl=default_ttl,
+                indexing_policy=indexing,
+            )
+
+    async def read(self, item_id: str, partition: Sequence[str]) -> dict[str, Any]:
+        with door():
+            return await self._items.read_item(item_id, partition_key=list(partition))
+
+    async def create_item(self, item: dict[str, Any]) -> dict[str, Any]:
+        # The whole item comes back: without a body the SDK would not keep the session token of this write.
+        with door():
+            return await self._items.create_item(item)
+
+    async def upsert(self, item: dict[str, Any]) -> dict[str, Any]:
+        with door():
+            return await self._items.upsert_item(item)
+
+    async def delete(self, item_id: str, partition: Sequence[str]) -> None:
+        with door():
+            await self._items.delete_item(item_id, partition_key=list(partition))
+
+    async def patch(
+        self,
+        item_id: str,
+        partition: Sequence[str],
+        operations: list[dict[str, Any]],
+        *,
+        condition: str | None = None,
+        etag: str | None = None,
+    ) -> dict[str, Any]:
+        """The item afterwards. ``condition`` is a predicate, ``etag`` the copy that it must be."""
+        extra: dict[str, Any] = {}
+        if condition is not None:
+            extra["filter_predicate"] = condition
+        if etag is not None:
+            extra.update(etag=etag, match_condition=MatchConditions.IfNotModified)
+        with door():
+            return await self._items.patch_item(item_id, list(partition), operations, **extra)
+
+    async def query(
+        self, text: str, parameters: Mapping[str, Any], partition: Sequence[str] | None, *, page: int | None = None
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """The pages of a query, in one partition or in all of them."""
+        options: dict[str, Any] = {} if partition is None else {"partition_key": list(partition)}
+        if page is not None:
+            options["max_item_count"] = page
+        with door():
+            items = self._items.query_items(
+                query=text, parameters=[{"name": name, "value": value} for name, value in parameters.items()], **options
+            )
+            async for part in items.by_page():
+                yield [one async for one in part]

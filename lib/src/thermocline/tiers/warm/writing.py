@@ -1,0 +1,184 @@
+"""One write to Cosmos DB: `thermocline.writes` decides, this sends. The same write may be carried out again with the same id, and finds its own work."""
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+from thermocline.clock import Deadline
+from thermocline.errors import CorruptRecord, InvalidArgument, ThermoclineError, TierTimeout, TooLarge, UnknownOutcome
+from thermocline.keys import cosmos_id, cosmos_partition
+from thermocline.model import Authority, Envelope, Flags, Header
+from thermocline.protocols import Effect, Verb, Write, Written
+from thermocline.tiers.warm.calls import Pauses, once
+from thermocline.tiers.warm.item import (
+    FORMAT,
+    body_of,
+    envelope_of,
+    expiry_of,
+    record_of,
+    seen_of,
+    size_of,
+    ttl_of,
+    version_of,
+)
+from thermocline.tiers.warm.sdk import Service, watching
+from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
+from thermocline.writes import RULES, Answer, Create, Doubt, Patch, Plain, Step, Took, after, begin
+
+_ANSWERS: Final = {Kind.MISSING: Plain.MISSING, Kind.EXISTS: Plain.EXISTS, Kind.REFUSED: Plain.REFUSED}
+_KNOWN_FORMAT: Final = f"(NOT IS_NUMBER(c.r.z) OR c.r.z <= {FORMAT})"  # a newer one is never overwritten
+_LIVE: Final = f"c.r.f != {int(Flags.TOMBSTONE)} AND (c.r.e.x = 0 OR c.r.e.x > GetCurrentTimestamp())"
+
+
+class Writing:
+    """One write under way."""
+
+    def __init__(self, service: Service, write: Write, *, now_ms: int, grace_ms: int, most_bytes: int) -> None:
+        """``now_ms`` is the server's time as far as it is known. Raises `InvalidArgument`, `TooLarge`: nothing has been sent then."""
+        self._service, self._write, self._now_ms = service, write, now_ms
+        key, header = write.key, write.envelope.header
+        if not write.id.isascii() or not write.id.isalnum():
+            raise InvalidArgument(f"a write's id is ASCII letters and digits, not {write.id[:50]!r}")
+        if write.verb is Verb.DELETE and not write.envelope.tombstone:
+            raise InvalidArgument("a delete carries a tombstone")
+        self._key, self._id, self._partition = key, cosmos_id(key), cosmos_partition(key)
+        self._step = begin(write, now_ms * 1000)
+        if write.verb is Verb.TOUCH:
+            self._record: dict[str, Any] = {}
+            self._change = {"op": "set", "path": "/r/e", "value": expiry_of(key, header.expires_ms, header.modified_ms)}
+            self._ttl = ttl_of(Header(expires_ms=header.expires_ms), now_ms, grace_ms)
+            return
+        self._record = record_of(write.envelope)
+        self._change = {"op": "set", "path": "/r", "value": self._record}
+        self._ttl = ttl_of(header, now_ms, grace_ms)
+        size = size_of(self._body(2**53 - 1))
+        if size > most_bytes:
+            raise TooLarge(
+                f"the record of {str(key)[:100]} would be an item of {size} bytes in Cosmos DB, at most {most_bytes} are allowed: "
+                "a larger value belongs in cold"
+            )
+
+    async def run(self, deadline: Deadline) -> Written:
+        """Carry it out. Raises `UnknownOutcome` if a copy may have taken effect and the deadline ends the asking; other errors certainly without effect."""
+        pauses = Pauses(deadline)
+        while True:
+            if deadline.expired():
+                raise self._gave_up(TierTimeout("the deadline passed during a write to Cosmos DB", tier=TIER))
+            before, item = self._step, None
+            result = await self._try(deadline)
+            if not isinstance(result, Trouble):
+                answer, item = result
+            elif result.kind in _ANSWERS:
+                answer = _ANSWERS[result.kind]
+            elif result.kind is not Kind.FATAL and await pauses.wait(result.retry_after):
+                continue
+            else:
+                raise self._gave_up(result.error) from result
+            following = after(self._step, answer)
+            if isinstance(following, Written):
+                return self._told(following, item)
+            if following is Doubt.UNKNOWN:
+                raise self._unknown("more writes of the key came after it than the item remembers")
+            assert isinstance(following, Step)
+            self._step = following
+            if following.request == before.request and not await pauses.wait():  # a read that lags: again
+                raise self._gave_up(
+                    TierTimeout("Cosmos DB answered with less than is known until the deadline", tier=TIER)
+                )
+
+    async def _try(self, deadline: Deadline) -> tuple[Answer, dict[str, Any] | None] | Trouble:
+        """Send the step's request once; notes if a copy of it may be at large."""
+        result: tuple[Answer, dict[str, Any] | None] | Trouble
+        with watching() as sent:
+            try:
+                result = await self._send(self._step, deadline)
+            except Trouble as trouble:
+                result = trouble
+            except ThermoclineError as error:
+                result = Trouble(Kind.FATAL, error)
+        if sent.left_doubt(failed=isinstance(result, Trouble)):
+            self._step = self._unanswered()
+        return result
+
+    def _unanswered(self) -> Step:
+        step = after(self._step, Plain.LOST)
+        assert isinstance(step, Step)
+        return step
+
+    def _gave_up(self, error: ThermoclineError) -> ThermoclineError:
+        return self._unknown(str(error)) if self._step.in_doubt else error
+
+    def _unknown(self, why: str) -> UnknownOutcome:
+        return UnknownOutcome(
+            f"whether the {self._write.verb.value} of {str(self._key)[:100]} took effect is not known: {why}",
+            write_id=self._write.id,
+        )
+
+    # --- requests
+
+    async def _send(self, step: Step, deadline: Deadline) -> tuple[Answer, dict[str, Any] | None]:
+        request = step.request
+        if isinstance(request, Create):
+            body = self._body(request.version)
+            await once(lambda: self._service.create_item(body), deadline)
+            return Took(request.version), None
+        if isinstance(request, Patch):
+            operations, condition = self._operations(), self._condition(request)
+            item = await once(
+                lambda: self._service.patch(self._id, self._partition, operations, condition=condition), deadline
+            )
+            return Took(version_of(item, self._key)), item
+        return await self._look(deadline), None
+
+    def _body(self, version: int) -> dict[str, Any]:
+        return body_of(self._key, self._record, write_id=self._write.id, version=version, ttl=self._ttl)
+
+    def _operations(self) -> list[dict[str, Any]]:
+        return [
+            self._change,
+            {"op": "set", "path": "/ttl", "value": self._ttl},
+            {"op": "incr", "path": "/v", "value": 1},
+            {"op": "add", "path": "/w/0", "value": self._write.id},
+            {"op": "remove", "path": f"/w/{RULES.ring}"},
+        ]
+
+    def _condition(self, patch: Patch) -> str:
+        version = f"c.v {'=' if patch.exact else '<='} {patch.limit}"
+        parts = [version, f"NOT ARRAY_CONTAINS(c.w, {json.dumps(self._write.id)})", _KNOWN_FORMAT]
+        return "FROM c WHERE " + " AND ".join([*parts, _LIVE] if patch.live else parts)
+
+    async def _look(self, deadline: Deadline) -> Answer:
+        item = await once(lambda: self._service.read(self._id, self._partition), deadline)
+        judge_life = self._write.verb is Verb.TOUCH or self._write.if_absent
+        seen = seen_of(item, self._key, self._now_ms, judge_life=judge_life)
+        if seen is not None:
+            return seen
+        ring = [""] * RULES.ring
+        etag = str(item.get("_etag"))
+        operations: list[dict[str, Any]] = [
+            {"op": "set", "path": "/w", "value": ring},
+            {"op": "set", "path": "/b", "value": ""},
+        ]
+        try:
+            item = await once(lambda: self._service.patch(self._id, self._partition, operations, etag=etag), deadline)
+        except Trouble as trouble:
+            if trouble.kind is Kind.REFUSED:
+                raise Trouble(Kind.AGAIN, trouble.error) from trouble
+            raise
+        seen = seen_of(item, self._key, self._now_ms, judge_life=judge_life)
+        if seen is None:
+            raise CorruptRecord(f"the record of {self._key} in Cosmos DB keeps no ring of writes")
+        return seen
+
+    # --- the result
+
+    def _told(self, written: Written, item: dict[str, Any] | None) -> Written:
+        """With the record as the authority has it now, where that is known without a further request."""
+        if written.effect is not Effect.TOOK:
+            return written
+        envelope: Envelope | None = None
+        if self._write.verb is not Verb.TOUCH:
+            envelope = self._write.envelope.stamped(version=written.version, authority=Authority.WARM)
+        elif item is not None:
+            envelope = envelope_of(item, self._key)
+        return replace(written, envelope=envelope)
