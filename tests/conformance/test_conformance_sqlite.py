@@ -1,8 +1,8 @@
-"""SQLite as the authority."""
+"""SQLite, in a file of its own."""
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,22 +26,13 @@ class TestSqliteVersions(VersionsConformance):
         await tier.close()
 
     async def reopen(self, tier: SqliteMemory) -> SqliteMemory:
-        second = SqliteMemory(tier.path, clock=ManualClock())
+        second = SqliteMemory(tier.path)
         await second.connect()
         return second
 
     async def damage(self, tier: SqliteMemory, key: Key) -> None:
-        await asyncio.to_thread(_flip_last_byte, tier.path, key)
-
-
-def _flip_last_byte(path: Path, key: Key) -> None:
-    connection = sqlite3.connect(path)
-    try:
-        where = "WHERE tenant = ? AND scope = ? AND name = ?"
-        parts = (key.tenant, key.scope, key.name)
-        (record,) = connection.execute(f"SELECT record FROM records {where}", parts).fetchone()
-        altered = record[:-1] + bytes([record[-1] ^ 1])
-        connection.execute(f"UPDATE records SET record = ? {where}", (altered, *parts))
-        connection.commit()
-    finally:
-        connection.close()
+        where = "WHERE tenant = ? AND scope = ? AND name = ?", (key.tenant, key.scope, key.name)
+        with closing(sqlite3.connect(tier.path)) as database, database:
+            [[record]] = database.execute(f"SELECT record FROM records {where[0]}", where[1])
+            flipped = record[:-1] + bytes([record[-1] ^ 1])
+            database.execute(f"UPDATE records SET record = ? {where[0]}", (flipped, *where[1]))

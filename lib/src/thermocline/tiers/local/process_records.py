@@ -5,6 +5,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Final
 
+from thermocline.errors import InvalidArgument
 from thermocline.model import Authority, Envelope, Key
 from thermocline.protocols import Effect, Listed, Verb, Write, Written
 
@@ -76,7 +77,12 @@ class Records:
         return weight - (0 if before is None else before.weight)
 
     def judge(self, write: Write, now_ms: int) -> Written:
-        """What becomes of a write. If it takes effect, the envelope is the record to `put`; None if an earlier copy of the write made it."""
+        """What becomes of a write. If it takes effect, the envelope is the record to `put`; None if an earlier copy of the write made it.
+
+        Raises `InvalidArgument` for conditions that exclude each other.
+        """
+        if write.if_absent and (write.if_version is not None or write.verb is not Verb.PUT):
+            raise InvalidArgument("if_absent goes with a put, and not with if_version")
         stored = self._records.get(write.key)
         for id_, version in () if stored is None else stored.ids:
             if id_ == write.id:
