@@ -261,7 +261,7 @@ class SqliteMemory:
 
 
 def _check(path: object, max_bytes: object, grace: object) -> None:
-    if not isinstance(path, str | Path) or not str(path) or str(path) == ":memory:":
+    if not isinstance(path, str | Path) or str(path) in ("", ":memory:") or "\0" in str(path):
         raise ConfigurationError(
             f"SqliteMemory needs the path of a file, not {path!r}; for memory alone use ProcessMemory"
         )
