@@ -9,6 +9,7 @@
     ├── NotSerialisable (TypeError)           the value is of a kind that no serialiser takes; nothing was done
     ├── TypeMismatch                          a stored value does not fit the ``type=`` that was asked for
     ├── ConfigurationError (ValueError)       settings, rules or a service's shape that cannot work; names what to change
+    ├── NotFound (LookupError)                a tier's direct method found nothing of that name
     ├── Conflict                              a condition of the write does not hold; nothing was written
     ├── UnknownOutcome                        the authority may or may not have taken the write
     ├── CorruptRecord                         the authority's own copy is damaged, and there is nothing below it
@@ -54,6 +55,10 @@ class TypeMismatch(ThermoclineError):
 
 class ConfigurationError(ThermoclineError, ValueError):
     """Settings, rules or the shape of a service that cannot work; the message names what to change."""
+
+
+class NotFound(ThermoclineError, LookupError):
+    """A tier's direct method was asked for something that is not there. The client's verbs answer with a miss instead."""
 
 
 class Conflict(ThermoclineError):

@@ -1,0 +1,200 @@
+"""`ColdMemory`: Blob Storage as payloads, as authority, and by name as the code that it replaces used it."""
+
+import inspect
+from concurrent.futures import Executor
+from datetime import timedelta
+from typing import Any, Final, Self
+
+from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
+from thermocline.errors import AccessDenied, ConfigurationError, InvalidArgument, NotFound
+from thermocline.model import MemoryTier
+from thermocline.telemetry import Stats
+from thermocline.tiers.cold.door import ROLE, ContainerMissing
+from thermocline.tiers.cold.payloads import BlobPayloads
+from thermocline.tiers.cold.service import Account, BlobService
+from thermocline.tiers.cold.versions import HeadVersions
+
+OWN_NAMES: Final = "tc1/"  # the cascade's blobs; the direct methods leave them alone
+_CONNECTING: Final = 15.0  # seconds
+_CALL: Final = timedelta(seconds=30)  # of a direct method, where no timeout is given
+_NAME_LENGTH: Final = 1024
+
+
+class ColdMemory(BlobPayloads, HeadVersions):
+    """Blob Storage. Plays `Payloads` and `Versions` for a client; the direct methods read and write blobs by name.
+
+    ``account_url`` is ``https://<account>.blob.core.windows.net``, perhaps with a SAS. ``credential`` is an asynchronous TokenCredential
+    (``azure.identity.aio``), an account key, a SAS, an `AzureNamedKeyCredential` or `AzureSasCredential`, or None; it stays open when the tier is closed.
+    ``connection_pool_size``: connections at most (100). ``connection_timeout``, ``read_timeout``: seconds to connect (5), and of silence on a
+    connection (30). ``create``: `connect` makes the container if it is missing. Versions are given out by compare-and-set on one head blob per key.
+
+    The SDK's retries are off. Nothing is sent before `connect`; `close` is needed, or use it in ``async with``.
+    """
+
+    tier = MemoryTier.COLD
+
+    def __init__(
+        self,
+        account_url: str,
+        container_name: str,
+        *,
+        connection_pool_size: int | None = None,
+        connection_timeout: float | None = None,
+        read_timeout: float | None = None,
+        credential: Any = None,
+        clock: Clock = SYSTEM_CLOCK,
+        executor: Executor | None = None,
+        create: bool = False,
+        connection_string: str | None = None,
+    ) -> None:
+        _check_credential(credential)
+        if not container_name:
+            raise ConfigurationError("cold: the container has no name (BLOB_CONTAINER)")
+        if connection_string is None and not account_url.startswith(("https://", "http://")):
+            raise ConfigurationError("cold: the account URL must begin with https:// (BLOB_ACCOUNT_URL)")
+        default = Account("", "")
+        account = Account(
+            account_url,
+            container_name,
+            credential,
+            connection_string,
+            default.pool_size if connection_pool_size is None else connection_pool_size,
+            default.connection_timeout if connection_timeout is None else connection_timeout,
+            default.read_timeout if read_timeout is None else read_timeout,
+        )
+        if account.pool_size < 1 or account.connection_timeout <= 0 or account.read_timeout <= 0:
+            raise ConfigurationError("cold: connection_pool_size, connection_timeout and read_timeout must be above 0")
+        self._account = account
+        self._clock = clock
+        self._executor = executor
+        self._create = create
+        self._service = BlobService(account, clock)
+
+    @classmethod
+    def from_connection_string(cls, connection_string: str, container_name: str, **options: Any) -> Self:
+        """The same from a connection string, as Azurite and the portal give it; ``options`` as of the constructor."""
+        return cls("", container_name, connection_string=connection_string, **options)
+
+    @property
+    def stats(self) -> Stats:
+        """Where requests and bytes are counted under the name ``cold``; a client puts its own here."""
+        return self._service.stats
+
+    @stats.setter
+    def stats(self, stats: Stats) -> None:
+        self._service.stats = stats
+
+    async def connect(self) -> None:
+        """Open the connections and look at the container, within 15 s. Idempotent.
+
+        Raises `ConfigurationError` if the container is missing (and ``create`` was not asked for) or open to the public, `AccessDenied` for a
+        wrong credential or role, `TierUnavailable` if the service cannot be reached.
+        """
+        opened = await self._service.open()
+        if not opened:
+            return
+        try:
+            await self._examine(Deadline.after(_CONNECTING, self._clock))
+        except BaseException:
+            await self._service.close()
+            raise
+
+    async def _examine(self, deadline: Deadline) -> None:
+        name = self._account.container
+        if self._create:
+            await self._service.create(deadline)
+        try:
+            access = await self._service.properties(deadline)
+        except AccessDenied as denied:
+            await self._examine_by_listing(denied, deadline)
+            return
+        except ContainerMissing as error:
+            raise ConfigurationError(
+                f"cold: there is no container {name!r}: create it, mend BLOB_CONTAINER, or connect with create=True"
+            ) from error
+        if access is not None:
+            raise ConfigurationError(
+                f"cold: the container {name!r} is open to the public ({access}): set its access level to private"
+            )
+
+    async def _examine_by_listing(self, denied: AccessDenied, deadline: Deadline) -> None:
+        """A SAS of the container may not read its properties; it must be able to list."""
+        try:
+            await self._service.page(OWN_NAMES, limit=1, token=None, deadline=deadline)
+        except AccessDenied as error:
+            text = str(error)
+            hint = "" if ROLE in text else f"; the role it takes is '{ROLE}'"
+            raise AccessDenied(f"{text}{hint}", tier=error.tier, sent=False) from denied
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent. The credential is its owner's to close."""
+        await self._service.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def ping(self, *, deadline: Deadline) -> None:
+        """List at most one blob: reaches the container, with the right to list it."""
+        await self._service.page(OWN_NAMES, limit=1, token=None, deadline=deadline)
+
+    # --- blobs by name -----------------------------------------------------------------------------------------------
+
+    async def upload_text(self, blob_name: str, data: str, *, timeout: timedelta | None = None) -> None:
+        """Store text as UTF-8 under this name, over whatever is there; one atomic request. At most 64 MiB."""
+        if not isinstance(data, str):
+            raise InvalidArgument(
+                f"upload_text takes a str, not {type(data).__name__}; for bytes there is upload_bytes"
+            )
+        await self._upload(blob_name, data.encode(), "text/plain; charset=utf-8", timeout)
+
+    async def download_text(self, blob_name: str, *, timeout: timedelta | None = None) -> str:
+        """The text of that name. Raises `NotFound` (a `LookupError`) if there is none, `InvalidArgument` if it is not UTF-8."""
+        data = await self.download_bytes(blob_name, timeout=timeout)
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidArgument(f"the blob {blob_name!r} is not UTF-8 text: use download_bytes") from error
+
+    async def upload_bytes(self, blob_name: str, data: bytes, *, timeout: timedelta | None = None) -> None:
+        """Store bytes under this name, over whatever is there; one atomic request. At most 64 MiB."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise InvalidArgument(f"upload_bytes takes bytes, not {type(data).__name__}")
+        await self._upload(blob_name, bytes(data), "application/octet-stream", timeout)
+
+    async def download_bytes(self, blob_name: str, *, timeout: timedelta | None = None) -> bytes:
+        """The bytes of that name. Raises `NotFound` (a `LookupError`) if there is none."""
+        blob = await self._service.get(_named(blob_name), self._deadline(timeout))
+        if blob is None:
+            raise NotFound(f"there is no blob {blob_name!r} in the container {self._account.container!r}")
+        return blob.data
+
+    async def delete_blob(self, blob_name: str, *, timeout: timedelta | None = None) -> bool:
+        """Delete the blob of that name; whether there was one."""
+        return await self._service.delete(_named(blob_name), deadline=self._deadline(timeout))
+
+    async def _upload(self, blob_name: str, data: bytes, content_type: str, timeout: timedelta | None) -> None:
+        deadline = self._deadline(timeout)
+        await self._service.put(_named(blob_name), data, overwrite=True, content_type=content_type, deadline=deadline)
+
+    def _deadline(self, timeout: timedelta | None) -> Deadline:
+        return Deadline.after((_CALL if timeout is None else timeout).total_seconds(), self._clock)
+
+
+def _named(blob_name: Any) -> str:
+    if not isinstance(blob_name, str) or not 0 < len(blob_name) <= _NAME_LENGTH:
+        raise InvalidArgument(f"a blob's name is text of 1 to {_NAME_LENGTH} characters")
+    if blob_name.startswith(OWN_NAMES):
+        raise InvalidArgument(f"names that begin with {OWN_NAMES!r} are the cascade's own: use a client for them")
+    return blob_name
+
+
+def _check_credential(credential: Any) -> None:
+    get_token = getattr(credential, "get_token", None) or getattr(credential, "get_token_info", None)
+    if get_token is not None and not inspect.iscoroutinefunction(get_token):
+        raise ConfigurationError(
+            f"cold: {type(credential).__name__} is a synchronous credential, which would block the event loop: take the one of azure.identity.aio"
+        )

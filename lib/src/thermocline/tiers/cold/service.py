@@ -1,0 +1,365 @@
+"""Blob Storage as plain calls: bytes, ETags and metadata in and out, every failure one of ours. The only importer of azure.storage.blob.
+
+The SDK's own retries are off (its first would come after 15 s), and aiohttp's silent resend of a PUT over a connection that broke is too: each
+call sends its request at most once; only reads may be asked again underneath. Every call ends by its deadline.
+"""
+
+import asyncio
+import inspect
+import io
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, TypeVar
+
+import aiohttp
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.storage.blob import BlobBlock, ContentSettings
+from azure.storage.blob.aio import BlobClient, ContainerClient
+
+from thermocline.clock import Clock, Deadline
+from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
+from thermocline.telemetry import REQUESTS, THROTTLED, Stats
+from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
+
+BLOCK: Final = 4 * 2**20  # bytes of one block: what one request carries at most, up and down
+PARALLEL: Final = 4  # blocks of one payload under way at once
+SKEW_MS: Final = 1000  # a smaller difference of the clocks is left alone: the service's Date counts whole seconds
+
+_WHOLE: Final = 2**20  # bytes that aiohttp takes as they are
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where the container is and how to get in. ``credential``: an asynchronous TokenCredential, an account key, a SAS, or None."""
+
+    url: str
+    container: str
+    credential: Any = None
+    connection_string: str | None = None
+    pool_size: int = 100
+    connection_timeout: float = 5.0  # seconds, per connection
+    read_timeout: float = 30.0  # seconds of silence on a connection; the call's deadline is usually shorter
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    data: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What was stored: its new ETag, and when by the service's clock (whole seconds, as ms since 1970)."""
+
+    etag: str
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A blob in a listing."""
+
+    name: str
+    etag: str
+    size: int
+    modified_ms: int
+    metadata: Mapping[str, str]
+
+
+class BlobService:
+    """One container. `open` binds it to the running loop."""
+
+    def __init__(self, account: Account, clock: Clock) -> None:
+        self._account = account
+        self._clock = clock
+        self._client: ContainerClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._date = ""
+        self.skew_ms = 0
+        self.stats = Stats()
+
+    async def open(self) -> bool:
+        """Bind to the running loop; nothing is sent. False: it was open already."""
+        if self._client is not None:
+            self._open()
+            return False
+        account = self._account
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=account.pool_size),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=True,
+            middlewares=(_send_once,),
+        )
+        options: dict[str, Any] = {
+            "transport": _Transport(
+                session=session,
+                connection_timeout=account.connection_timeout,
+                read_timeout=account.read_timeout,
+            ),
+            "retry_total": 0,
+            "retry_connect": 0,
+            "retry_read": 0,
+            "retry_status": 0,
+            "retry_to_secondary": False,
+            "max_single_get_size": BLOCK,
+            "max_chunk_get_size": BLOCK,
+            "raw_request_hook": self._on_request,
+            "raw_response_hook": self._on_response,
+        }
+        try:
+            if account.connection_string is not None:
+                client = ContainerClient.from_connection_string(
+                    account.connection_string, account.container, account.credential, **options
+                )
+            else:
+                client = ContainerClient(account.url, account.container, account.credential, **options)
+        except (ValueError, TypeError) as error:
+            await session.close()
+            raise ConfigurationError(f"cold: account URL, container or credential cannot be used: {error}") from error
+        self._client, self._loop = client, asyncio.get_running_loop()
+        return True
+
+    async def close(self) -> None:
+        client, self._client, self._loop = self._client, None, None
+        if client is not None:
+            await client.close()
+
+    def now_ms(self) -> int:
+        """The wall clock, corrected by the service's where they differ by more than a second."""
+        return self._clock.wall_ms() + self.skew_ms
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    async def properties(self, deadline: Deadline) -> str | None:
+        """Ask for the container's properties; the answer is its public access level, None if it is private."""
+        found: Any = await self._call(
+            self._open().get_container_properties(), deadline, "read the container's properties"
+        )
+        access: Any = found.public_access
+        return None if access is None else str(getattr(access, "value", access))
+
+    async def create(self, deadline: Deadline) -> None:
+        """Create the container, private; it may be there already."""
+        try:
+            await self._call(self._open().create_container(), deadline, "create the container", raw=True)
+        except HttpResponseError as error:
+            if code_of(error) != "ContainerAlreadyExists":
+                raise translate(error, "create the container") from error
+
+    async def get(self, name: str, deadline: Deadline) -> Blob | None:
+        """The whole blob; None: the container has none of that name."""
+
+        async def download() -> Blob:
+            stream = await self._blob(name).download_blob(max_concurrency=PARALLEL)
+            return Blob(await stream.readall(), str(stream.properties.etag))
+
+        return await self._unless(absent, download(), deadline, "read a blob")
+
+    async def chunks(self, name: str, wait: Callable[[], Deadline]) -> AsyncGenerator[bytes, None]:
+        """The blob in chunks of at most `BLOCK` bytes, each of one version of it. ``wait`` gives each chunk's deadline. None of that name: `LookupError`."""
+        stream = await self._unless(absent, self._blob(name).download_blob(), wait(), "read a blob")
+        if stream is None:
+            raise LookupError(name)
+        parts = aiter(stream.chunks())
+        while True:
+            part = await self._call(_next(parts), wait(), "read a blob")
+            if part is None:
+                return
+            yield part
+
+    async def put(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        deadline: Deadline,
+        etag: str | None = None,
+        overwrite: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = "application/octet-stream",
+    ) -> Put | None:
+        """One atomic request: over the blob with ``etag``, over whatever is there (``overwrite``), else only where nothing is.
+        None: the condition does not hold."""
+        condition: dict[str, Any] = {"overwrite": overwrite or etag is not None}
+        if etag is not None:
+            condition |= {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        call = self._blob(name).upload_blob(
+            data,
+            length=len(data),
+            metadata=None if metadata is None else dict(metadata),
+            content_settings=ContentSettings(content_type=content_type),
+            **condition,
+        )
+        return _put(await self._unless(refused, call, deadline, "write a blob"))
+
+    async def stage(self, name: str, block_id: str, data: bytes, deadline: Deadline) -> None:
+        """Upload one block; invisible until `commit`."""
+        await self._call(self._blob(name).stage_block(block_id, data, length=len(data)), deadline, "upload a block")
+
+    async def commit(
+        self, name: str, block_ids: list[str], *, metadata: Mapping[str, str], deadline: Deadline
+    ) -> Put | None:
+        """Make the blob of its blocks, where nothing is; atomic. None: something is there."""
+        call = self._blob(name).commit_block_list(
+            [BlobBlock(block_id) for block_id in block_ids],
+            metadata=dict(metadata),
+            content_settings=ContentSettings(content_type="application/octet-stream"),
+            match_condition=MatchConditions.IfMissing,
+        )
+        return _put(await self._unless(refused, call, deadline, "commit a blob's blocks"))
+
+    async def renew(self, name: str, metadata: Mapping[str, str], deadline: Deadline) -> Put | None:
+        """Set the blob's metadata, which gives it a new ETag and date; None: there is none of that name."""
+        call = self._blob(name).set_blob_metadata(dict(metadata))
+        return _put(await self._unless(absent, call, deadline, "renew a blob"))
+
+    async def delete(
+        self, name: str, *, deadline: Deadline, etag: str | None = None, unmodified_since_ms: int | None = None
+    ) -> bool:
+        """Delete the blob, if it still has ``etag`` and was not modified since. False: it is gone or was."""
+        options: dict[str, Any] = {"delete_snapshots": "include"}
+        if etag is not None:
+            options |= {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        if unmodified_since_ms is not None:
+            options["if_unmodified_since"] = datetime.fromtimestamp(unmodified_since_ms // 1000, UTC)
+
+        async def delete() -> bool:
+            await self._blob(name).delete_blob(**options)
+            return True
+
+        return bool(
+            await self._unless(lambda error: absent(error) or refused(error), delete(), deadline, "delete a blob")
+        )
+
+    async def page(
+        self, prefix: str, *, limit: int, token: str | None, deadline: Deadline
+    ) -> tuple[list[Entry], str | None]:
+        """One page of the blobs whose names start with ``prefix``, by name, with metadata; and the token of the next one."""
+        pages = self._open().list_blobs(
+            name_starts_with=prefix, include=["metadata"], results_per_page=min(limit, 5000)
+        )
+        pager: Any = pages.by_page(continuation_token=token)
+
+        async def read() -> list[Entry]:
+            async for entries in pager:
+                return [
+                    Entry(str(b.name), str(b.etag), int(b.size), _ms(b.last_modified), b.metadata or {})
+                    async for b in entries
+                ]
+            return []
+
+        entries = await self._call(read(), deadline, "list blobs")
+        following = pager.continuation_token
+        return entries, None if following in (None, "") else str(following)
+
+    # --- the door ----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> ContainerClient:
+        if self._client is None:
+            raise ClientClosed("cold: not connected, or closed; call connect() first")
+        if self._loop is not asyncio.get_running_loop():
+            raise ClientClosed("cold: connected in another event loop; make one client per loop")
+        return self._client
+
+    def _blob(self, name: str) -> BlobClient:
+        return self._open().get_blob_client(name)
+
+    async def _unless(
+        self,
+        answer: Callable[[HttpResponseError], bool],
+        call: Awaitable[T],
+        deadline: Deadline,
+        doing: str,
+    ) -> T | None:
+        """The call's result; None where the service gives that ``answer``."""
+        try:
+            return await self._call(call, deadline, doing, raw=True)
+        except HttpResponseError as error:
+            if answer(error):
+                return None
+            raise self._failed(error, doing) from error
+
+    async def _call(self, call: Awaitable[T], deadline: Deadline, doing: str, *, raw: bool = False) -> T:
+        """Await a call of the SDK within the deadline, all its exceptions translated; with ``raw`` an answer of the service is left as it is."""
+        remaining = deadline.remaining()
+        if remaining <= 0:
+            if inspect.iscoroutine(call):
+                call.close()
+            raise TierTimeout(f"cold: no time left to {doing}", tier=TIER, sent=False)
+        limit = asyncio.timeout(None if math.isinf(remaining) else remaining)
+        try:
+            async with limit:
+                return await call
+        except ThermoclineError:
+            raise  # a credential's own
+        except CAUGHT as error:
+            if limit.expired():
+                raise TierTimeout(f"cold: no answer in time to {doing}", tier=TIER) from error
+            if raw and isinstance(error, HttpResponseError):
+                raise
+            raise self._failed(error, doing) from error
+
+    def _failed(self, error: Exception, doing: str) -> ThermoclineError:
+        failure = translate(error, doing)
+        if isinstance(failure, Throttled):
+            self.stats.count(THROTTLED, TIER)
+        return failure
+
+    def _on_request(self, request: Any) -> None:
+        self.stats.count(REQUESTS, TIER)
+
+    def _on_response(self, response: Any) -> None:
+        date = response.http_response.headers.get("Date")
+        if date is None or date == self._date:
+            return
+        try:
+            theirs = int(parsedate_to_datetime(date).timestamp() * 1000) + 500  # in the middle of its second
+        except ValueError:
+            return  # not a date: leave the clock alone
+        self._date = date
+        skew = theirs - self._clock.wall_ms()
+        self.skew_ms = skew if abs(skew) > SKEW_MS else 0
+
+
+class _Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it out by __getattr__, without a type
+    """Hands large bodies to aiohttp as a file: as bytes they would be written in one go, which holds the event loop up (and warns)."""
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        if isinstance(request.data, bytes) and len(request.data) > _WHOLE:
+            request.data = io.BytesIO(request.data)
+        return await super().send(request, **options)
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """aiohttp sends a PUT or DELETE again by itself if a kept-alive connection breaks. A writer must know of each copy, so end that here."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # never sent, and never sent again
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method in ("GET", "HEAD"):
+            raise
+        raise aiohttp.ClientConnectionError(f"the connection broke: {error}") from error
+
+
+async def _next(parts: AsyncIterator[bytes]) -> bytes | None:
+    try:
+        return await anext(parts)
+    except StopAsyncIteration:
+        return None
+
+
+def _put(answer: Any) -> Put | None:
+    return None if answer is None else Put(str(answer["etag"]), _ms(answer["last_modified"]))
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
