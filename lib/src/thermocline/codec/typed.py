@@ -4,6 +4,7 @@ pydantic takes long to import, so it is only imported where a caller's type need
 """
 
 import uuid
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -50,34 +51,43 @@ def plain_pydantic(value: Any) -> Any:
 def as_type(value: Any, kind: Any) -> Any:
     """Plain data as a ``kind``, validated. Raises `TypeMismatch`, and `InvalidArgument` if ``kind`` is nothing that values can be read as."""
     try:
-        foreign = _needs_pydantic(kind)
-    except TypeError:  # not hashable, as Annotated with a list is
-        foreign = _needs_pydantic.__wrapped__(kind)
-    try:
-        if foreign:
-            return _adapter(kind).validate_python(value, by_alias=True, by_name=True)
-        return msgspec.convert(value, kind, builtin_types=_KEPT, dec_hook=_build)
+        if _needs_pydantic(kind):
+            return _by_pydantic(kind, value)
+        return msgspec.convert(value, kind, builtin_types=_KEPT, dec_hook=_by_pydantic)
     except _MISFITS as error:
+        if isinstance(error, InvalidArgument):
+            raise
+        if isinstance(error.__cause__, InvalidArgument):  # msgspec wraps what its hook raises
+            raise error.__cause__ from None
         raise TypeMismatch(f"a stored {type(value).__name__} does not fit {_name(kind)}: {error}") from error
 
 
+# What msgspec, pydantic and a model's own checks raise.
 _MISFITS = (msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
-def _build(kind: type, value: Any) -> Any:
-    """msgspec's hook for a class inside another type that it does not know."""
-    return _adapter(kind).validate_python(value, by_alias=True, by_name=True)
-
-
-@lru_cache(maxsize=512)
 def _needs_pydantic(kind: Any) -> bool:
     if hasattr(kind, "__pydantic_validator__"):  # a model, or a pydantic dataclass
         return True
+    return not _cached(_msgspec_reads, kind)
+
+
+def _msgspec_reads(kind: Any) -> bool:
     try:
         msgspec.msgpack.Decoder(kind)
     except TypeError:
-        return True  # such as a union of two models
-    return False
+        return False  # such as a union of two models
+    return True
+
+
+def _by_pydantic(kind: Any, value: Any) -> Any:
+    """Also msgspec's hook for a class, inside another type, that it does not know."""
+    from pydantic import PydanticUserError
+
+    try:
+        return _cached(_adapter, kind).validate_python(value, by_alias=True, by_name=True)
+    except PydanticUserError as error:
+        raise _no_type(kind, error) from error
 
 
 def _adapter(kind: Any) -> Any:
@@ -86,7 +96,24 @@ def _adapter(kind: Any) -> Any:
     try:
         return TypeAdapter(kind)
     except (PydanticUserError, NameError, TypeError) as error:
-        raise InvalidArgument(f"type={_name(kind)} is nothing that a value can be read as: {error}") from error
+        raise _no_type(kind, error) from error
+
+
+@lru_cache(maxsize=512)
+def _kept(function: Callable[[Any], Any], kind: Any) -> Any:
+    return function(kind)
+
+
+def _cached(function: Callable[[Any], Any], kind: Any) -> Any:
+    try:
+        hash(kind)
+    except TypeError:  # as Annotated with a list in it
+        return function(kind)
+    return _kept(function, kind)
+
+
+def _no_type(kind: Any, error: Exception) -> InvalidArgument:
+    return InvalidArgument(f"type={_name(kind)} is nothing that a value can be read as: {error}")
 
 
 def _name(kind: Any) -> str:
