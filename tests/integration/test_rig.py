@@ -1,6 +1,7 @@
 """The rig: servers start on free ports, take real clients, break on request."""
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from thermocline.testing.proxy import ChaosProxy
+from thermocline.testing.pytest_plugin import REDIS_IMAGE
 from thermocline.testing.rig import Azurite, MissingPart, RedisCluster, RedisServer, RigError, StartFailed
 from thermocline.testing.rig.entra import LocalCredential
 from thermocline.testing.rig.resp import RespError
@@ -110,6 +112,10 @@ def test_a_paused_server_accepts_and_stays_silent() -> None:
             server.resume()
             client.settimeout(20)
             assert client.recv(10) == b"+PONG\r\n"
+        server.pause()
+        server.restart()
+        with server.connection() as connection:
+            assert connection.call("PING") == b"PONG"
         server.pause()  # and it can be stopped as it is
 
 
@@ -299,3 +305,27 @@ def test_names_are_fresh_and_fit_for_azure(unique_name: Callable[[str], str], fr
     assert len(names) == 100
     assert all(3 <= len(name) <= 63 and name.replace("-", "").isalnum() and name.islower() for name in names)
     assert fresh_prefix not in names
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(os.environ.get("THERMOCLINE_TEST_DOCKER") != "1", reason="needs Docker: THERMOCLINE_TEST_DOCKER=1")
+def test_a_container_does_what_a_process_does() -> None:
+    with RedisServer(image=REDIS_IMAGE) as server:
+        port = server.port
+        with server.connection() as connection:
+            connection.call("SET", "a", "old")
+        server.snapshot()
+        with server.connection() as connection:
+            connection.call("SET", "a", "new")
+        server.kill()
+        assert not server.running
+        server.start()
+        assert server.port == port
+        with server.connection() as connection:
+            assert connection.call("GET", "a") == b"old"
+        server.pause()
+        server.restart(keep_data=False)
+        with server.connection() as connection:
+            assert connection.call("GET", "a") is None
+        directory = server.directory
+    assert not directory.exists()

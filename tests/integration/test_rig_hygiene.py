@@ -18,16 +18,22 @@ from thermocline.testing.rig.process import leftovers
 
 OWNER = """
 import json, os, signal, sys
-from thermocline.testing.rig import Azurite, RedisCluster, RedisServer
+from thermocline.testing.rig import Azurite, CosmosServer, RedisCluster, RedisServer
 servers = [RedisServer(), Azurite()]
 for server in servers:
     server.start()
 cluster = RedisCluster()
 cluster.start()
+cosmos = CosmosServer(kind="strict")
+pids = []
+if sys.argv[1:] != ["fork"]:  # the emulator watches only its pipe
+    cosmos.start()
+    pids = [cosmos.process.pid]
 killed = RedisServer()
 killed.start()
 servers += [*cluster.nodes]
-said = {"pids": [server.pid for server in servers], "directories": [str(s.directory) for s in [*servers, killed]]}
+said = {"pids": [*pids, *(server.pid for server in servers)]}
+said["directories"] = [str(s.directory) for s in [*servers, killed]]
 killed.kill()
 said["forked"] = os.fork() if sys.argv[1:] == ["fork"] else -1
 if said["forked"] != 0:
@@ -58,7 +64,8 @@ def test_servers_and_directories_go_when_their_owner_is_killed(
     process, said = owner
     everything = [one for one in psutil.Process(process.pid).children(recursive=True) if one.pid != said["forked"]]
     assert {one.pid for one in everything} > set(said["pids"])
-    assert len(everything) == 5 * 2 + 1  # servers with their supervisors, and the one whose server had been killed
+    # Five servers with their supervisors, the supervisor of the one whose server had been killed, Cosmos DB.
+    assert len(everything) == 5 * 2 + 1 + (1 if said["forked"] < 0 else 0)
     assert all(Path(directory).is_dir() for directory in said["directories"])
     os.kill(process.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(everything, timeout=30)

@@ -83,12 +83,14 @@ class RedisServer(Server):
 
     def snapshot(self) -> None:
         """Write all data to disk now. A `start` after a later `kill` then comes back with them: a server rolled back."""
-        with self.connection() as connection:
+        with self.connection(timeout=timedelta(minutes=1)) as connection:
             connection.call("SAVE")
 
     def restart(self, *, keep_data: bool = True) -> None:
         """End the server and start it on the same port, with the data of this moment or with none."""
         if self.running and keep_data:
+            if self._paused:
+                self.resume()
             self.snapshot()
         self.kill()
         if not keep_data and self._directory is not None:
@@ -96,15 +98,16 @@ class RedisServer(Server):
             shutil.rmtree(self._directory / _APPENDED, ignore_errors=True)
         self.start()
 
-    def connection(self) -> RespConnection:
+    def connection(self, *, timeout: timedelta = timedelta(seconds=2)) -> RespConnection:
         """Open a plain connection to the server, for commands that set up a test. Raises OSError."""
-        return RespConnection(self.port, password=self.password)
+        return RespConnection(self.port, password=self.password, timeout=timeout)
 
     def _command(self) -> tuple[Sequence[str], Mapping[str, str]]:
         local = self._image is None
         lines: dict[str, str | int] = {
             "port": self.port,
-            "bind": "127.0.0.1" if local else "0.0.0.0",
+            # In a container with a network of its own, the engine forwards to it from the outside.
+            "bind": "127.0.0.1" if local or self._host_network else "0.0.0.0",
             "protected-mode": "yes" if local else "no",
             "dir": str(self.directory) if local else "/data",
             "save": "",

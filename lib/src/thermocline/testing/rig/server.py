@@ -53,6 +53,7 @@ class Server(ABC):
         self._runner: Runner | None = None
         self._directory: Path | None = None
         self._last_answer = "none"
+        self._paused = False
 
     @abstractmethod
     def _command(self) -> tuple[Sequence[str], Mapping[str, str]]:
@@ -124,10 +125,12 @@ class Server(ABC):
     def pause(self) -> None:
         """Freeze the server (SIGSTOP): connections are accepted by the kernel, and nobody answers."""
         self._running_runner().pause()
+        self._paused = True
 
     def resume(self) -> None:
         """Let a paused server go on."""
         self._running_runner().resume()
+        self._paused = False
 
     def log_tail(self, lines: int = 20) -> str:
         """Return the last lines that the server wrote since its last start."""
@@ -183,6 +186,7 @@ class Server(ABC):
         self._ports = ports
 
     def _launch(self) -> None:
+        self._paused = False
         command, environment = self._command()
         if self._image is None:
             log = self.directory / "server.log"
