@@ -37,8 +37,10 @@ __all__ = [
     "RAW_LIMIT",
     "TAGS",
     "TAG_BYTES",
+    "UNCOMPRESSED",
     "Codec",
     "Serialised",
+    "decompress",
 ]
 
 TAGS: Final = 10  # as many as a blob's index holds

@@ -25,8 +25,7 @@ from typing import Any, Final
 
 import msgspec
 
-from thermocline.codec.compress import decompress
-from thermocline.codec.envelope import JSON, UNCOMPRESSED
+from thermocline.codec import JSON, UNCOMPRESSED, decompress
 from thermocline.errors import CorruptRecord, UnreadableRecord
 from thermocline.keys import cosmos_id
 from thermocline.model import MAX_VERSION, Authority, Envelope, Flags, Header, Key
