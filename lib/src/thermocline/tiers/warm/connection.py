@@ -4,7 +4,7 @@ import asyncio
 import importlib.util
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, TierTimeout
@@ -140,6 +140,13 @@ class Connection:
         if service is not None:
             with told():
                 await service.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     def _asked(self) -> "Service":
         if self._service is None:
