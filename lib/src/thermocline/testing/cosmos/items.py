@@ -105,6 +105,7 @@ def read(call: Call, container: Container) -> Reply:
             call, container, range_, operations.read(Draft(container, key), item_id, call.headers.get("if-none-match"))
         )
     reached, differs = container.behind(call.lag)
+    call.reached = reached
     check_session(call, [range_], reached)
     draft = Draft(container, key)
     where = (key.text, item_id)

@@ -135,6 +135,7 @@ def query(call: Call, container: Container) -> Reply:
         raise bad_request("The provided cross partition query can not be directly served by the gateway.", 1004)
     call.range = target.ranges[0] if len(target.ranges) == 1 else None
     reached, differs = container.behind(call.lag) if call.lag is not None else (None, None)
+    call.reached = reached
     check_session(call, target.ranges, reached)
     wanted = call.headers.get("x-ms-max-item-count")
     token = call.headers.get("x-ms-continuation")
@@ -168,6 +169,7 @@ def read_feed(call: Call, container: Container) -> Reply:
         return _changes(call, container, target)
     call.range = target.ranges[0] if len(target.ranges) == 1 else None
     reached, differs = container.behind(call.lag) if call.lag is not None else (None, None)
+    call.reached = reached
     check_session(call, target.ranges, reached)
     token = call.headers.get("x-ms-continuation")
     page = execute.run(
@@ -186,6 +188,7 @@ def _changes(call: Call, container: Container, target: Target) -> Reply:
         raise bad_request("The change feed is read range by range: x-ms-documentdb-partitionkeyrangeid is missing.")
     range_ = call.range = target.ranges[0]
     reached, older = container.behind(call.lag) if call.lag is not None else ({range_.id: range_.lsn}, {})
+    call.reached = reached
     check_session(call, [range_], reached)
     lsn = reached[range_.id]
     after, since = feed.read_position(call.headers.get("if-none-match"), call.headers.get("if-modified-since"), lsn)

@@ -73,7 +73,7 @@ class Service:
             reply = error_reply(e)
             if call.container is not None:
                 ranges = call.container.ranges if call.range is None else [call.range]
-                reply.headers.update(items.routing_headers(call.container, ranges))
+                reply.headers.update(items.routing_headers(call.container, ranges, call.reached))
             return reply
 
     def _authorize(self, call: Call) -> None:
