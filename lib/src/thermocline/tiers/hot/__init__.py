@@ -1,0 +1,23 @@
+"""The hot tier: Redis 7.0 or newer, one server or a cluster, without modules. Needs the extra ``redis``."""
+
+from thermocline.tiers.hot.direct import HotDirect
+
+__all__ = ["HotMemory"]
+
+
+class HotMemory(HotDirect):
+    """Redis as the hot tier: coherent entries in front of an authority, records of its own for keys that live in Redis alone, and plain keys.
+
+    ``url``: ``redis://``, ``rediss://`` (TLS) or ``unix://``. ``cluster``: whether it is a cluster; None: the server is asked. ``max_connections``:
+    50, for each node of a cluster too; further calls wait for one until their deadline. ``credential_provider``: redis-py's, as
+    for Microsoft Entra ID. ``ceiling``: the longest life of an entry's value; ``rest``: how long a floor is kept after everyone left.
+    ``max_value_bytes``: an entry acts without a larger value, a record that is larger is refused. ``socket_timeout``, ``socket_connect_timeout``
+    and ``health_check_interval`` (seconds) are passed on; the first two are off, because each call has its deadline. ``retry_on_timeout`` is
+    there for code that gives it, and does nothing: what is sent again is decided by the call.
+
+    Entries: each operation is one script on one key and atomic; leases and announcements run out by the server's clock. A full
+    Redis still takes markers; what it refuses as a value is left out. Records: a write is two round trips for a put (the scope's index, then the
+    record) and one else; versions are the larger of the last one + 1 and the server's clock in microseconds; a write's id is
+    known for ten minutes; tombstones and expired records stay for a day. A listing reads the scope's index; a name is entered before its
+    record is written, so none is missing while Redis itself loses nothing.
+    """

@@ -1,0 +1,172 @@
+"""What all parts of the hot tier share: the connection's life, and running scripts."""
+
+import asyncio
+import warnings
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from thermocline import coherence
+from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
+from thermocline.codec import Codec
+from thermocline.coherence import Times
+from thermocline.errors import ClientClosed, InvalidArgument
+from thermocline.model import Authority, MemoryTier
+from thermocline.telemetry import REQUESTS, Stats
+from thermocline.tiers.hot.scripts import Script
+from thermocline.tiers.hot.sdk import Command, CredentialProvider, Link, NoScript
+
+CONNECTING: Final = 15.0  # seconds
+MAX_VALUE_BYTES: Final = 1_000_000
+_MS: Final = timedelta(milliseconds=1)
+
+
+class HotBase:
+    """See `HotMemory`."""
+
+    tier = MemoryTier.HOT
+    authority = Authority.HOT
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int | None = None,
+        socket_timeout: float | None = None,
+        socket_connect_timeout: float | None = None,
+        health_check_interval: int | None = None,
+        retry_on_timeout: bool | None = None,
+        cluster: bool | None = None,
+        credential_provider: CredentialProvider | None = None,
+        ceiling: timedelta = coherence.CEILING_MS * _MS,
+        rest: timedelta = coherence.REST_MS * _MS,
+        max_value_bytes: int = MAX_VALUE_BYTES,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if ceiling < _MS or rest < timedelta():
+            raise InvalidArgument("ceiling is at least a millisecond, and rest not negative")
+        if max_value_bytes < 0 or (max_connections is not None and max_connections < 1):
+            raise InvalidArgument("max_value_bytes is not negative, and max_connections at least 1")
+        self.stats = Stats()
+        self._clock = clock
+        self._script_clock: Clock | None = None  # a test's; else the server's own
+        self._codec = Codec()
+        self._times = Times(rest // _MS, ceiling // _MS)
+        self._rest, self._ceiling = b"%d" % self._times.rest_ms, b"%d" % self._times.ceiling_ms
+        self._max_value = max_value_bytes
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._link = Link(
+            url,
+            max_connections=max_connections,
+            socket_timeout=socket_timeout,
+            socket_connect_timeout=socket_connect_timeout,
+            health_check_interval=health_check_interval,
+            cluster=cluster,
+            credential_provider=credential_provider,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where Redis is. Setting it counts from the next `connect`. Raises `ConfigurationError` for what is no Redis URL."""
+        return self._link.url
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self._link.url = url
+
+    @property
+    def client(self) -> Any:
+        """The ``redis.asyncio`` client; None before `connect`. One that is set here is used, and left open by `close`."""
+        return self._link.client
+
+    @client.setter
+    def client(self, client: Any) -> None:
+        self._link.give(client)
+
+    async def connect(self) -> None:
+        """Bind to the running loop and open the client, within 15 seconds. Idempotent.
+
+        Raises `TierUnavailable` if Redis cannot be reached; the tier is bound all the same, and each call tries to open it. Raises
+        `ClientClosed` if it is bound to another loop.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            raise ClientClosed("the hot tier belongs to another event loop: close it there, or make one per loop")
+        self._loop = loop
+        if self._link.client is None:
+            await self._link.open(Deadline.after(CONNECTING, self._clock))
+
+    async def close(self) -> None:
+        """Close the connections that this tier opened. Idempotent; `connect` makes it usable again."""
+        self._loop = None
+        await self._link.close()
+
+    async def __aenter__(self) -> "HotBase":
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if getattr(self, "_loop", None) is not None and self._link.owned:
+            _warn(f"unclosed {type(self).__name__} of {self._link.where}: await close()", ResourceWarning, source=self)
+
+    async def ping(self, *, deadline: Deadline) -> None:
+        """One PING. Raises `TierUnavailable` with what is wrong."""
+        await self._call((b"PING",), deadline)
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def _enter(self) -> None:
+        if self._loop is not asyncio.get_running_loop():
+            raise ClientClosed(
+                "the hot tier is not connected, or belongs to another event loop: await connect() in this one"
+            )
+
+    async def _open(self, deadline: Deadline) -> None:
+        self._enter()
+        if self._link.client is None:
+            await self._link.open(deadline)
+
+    async def _call(self, command: Command, deadline: Deadline) -> Any:
+        self._enter()
+        self.stats.count(REQUESTS, self.tier)
+        return await self._link.call(command, deadline)
+
+    async def _call_many(self, commands: Sequence[tuple[bytes, Command]], deadline: Deadline) -> list[Any]:
+        self._enter()
+        self.stats.count(REQUESTS, self.tier, len(commands))
+        return await self._link.call_many(commands, deadline)
+
+    async def _run(self, script: Script, keys: int, words: Command, deadline: Deadline) -> Any:
+        """Run a script; ``words`` are its ``keys`` keys and then its arguments."""
+        try:
+            return await self._call((b"EVALSHA", script.sha, keys, *words), deadline)
+        except NoScript:
+            return await self._call((b"EVAL", script.text, keys, *words), deadline)
+
+    async def _run_many(self, runs: Sequence[tuple[Script, int, Command]], deadline: Deadline) -> list[Any]:
+        """Many scripts, each with its number of keys and its words; each answers for itself."""
+        answers = await self._call_many(
+            [(_key(words), (b"EVALSHA", script.sha, keys, *words)) for script, keys, words in runs], deadline
+        )
+        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScript)]
+        if unknown:
+            again: list[tuple[bytes, Command]] = []
+            for i in unknown:
+                script, keys, words = runs[i]
+                again.append((_key(words), (b"EVAL", script.text, keys, *words)))
+            for i, answer in zip(unknown, await self._call_many(again, deadline), strict=True):
+                answers[i] = answer
+        return answers
+
+    def _now(self) -> bytes:
+        """The time for a script: empty, so that it takes the server's."""
+        return b"" if self._script_clock is None else b"%d" % self._script_clock.wall_ms()
+
+
+def _key(words: Command) -> bytes:
+    key = words[0]
+    assert isinstance(key, bytes)
+    return key

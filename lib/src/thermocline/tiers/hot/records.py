@@ -1,0 +1,200 @@
+"""The hot tier as the authority itself, for keys that live in Redis alone. P2 does not hold for these: what Redis loses is lost."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from thermocline.clock import Deadline
+from thermocline.cursors import pack_cursor, unpack_cursor
+from thermocline.errors import (
+    CorruptRecord,
+    InvalidArgument,
+    ThermoclineError,
+    TierTimeout,
+    TierUnavailable,
+    TooLarge,
+    UnknownOutcome,
+    UnreadableRecord,
+)
+from thermocline.keys import key_digest, redis_key, redis_prefix
+from thermocline.model import Authority, Envelope, Key
+from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
+from thermocline.telemetry import CORRUPT
+from thermocline.tiers.hot.entries import HotEntries
+from thermocline.tiers.hot.scripts import DELETE, FORGET, RECORD
+from thermocline.tiers.hot.sdk import Command
+
+GRACE_MS: Final = 86_400_000  # T: an expired record and a tombstone outlive their end by a day
+ID_MS: Final = 600_000  # a write's id is known for ten minutes, longer than any copy of it is under way
+INDEX_MS: Final = 86_400_000  # a name whose record is gone leaves the index no sooner than a day after it was written
+PAUSE: Final = 0.01  # seconds before a write that was not answered is sent again; doubled each time
+TOGETHER: Final = 32  # writes of one batch that are under way at a time
+FETCHED: Final = 64  # records of a listing that are read at a time
+
+
+class HotRecords(HotEntries):
+    """See `HotMemory`."""
+
+    async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
+        data = await self._call((b"GET", record_key(key)), deadline)
+        return None if data is None else self._codec.unpack(data, key)
+
+    async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
+        found = await self._get_many([record_key(key) for key in keys], deadline)
+        return [self._seen(key, data) for key, data in zip(keys, found, strict=True)]
+
+    async def write(self, write: Write, *, deadline: Deadline) -> Written:
+        words = self._words(write)
+        if write.verb is Verb.PUT:
+            await self._index(write.key, deadline)
+        in_doubt = False
+        pause = PAUSE
+        while True:
+            try:
+                answer = await self._run(DELETE if write.verb is Verb.DELETE else RECORD, 2, words, deadline)
+            except TierUnavailable as error:
+                in_doubt = in_doubt or error.sent
+                if not in_doubt:
+                    raise
+                if isinstance(error, TierTimeout) or deadline.remaining() <= pause:
+                    raise UnknownOutcome(
+                        f"the write {write.id} of {write.key} was sent to Redis and not answered; read the key before you write again",
+                        write_id=write.id,
+                    ) from error
+            else:
+                return self._written(write, answer)
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
+        together = asyncio.Semaphore(TOGETHER)
+
+        async def one(write: Write) -> Written | ThermoclineError:
+            async with together:
+                try:
+                    return await self.write(write, deadline=deadline)
+                except ThermoclineError as error:
+                    return error
+
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one(write)) for write in writes]
+        return [task.result() for task in running]
+
+    async def scan(
+        self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
+    ) -> Page:
+        """A damaged record is left out, and counted."""
+        if limit < 1:
+            raise InvalidArgument(f"a page holds at least one key, not {limit}")
+        after = None if cursor is None else unpack_cursor(tenant, scope, prefix, cursor)
+        now = self._clock.wall_ms()
+        items: list[Listed] = []
+        while len(items) < limit:
+            wanted = min(FETCHED, limit - len(items))
+            names = await self._names(tenant, scope, prefix, after, wanted, deadline)
+            keys = [Key(tenant, scope, name) for name in names]
+            gone: list[str] = []
+            for key, found in zip(keys, await self.read_many(keys, deadline=deadline), strict=True):
+                if found is None:
+                    gone.append(key.name)
+                elif isinstance(found, CorruptRecord | UnreadableRecord):
+                    self.stats.count(CORRUPT, self.tier)
+                elif isinstance(found, ThermoclineError):
+                    raise found
+                elif found.live(now):
+                    items.append(_listed(found))
+            await self._forget(tenant, scope, gone, deadline)
+            if len(names) < wanted:
+                return Page(items, None)
+            after = names[-1]
+        return Page(items, None if after is None else pack_cursor(tenant, scope, prefix, after))
+
+    # --- helpers -----------------------------------------------------------------------------------------------------
+
+    def _words(self, write: Write) -> Command:
+        packed = self._codec.pack(write.envelope)
+        if len(packed) > self._max_value:
+            raise TooLarge(
+                f"a record of {len(packed)} bytes is over max_value_bytes ({self._max_value}) of the hot tier: give the key a route with warm or cold"
+            )
+        record = record_key(write.key)
+        return (
+            record,
+            redis_key(write.key) + b"w" + write.id.encode(),
+            write.verb.value,
+            b"" if write.if_version is None else write.if_version,
+            b"1" if write.if_absent else b"",
+            write.known or 0,
+            packed,
+            GRACE_MS,
+            ID_MS,
+            key_digest(write.key),
+            self._now(),
+        )
+
+    def _written(self, write: Write, answer: Any) -> Written:
+        effect, version, created = answer
+        if effect == b"corrupt":
+            raise CorruptRecord(f"the record of {write.key} in Redis is damaged: put it anew")
+        if effect in (b"refused", b"nothing"):
+            return Written(Effect.REFUSED if effect == b"refused" else Effect.NOTHING, version)
+        if write.verb is Verb.TOUCH:
+            return Written(Effect.TOOK, version)
+        stamped = write.envelope.stamped(version=version, authority=Authority.HOT, created_ms=created)
+        return Written(Effect.TOOK, version, replace(stamped, raw=None))
+
+    async def _index(self, key: Key, deadline: Deadline) -> None:
+        """Enter a name into its scope's index, before its record is there, so that no record is ever without a name."""
+        names, times = index_keys(key.tenant, key.scope)
+        name = key.name.encode()
+        now = self._clock.wall_ms()
+        entered = await self._call_many(
+            [(names, (b"ZADD", times, now, name)), (names, (b"ZADD", names, 0, name))], deadline
+        )
+        for answer in entered:
+            if isinstance(answer, TierUnavailable):
+                answer.sent = False  # the record itself was not
+            if isinstance(answer, ThermoclineError):
+                raise answer
+
+    async def _names(
+        self, tenant: str, scope: str, prefix: str, after: str | None, limit: int, deadline: Deadline
+    ) -> list[str]:
+        names, _ = index_keys(tenant, scope)
+        start = b"[" + prefix.encode() if after is None else b"(" + after.encode()
+        end = b"[" + prefix.encode() + b"\xff" if prefix else b"+"  # no UTF-8 has the byte ff
+        found = await self._call((b"ZRANGEBYLEX", names, start, end, b"LIMIT", 0, limit), deadline)
+        return [name.decode() for name in found]
+
+    async def _forget(self, tenant: str, scope: str, gone: list[str], deadline: Deadline) -> None:
+        """Names without a record leave the index, if they were not written for a day: the record of a younger one may be on its way."""
+        if gone:
+            before = self._clock.wall_ms() - INDEX_MS
+            words: Command = (*index_keys(tenant, scope), before, *[name.encode() for name in gone])
+            await self._run(FORGET, 2, words, deadline)
+
+
+def record_key(key: Key) -> bytes:
+    """Where a record lies whose authority is Redis: beside the key's entry, in the same slot."""
+    return redis_key(key) + b"r"
+
+
+def index_keys(tenant: str, scope: str) -> tuple[bytes, bytes]:
+    """The names of a scope's records (all with score 0, so in the order of their bytes), and when each was written last; in one slot."""
+    tag = b"{" + redis_prefix(tenant, scope).partition(b"{")[2] + b"}"
+    return b"tc1:n" + tag, b"tc1:t" + tag
+
+
+def _listed(envelope: Envelope) -> Listed:
+    header = envelope.header
+    return Listed(
+        envelope.key,
+        header.version,
+        header.expires_ms,
+        header.modified_ms,
+        len(envelope.payload),
+        header.raw_length,
+        envelope.pointer,
+        dict(envelope.tags) or None,
+    )

@@ -1,0 +1,375 @@
+"""The door to redis-py, and its only importer: connections, commands, and what its exceptions mean.
+
+Commands go over a connection that is theirs alone from the first byte sent to the last byte read; a call that is cancelled or times out in between closes it,
+so no reply is ever read by another caller (P10). The SDK's own retries, time limits and maintenance notices are off: a call has its deadline.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import redis.exceptions as sdk
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.maint_notifications import MaintNotificationsConfig
+
+from thermocline.clock import Deadline
+from thermocline.errors import ConfigurationError, ThermoclineError, TierTimeout
+from thermocline.model import MemoryTier
+from thermocline.tiers.hot.trouble import (
+    BROKEN,
+    BUSY_POOL,
+    CLUSTER,
+    DENIED,
+    FORBIDDEN,
+    FULL,
+    LOADING,
+    MOVED,
+    NOT_REDIS,
+    READONLY,
+    REPLIES,
+    TIMED_OUT,
+    UNEXPECTED,
+    UNREACHED,
+    Hint,
+    NoScript,
+    network,
+)
+
+Command = tuple[bytes | str | int, ...]
+"""A command's words; the key it belongs to is given beside it."""
+
+CONNECTIONS: Final = 50  # at most; further callers wait for one
+PIPELINE: Final = 500  # commands at most that are sent before the first reply is read
+
+_HOT: Final = MemoryTier.HOT
+
+
+class Pool(ConnectionPool):
+    """A pool whose further callers wait, first come first served, and that gives a connection back without waiting for anything itself: redis-py's
+    own loses connections and wake-ups to callers that are cancelled at the wrong moment."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._free = asyncio.Semaphore(self.max_connections)
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> AbstractConnection:
+        await self._free.acquire()
+        try:
+            connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        except BaseException:
+            self._free.release()
+            raise
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            await self.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        try:
+            if connection.should_reconnect():  # type: ignore[no-untyped-call]
+                await connection.disconnect(nowait=True)
+        finally:
+            self._in_use_connections.discard(connection)
+            self._available_connections.append(connection)
+            self._free.release()
+
+
+class Link:
+    """One client of redis-py, its own or one that it was given, and the two ways to send: one command, or many with one answer each."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int | None = None,
+        socket_timeout: float | None = None,
+        socket_connect_timeout: float | None = None,
+        health_check_interval: int | None = None,
+        cluster: bool | None = None,
+        credential_provider: CredentialProvider | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self.client: Any = None
+        self.owned = False
+        self._most = max_connections or CONNECTIONS
+        self._options: dict[str, Any] = {
+            "socket_timeout": socket_timeout,
+            "socket_connect_timeout": socket_connect_timeout,
+            "health_check_interval": health_check_interval or 0,
+            "credential_provider": credential_provider,
+            "retry": Retry(NoBackoff(), 0),
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        }
+        self._stale = False  # a node of the cluster could not be reached: ask who has which slots
+        self.url = url
+        self.unbind()
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    @url.setter
+    def url(self, url: str) -> None:
+        try:
+            parse_url(url)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ConfigurationError(
+                f"not a Redis URL, such as redis://host:6379/0 or rediss://host:10000: {error}"
+            ) from error
+        self._url = url
+        self.where = urlsplit(url).netloc.rpartition("@")[2] or "the socket"
+
+    def unbind(self) -> None:
+        """Belong to no event loop; the next to use it is its loop."""
+        self._opening = asyncio.Lock()
+        self._slots = asyncio.Semaphore(self._most)  # for a cluster, whose nodes' pools raise instead of waiting
+
+    async def open(self, deadline: Deadline) -> None:
+        """Make the client. Unless ``cluster`` was given, the server is asked. Raises `TierUnavailable`; then call it again later."""
+        async with self._opening:
+            if self.client is None:
+                try:
+                    async with asyncio.timeout(_seconds(deadline)):
+                        self.client = await self._make()
+                except CAUGHT as error:
+                    raise self.explain(error, sent=False) from error
+                self.owned = True
+
+    def give(self, client: Any) -> None:
+        """Use this client, and do not close it."""
+        self.client = client
+        self.owned = False
+
+    @property
+    def spread(self) -> bool:
+        """Whether keys lie on several nodes."""
+        return isinstance(self.client, RedisCluster)
+
+    async def close(self) -> None:
+        """Close the client, unless it was given."""
+        client, self.client = self.client, None
+        if client is not None and self.owned:
+            await client.aclose()
+        self.owned = False
+        self.unbind()
+
+    async def _make(self) -> Any:
+        if self.cluster:
+            return await self._make_cluster()
+        pool = Pool.from_url(self._url, max_connections=self._most, decode_responses=False, **self._options)
+        client: Any = Redis.from_pool(pool)
+        if self.cluster is None:
+            try:
+                found = await client.execute_command("INFO", "cluster")
+            except sdk.NoPermissionError:
+                return client  # who may not ask finds out by an answer of MOVED
+            except BaseException:
+                await client.aclose()
+                raise
+            if (found if isinstance(found, dict) else {}).get("cluster_enabled"):
+                await client.aclose()
+                return await self._make_cluster()
+        return client
+
+    async def _make_cluster(self) -> Any:
+        most = 2 * self._most  # the semaphore lets fewer in; a node counts those under repair as well
+        client = RedisCluster.from_url(self._url, max_connections=most, decode_responses=False, **self._options)
+        try:
+            await client.initialize()
+        except BaseException:
+            await client.aclose()
+            raise
+        return client
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    async def call(self, command: Command, deadline: Deadline) -> Any:
+        """Send one command. Raises `TierUnavailable`, and `NoScript` where a script is not known to the server."""
+        client = self.client
+        if client is None:
+            await self.open(deadline)
+            client = self.client
+        sent = False
+        try:
+            async with asyncio.timeout(_seconds(deadline)):
+                if isinstance(client, RedisCluster):
+                    async with self._slots:
+                        sent = True
+                        return await client.execute_command(*command)
+                pool = client.connection_pool
+                connection = await pool.get_connection()
+                try:
+                    sent = True
+                    await connection.send_packed_command(connection.pack_command(*command))
+                    return await connection.read_response(disable_decoding=True)
+                finally:
+                    await pool.release(connection)
+        except CAUGHT as error:
+            raise self.explain(error, sent=sent) from error
+
+    async def call_many(self, commands: Sequence[tuple[bytes, Command]], deadline: Deadline) -> list[Any]:
+        """Send many commands, each with its key, in as few round trips as there are nodes. Each answers for itself: an error stands in its place."""
+        client = self.client
+        answers: list[Any] = [None] * len(commands)
+        try:
+            if client is None:
+                await self.open(deadline)
+                client = self.client
+            async with asyncio.timeout(_seconds(deadline)):
+                groups = await self._by_node(client, [key for key, _ in commands])
+        except ThermoclineError as error:
+            return [error] * len(commands)
+        except CAUGHT as error:
+            return [self.explain(error, sent=False)] * len(commands)
+        chunks = [(node, at[i : i + PIPELINE]) for node, at in groups for i in range(0, len(at), PIPELINE)]
+        if len(chunks) == 1:
+            await self._send(client, *chunks[0], commands, answers, deadline)
+        else:
+            async with asyncio.TaskGroup() as tasks:
+                for node, at in chunks:
+                    tasks.create_task(self._send(client, node, at, commands, answers, deadline))
+        return answers
+
+    async def _by_node(self, client: Any, keys: list[bytes]) -> list[tuple[Any, list[int]]]:
+        """The nodes (None: the only one) and the places of the commands that go there."""
+        if not isinstance(client, RedisCluster):
+            return [(None, list(range(len(keys))))] if keys else []
+        await client.initialize()
+        if self._stale:
+            self._stale = False
+            await client.nodes_manager.initialize()
+        groups: dict[str, tuple[Any, list[int]]] = {}
+        for i, key in enumerate(keys):
+            node = client.nodes_manager.get_node_from_slot(client.keyslot(key))
+            groups.setdefault(node.name, (node, []))[1].append(i)
+        return list(groups.values())
+
+    async def _send(
+        self,
+        client: Any,
+        node: Any,
+        at: list[int],
+        commands: Sequence[tuple[bytes, Command]],
+        answers: list[Any],
+        deadline: Deadline,
+    ) -> None:
+        """Send the commands at these places to one node, and put the answers there. Raises nothing but cancellation."""
+        done, sent = 0, False
+        try:
+            async with asyncio.timeout(_seconds(deadline)), self._slots:
+                connection = node.acquire_connection() if node else await client.connection_pool.get_connection()
+                try:
+                    sent = True
+                    await connection.send_packed_command(connection.pack_commands([commands[i][1] for i in at]))
+                    for i in at:
+                        try:
+                            answers[i] = await connection.read_response(disable_decoding=True)
+                        except sdk.ResponseError as error:
+                            answers[i] = error
+                        done += 1
+                finally:
+                    if node:
+                        node.release(connection)
+                    else:
+                        await client.connection_pool.release(connection)
+        except CAUGHT as error:
+            self._stale = node is not None
+            explained = self.explain(error, sent=sent)
+            for i in at[done:]:
+                answers[i] = explained
+        for i in at[:done]:
+            answer = answers[i]
+            if isinstance(answer, sdk.AskError | sdk.TryAgainError):  # (moved, too) the cluster's client follows
+                answers[i] = await self._follow(commands[i][1], deadline)
+            elif isinstance(answer, Exception):
+                answers[i] = self.explain(answer, sent=True)
+
+    async def _follow(self, command: Command, deadline: Deadline) -> Any:
+        try:
+            return await self.call(command, deadline)
+        except ThermoclineError as error:
+            return error
+
+    def explain(self, error: Exception, *, sent: bool) -> ThermoclineError:
+        """An exception of the SDK in our own words; ``sent``: whether the request may have reached the server."""
+        if isinstance(error, ThermoclineError):
+            return error
+        if isinstance(error, sdk.NoScriptError):
+            return NoScript("Redis does not know the script yet", tier=_HOT, sent=False)
+        if isinstance(error, TimeoutError | sdk.TimeoutError):
+            return TierTimeout(f"Redis at {self.where} did not answer in time", tier=_HOT, sent=sent)
+        text = str(error)
+        for code, hint in REPLIES.items():
+            if text.startswith(code):
+                return hint.made(f"Redis at {self.where}: {hint.text} ({text})", sent=False)
+        hint = next((MEANINGS[kind] for kind in type(error).__mro__ if kind in MEANINGS), UNEXPECTED)
+        if hint is BROKEN:
+            hint = network(error)
+        refused = isinstance(error, sdk.ResponseError) or hint.refused
+        return hint.made(
+            f"Redis at {self.where}: {hint.text} ({text or type(error).__name__})", sent=sent and not refused
+        )
+
+
+MEANINGS: Final[dict[type[BaseException], Hint]] = {
+    sdk.RedisError: UNEXPECTED,
+    sdk.ConnectionError: BROKEN,
+    OSError: BROKEN,
+    sdk.TimeoutError: TIMED_OUT,
+    TimeoutError: TIMED_OUT,
+    sdk.AuthenticationError: DENIED,
+    sdk.AuthenticationWrongNumberOfArgsError: DENIED,
+    sdk.AuthorizationError: DENIED,
+    sdk.ExternalAuthProviderError: DENIED,
+    sdk.NoPermissionError: FORBIDDEN,
+    sdk.BusyLoadingError: LOADING,
+    sdk.MaxConnectionsError: BUSY_POOL,
+    sdk.OutOfMemoryError: FULL,
+    sdk.ReadOnlyError: READONLY,
+    sdk.ClusterError: CLUSTER,
+    sdk.ClusterDownError: CLUSTER,
+    sdk.MasterDownError: CLUSTER,
+    sdk.TryAgainError: CLUSTER,
+    sdk.RedisClusterException: UNREACHED,
+    sdk.SlotNotCoveredError: CLUSTER,
+    sdk.AskError: MOVED,
+    sdk.MovedError: MOVED,
+    sdk.ClusterCrossSlotError: UNEXPECTED,
+    sdk.CrossSlotTransactionError: UNEXPECTED,
+    sdk.InvalidPipelineStack: UNEXPECTED,
+    sdk.IncorrectPolicyType: UNEXPECTED,
+    sdk.ResponseError: UNEXPECTED,
+    sdk.NoScriptError: UNEXPECTED,
+    sdk.ExecAbortError: UNEXPECTED,
+    sdk.ModuleError: UNEXPECTED,
+    sdk.NoSuchFieldsetError: UNEXPECTED,
+    sdk.DataError: UNEXPECTED,
+    sdk.PubSubError: UNEXPECTED,
+    sdk.WatchError: UNEXPECTED,
+    sdk.LockError: UNEXPECTED,
+    sdk.LockNotOwnedError: UNEXPECTED,
+    sdk.InvalidResponse: NOT_REDIS,
+    sdk.ChildDeadlockedError: UNEXPECTED,
+}
+"""Every exception class of the SDK; tests/integration/test_hot_errors.py fails when it grows one."""
+
+CAUGHT: Final = (sdk.RedisError, sdk.RedisClusterException, sdk.ChildDeadlockedError, sdk.IncorrectPolicyType, OSError)
+
+
+def _seconds(deadline: Deadline) -> float | None:
+    """What is left, for `asyncio.timeout`. Raises `TierTimeout` if nothing is."""
+    left = deadline.remaining()
+    if left <= 0:
+        raise TierTimeout("the deadline had passed before Redis was asked", tier=_HOT, sent=False)
+    return None if left == float("inf") else left
+
+
+__all__ = ["CAUGHT", "MEANINGS", "Command", "CredentialProvider", "Link", "NoScript", "Pool"]
