@@ -183,7 +183,7 @@ async def test_a_write_that_finds_the_file_locked_ends_in_time_without_effect(ti
 async def test_a_write_waits_for_the_lock_as_long_as_it_may(tier: SqliteMemory) -> None:
     with locked(tier.path) as other:
         write = asyncio.ensure_future(tier.write(put("k"), deadline=soon()))
-        await until(lambda: tier._file._waiting)
+        await until(lambda: tier._file._waiting is not None)
         other.execute("ROLLBACK")
     assert (await write).effect is Effect.TOOK
 
@@ -220,10 +220,10 @@ async def cancel(call: "asyncio.Future[Any]") -> None:
 async def test_a_write_cancelled_while_it_waits_for_the_lock_has_no_effect(tier: SqliteMemory) -> None:
     with locked(tier.path) as other:
         write = asyncio.ensure_future(tier.write(put("k"), deadline=soon()))
-        await until(lambda: tier._file._waiting)
+        await until(lambda: tier._file._waiting is not None)
         await cancel(write)
         other.execute("ROLLBACK")
-        await until(lambda: not tier._file._waiting)
+        await until(lambda: tier._file._waiting is None)
     assert await tier.read(Key.of("k"), deadline=soon()) is None
     assert (await tier.write(put("other"), deadline=soon())).effect is Effect.TOOK
     assert await tier.read(Key.of("k"), deadline=soon()) is None
@@ -232,7 +232,7 @@ async def test_a_write_cancelled_while_it_waits_for_the_lock_has_no_effect(tier:
 async def test_a_write_cancelled_in_the_queue_never_runs(tier: SqliteMemory) -> None:
     with locked(tier.path) as other:
         first = asyncio.ensure_future(tier.write(put("first"), deadline=soon()))
-        await until(lambda: tier._file._waiting)
+        await until(lambda: tier._file._waiting is not None)
         second = asyncio.ensure_future(tier.write(put("second"), deadline=soon()))
         await asyncio.sleep(0)
         await cancel(second)
@@ -302,14 +302,18 @@ async def test_the_fence_moves_over_a_pause(tmp_path: Path) -> None:
     assert len(seen) == 3
 
 
-async def test_while_it_waits_for_anothers_lock_the_fence_assumes_the_worst_and_does_not_block(
-    tier: SqliteMemory,
-) -> None:
+async def test_while_it_waits_for_anothers_lock_the_fence_moves_when_that_one_commits(tier: SqliteMemory) -> None:
+    await tier.write(put("k"), deadline=soon())
     with locked(tier.path) as other:
-        write = asyncio.ensure_future(tier.write(put("k"), deadline=soon()))
-        await until(lambda: tier._file._waiting)
-        assert len({tier.data_version() for _ in range(10)}) == 10
-        other.execute("ROLLBACK")
+        write = asyncio.ensure_future(tier.write(put("k", 2, "id2"), deadline=soon()))
+        await until(lambda: tier._file._waiting is not None)
+        tier.data_version()
+        before = tier.data_version()
+        assert {tier.data_version() for _ in range(10)} == {before}
+        other.execute("UPDATE records SET raw_size = raw_size + 1")
+        assert tier.data_version() == before
+        other.execute("COMMIT")
+        assert tier.data_version() != before
     await write
     assert tier.data_version() == tier.data_version()
 

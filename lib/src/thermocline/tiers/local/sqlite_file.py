@@ -1,7 +1,8 @@
 """The database file behind `SqliteMemory`: connections, schema, transactions. All of it blocks; the tier calls it in its executor.
 
-Two connections: one writes, one reads. The writing one also answers `data_version`, which does not move by its own commits. So a commit of
-this process costs its hot entries nothing, and any other process' commit is noticed. See docs/adrs/0005-embedded-tiers.md.
+Three connections: one writes, one reads, one watches. The writing one also answers `data_version`, which does not move by its own commits. So a
+commit of this process costs its hot entries nothing, and any other process' commit is noticed. The watching one answers while the writing one
+waits for a lock. See docs/adrs/0005-embedded-tiers.md.
 """
 
 import contextlib
@@ -57,8 +58,13 @@ class SqliteFile:
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._held: int | None = None  # data_version, while the file's write lock is ours: nobody else can commit
-        self._waiting = False  # for another process that holds the file's write lock
-        self._unsure = 0  # how often a look had to assume a foreign commit
+        self._watcher: sqlite3.Connection | None = None
+        self._watch_lock = threading.Lock()
+        self._waiting: int | None = (
+            None  # data_version, while we wait for another process that holds the file's write lock
+        )
+        self._watched = 0  # the watching connection's data_version, as of the last look while waiting
+        self._unsure = 0  # how often a look had to assume a foreign commit, or saw one while waiting
         self._inode = (0, 0)
 
     # --- opening and closing ---------------------------------------------------------------------------------------
@@ -71,19 +77,21 @@ class SqliteFile:
             self._prepare_place()
             opened: list[sqlite3.Connection] = []
             try:
-                for _ in range(2):
+                for _ in range(3):
                     opened.append(self._connect())
                     if len(opened) == 1:
                         self._create(opened[0])
                 opened[0].execute("PRAGMA busy_timeout = 0")  # it waits where it is said: see _begin
-                opened[1].execute("PRAGMA query_only = 1")
+                for connection in opened[1:]:
+                    connection.execute("PRAGMA query_only = 1")
+                opened[2].execute("PRAGMA busy_timeout = 0")
                 status = self.path.stat()
             except sqlite3.Error as error:
                 raise map_error(error, str(self.path)) from error
             except OSError as error:
                 raise ConfigurationError(f"{self.path} cannot be opened: {error.strerror}") from error
             else:
-                self._writer, self._reader = opened
+                self._writer, self._reader, self._watcher = opened
                 self._inode = (status.st_dev, status.st_ino)
                 self._unsure += 1  # what was committed while we were closed is unknown
             finally:
@@ -92,15 +100,15 @@ class SqliteFile:
                         connection.close()
 
     def close(self) -> None:
-        with self._write_lock, self._read_lock:
+        with self._write_lock, self._read_lock, self._watch_lock:
             try:
-                for connection in (self._reader, self._writer):
+                for connection in (self._watcher, self._reader, self._writer):
                     if connection is not None:
                         connection.close()
             except sqlite3.Error as error:
                 raise map_error(error, str(self.path)) from error
             finally:
-                self._reader = self._writer = None
+                self._watcher = self._reader = self._writer = None
 
     def _prepare_place(self) -> None:
         folder = self.path.parent
@@ -210,12 +218,15 @@ class SqliteFile:
                 raise
         else:
             return
-        self._waiting = True
+        with self._watch_lock:
+            self._watched = _data_version(self._watching())
+        # In this order: a commit between the two is seen by both, and counts twice rather than not at all.
+        self._waiting = _data_version(connection)
         try:
             connection.execute(f"PRAGMA busy_timeout = {int(min(deadline.remaining() * 1000, 2**31 - 1))}")
             connection.execute("BEGIN IMMEDIATE")
         finally:
-            self._waiting = False
+            self._waiting = None
             connection.execute("PRAGMA busy_timeout = 0")
 
     def _undo(self, connection: sqlite3.Connection) -> None:
@@ -254,16 +265,19 @@ class SqliteFile:
         2 ms at most while a commit is under way.
 
         While we hold the file's write lock, nobody else can commit, and the number that was read after it was taken is exact. While we are not in a
-        transaction, SQLite is asked. In between (we wait for the lock, or our commit takes long) a foreign commit is assumed.
+        transaction, SQLite is asked. While we wait for the lock, we commit nothing, and the watching connection sees nothing but foreign commits.
+        While our commit takes longer than these 2 ms, a foreign one is assumed.
         """
-        writer, held = self._writer, self._held
+        writer, held, waiting = self._writer, self._held, self._waiting
         if writer is None:
             raise ClientClosed(f"{self.path} is not connected")
         if (
             held is not None and writer.in_transaction
         ):  # a statement that fails may end the transaction before we hear of it
             return held + (self._unsure << 32)
-        if not self._waiting and self._write_lock.acquire(timeout=_LOOK_WAIT):
+        if waiting is not None:
+            return self._look_beside(waiting)
+        if self._write_lock.acquire(timeout=_LOOK_WAIT):
             try:
                 if self._writer is None:
                     raise ClientClosed(f"{self.path} is not connected")
@@ -274,6 +288,23 @@ class SqliteFile:
                 self._write_lock.release()
         self._unsure += 1
         return self._unsure << 32
+
+    def _look_beside(self, waiting: int) -> int:
+        """What to answer while we wait. Should the wait have ended meanwhile, our own commit may be taken for a foreign one, never the reverse."""
+        with self._watch_lock:
+            try:
+                now = _data_version(self._watching())
+            except sqlite3.Error:  # it was locked out as well: a foreign commit is assumed
+                now = -1
+            if now < 0 or now != self._watched:
+                self._watched = now
+                self._unsure += 1
+            return waiting + (self._unsure << 32)
+
+    def _watching(self) -> sqlite3.Connection:
+        if self._watcher is None:
+            raise ClientClosed(f"{self.path} is not connected")
+        return self._watcher
 
     def own_commit_begins(self) -> None:
         self._held = None
