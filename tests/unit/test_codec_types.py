@@ -260,5 +260,5 @@ def test_the_codec_does_not_import_pydantic_by_itself() -> None:
         "import sys; from thermocline.codec import Codec; from thermocline.model import Key; c = Codec();"
         "c.decode(c.encode(Key('t', 's', 'n'), {'a': (1,)}, now_ms=1), dict); print('pydantic' in sys.modules)"
     )
-    done = run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

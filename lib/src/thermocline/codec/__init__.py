@@ -55,7 +55,7 @@ class Codec:
 
     ``compression`` is what new values are written with (both kinds are always readable), None: nothing is compressed. ``threshold``: values
     shorter than this, in bytes, are not compressed. ``level``: 1 to 22 of zstd, 1 to 9 of gzip; 3 is four fifths of the best ratio at
-    500 MB/s. ``raw_limit``: bytes of a serialised value; a larger one is `TooLarge` to write, and corrupt to read.
+    500 MB/s. ``raw_limit``: bytes of a serialised value; a larger one is `TooLarge` to write, and corrupt to inflate.
     """
 
     __slots__ = ("compression", "level", "raw_limit", "threshold")
@@ -203,10 +203,14 @@ class Codec:
     # --- pointers ----------------------------------------------------------------------------------------------------
 
     def point(self, envelope: Envelope, pointer: Pointer) -> Envelope:
-        """The same record with a pointer to its payload in place of the payload. Raises `InvalidArgument`."""
+        """The same record with a pointer to its payload in place of the payload. Raises `InvalidArgument`.
+
+        What is not compressed may have been streamed into the blob instead: its raw length is then the pointer's size.
+        """
         if envelope.header.flags:
             raise InvalidArgument("only a value's payload can be replaced by a pointer")
-        header = replace(envelope.header, flags=Flags.POINTER)
+        raw_length = envelope.header.raw_length if envelope.header.compressor else pointer.size
+        header = replace(envelope.header, flags=Flags.POINTER, raw_length=raw_length)
         return replace(envelope, header=header, payload=pack_pointer(pointer), raw=None)
 
     def pointer_of(self, envelope: Envelope) -> Pointer:

@@ -16,7 +16,7 @@ from thermocline.model import Authority, Envelope, Flags, Header, Key, Pointer
 MAGIC: Final = b"\x89TC"
 FORMAT: Final = 1
 HEADER_LENGTH: Final = 88
-RAW_LIMIT: Final = 512 * 2**20  # bytes; a raw length above it is not believed
+RAW_LIMIT: Final = 512 * 2**20  # bytes; a compressed value with a raw length above it is not believed
 
 NO_VALUE: Final = 0  # serialisers; the id of a tombstone
 BYTES: Final = 1
@@ -158,11 +158,12 @@ def check_header(header: Header, payload_length: int, raw_limit: int = RAW_LIMIT
             raise CorruptRecord("a tombstone has a value")
     elif header.serialiser == NO_VALUE:
         raise CorruptRecord("a record without a value is no tombstone")
-    elif header.raw_length > raw_limit:
-        raise CorruptRecord(
-            f"a record says that its value has {header.raw_length} bytes; at most {raw_limit} are believed"
-        )
-    elif not flags and header.compressor == UNCOMPRESSED and header.raw_length != payload_length:
+    elif header.compressor != UNCOMPRESSED:
+        if header.raw_length > raw_limit:
+            raise CorruptRecord(
+                f"a record inflates to {header.raw_length} bytes, it says; at most {raw_limit} are believed"
+            )
+    elif not flags and header.raw_length != payload_length:
         raise CorruptRecord("a record's value has another length than its header says")
 
 
