@@ -7,6 +7,7 @@ sends POST and PATCH.
 """
 
 import asyncio
+import io
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -74,6 +75,8 @@ def watching() -> Iterator[Sent]:
         _sent.reset(token)
 
 
+AT_ONCE_BYTES: Final = 2**20  # aiohttp warns of a longer body in one piece, and sends a stream in parts
+
 Answered = Callable[[int, Mapping[str, str], float], None]
 """Called for each response with its status, its headers, and the seconds since its request was sent."""
 
@@ -94,6 +97,10 @@ class _Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports i
                 connector=connector, trust_env=True, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
             )
         await super().open()
+
+    def _get_request_data(self, request: Any) -> Any:
+        data = super()._get_request_data(request)
+        return io.BytesIO(data) if isinstance(data, bytes) and len(data) > AT_ONCE_BYTES else data
 
     async def send(self, request: Any, **config: Any) -> Any:
         sent = _sent.get()

@@ -1,0 +1,534 @@
+"""A write to Cosmos DB takes effect once, whatever is lost, refused or late on the way (COHERENCE section 4)."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from azure.cosmos.aio import ContainerProxy
+
+from thermocline.clock import Deadline
+from thermocline.codec import Codec
+from thermocline.errors import Throttled, TierTimeout, TierUnavailable, TooLarge, UnknownOutcome, UnreadableRecord
+from thermocline.keys import cosmos_id, cosmos_partition
+from thermocline.model import Envelope, Key
+from thermocline.protocols import Effect, Verb, Write, Written
+from thermocline.testing.conformance.samples import delete, new_id, new_key, put, sealed, soon, touch, value_of
+from thermocline.testing.cosmos.control import CosmosControl
+from thermocline.tiers.warm import WarmMemory
+
+HOUR_MS = 3_600_000
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def took(tier: WarmMemory, write: Write, deadline: Deadline | None = None) -> int:
+    written = await tier.write(write, deadline=soon() if deadline is None else deadline)
+    assert written.effect is Effect.TOOK, written
+    return written.version
+
+
+async def item_of(items: ContainerProxy, key: Key) -> dict[str, Any]:
+    return dict(await items.read_item(cosmos_id(key), cosmos_partition(key)))
+
+
+async def until_hit(control: CosmosControl, number: int) -> None:
+    """Wait until a fault has struck."""
+    async with asyncio.timeout(20):
+        while not any(rule["number"] == number and rule["hits"] for rule in control.faults()):
+            await asyncio.sleep(0.002)
+
+
+# --- what a write costs ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["put", "delete", "touch", "if_version"])
+async def test_write_of_a_known_key_is_one_request(warm: WarmMemory, control: CosmosControl, verb: str) -> None:
+    key = new_key()
+    version = await took(warm, put(key, {"n": 1}))
+    control.reset("counters")
+    writes = {
+        "put": put(key, 2, known=version),
+        "delete": delete(key, known=version),
+        "touch": touch(key, now_ms() + HOUR_MS, known=version),
+        "if_version": put(key, 2, if_version=version),
+    }
+
+    assert await took(warm, writes[verb]) == version + 1
+    assert control.stats().kinds == {"patch": 1}
+
+
+async def test_put_of_a_new_key_is_one_request(warm: WarmMemory, control: CosmosControl) -> None:
+    await took(warm, put(new_key(), "v"))
+    await took(warm, put(new_key(), "v", if_absent=True))
+
+    assert control.stats().kinds == {"create": 2}
+
+
+async def test_put_of_a_key_that_was_known_and_is_gone_is_two_requests(
+    warm: WarmMemory, control: CosmosControl
+) -> None:
+    floor = now_ms() * 1000 + 10**12
+    version = await took(warm, put(new_key(), "v", known=floor))
+
+    assert version == floor + 1
+    assert control.stats().kinds == {"patch": 1, "create": 1}
+
+
+@pytest.mark.parametrize(("verb", "kinds"), [
+    ("put", {"create": 1, "read": 1, "patch": 1}),
+    ("delete", {"read": 1, "patch": 1}),
+    ("touch", {"read": 1, "patch": 1}),
+])  # fmt: skip
+async def test_write_of_a_key_of_which_nothing_is_known(
+    warm: WarmMemory, control: CosmosControl, verb: str, kinds: dict[str, int]
+) -> None:
+    key = new_key()
+    await took(warm, put(key, "v"))
+    control.reset("counters")
+    writes = {"put": put(key, "w"), "delete": delete(key), "touch": touch(key, now_ms() + HOUR_MS)}
+    await took(warm, writes[verb])
+
+    assert control.stats().kinds == kinds
+
+
+async def test_refused_condition_is_at_most_two_requests(warm: WarmMemory, control: CosmosControl) -> None:
+    key = new_key()
+    version = await took(warm, put(key, "v"))
+    control.reset("counters")
+    written = await warm.write(put(key, "w", if_version=version - 1), deadline=soon())
+
+    assert written == Written(Effect.REFUSED, version)
+    assert control.stats().kinds == {"patch": 1, "read": 1}
+
+
+async def test_charges_and_requests_are_counted(warm: WarmMemory, control: CosmosControl) -> None:
+    before = warm.stats.snapshot()["warm"]
+    control.throttle(count=1, retry_after_ms=1)
+    await took(warm, put(new_key(), "v"))
+
+    seen, after = control.stats(), warm.stats.snapshot()["warm"]
+    assert after["requests"] - before["requests"] == seen.requests == 2
+    assert after["request_units"] - before["request_units"] == pytest.approx(seen.charge)
+    assert after["throttled"] == 1
+
+
+# --- lost requests and lost answers ----------------------------------------------------------------------------------
+
+VERBS = ["create", "put", "delete", "touch", "if_version", "if_absent", "if_absent onto a tombstone"]
+
+
+async def prepared(warm: WarmMemory, verb: str) -> tuple[Key, int, Write]:
+    """A key in its state, its version, and the write."""
+    key = new_key()
+    if verb in ("create", "if_absent"):
+        return key, 0, put(key, "new", if_absent=verb == "if_absent")
+    version = await took(warm, put(key, "old"))
+    if verb == "if_absent onto a tombstone":
+        return key, await took(warm, delete(key, known=version)), put(key, "new", if_absent=True)
+    writes = {
+        "put": put(key, "new", known=version),
+        "delete": delete(key, known=version),
+        "touch": touch(key, now_ms() + HOUR_MS, known=version),
+        "if_version": put(key, "new", if_version=version),
+    }
+    return key, version, writes[verb]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["request lost", "answer lost"])
+@pytest.mark.parametrize("status", [0, 408, 500, 503], ids=["dropped", "408", "500", "503"])
+@pytest.mark.parametrize("verb", VERBS)
+async def test_write_takes_effect_once_when_something_is_lost(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy, verb: str, status: int, after: bool
+) -> None:
+    key, before, write = await prepared(warm, verb)
+    if status:
+        control.fail(status, kinds=["writes"], count=1, after=after)
+    else:
+        control.drop(kinds=["writes"], count=1, after=after)
+
+    version = await took(warm, write)
+
+    item = await item_of(items, key)
+    assert item["v"] == version
+    assert item["w"].count(write.id) == 1
+    assert version == before + 1 if before else item["b"] == write.id
+    envelope = await warm.read(key, deadline=soon())
+    assert envelope is not None
+    assert envelope.tombstone if verb == "delete" else value_of(envelope) == ("old" if verb == "touch" else "new")
+
+
+@pytest.mark.parametrize("others", [7, 8])
+async def test_writes_while_an_answer_is_lost(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy, others: int
+) -> None:
+    """With seven other writes the ring still tells, and as which version; with eight nobody can tell any more."""
+    key = new_key()
+    first = await took(warm, put(key, 0))
+    lost = put(key, "mine", known=first)
+    control.drop(kinds=["patch"], count=1, after=True)
+    second = control.delay(60_000, kinds=["patch"], skip=1, count=1)
+    task = asyncio.create_task(warm.write(lost, deadline=soon()))
+    await until_hit(control, second)
+    for number in range(others):
+        await took(warm, put(key, number, known=first + 1 + number))
+    assert (lost.id in (await item_of(items, key))["w"]) == (others == 7)
+    # The resent copy hangs: its connection is cut, and the next copy is refused at once.
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    control.clear()
+
+    if others == 7:
+        assert await took(warm, lost) == first + 1
+        return
+    control.drop(kinds=["patch"], count=1)
+    with pytest.raises(UnknownOutcome) as caught:
+        await warm.write(lost, deadline=soon())
+    assert caught.value.write_id == lost.id
+    assert (await item_of(items, key))["v"] == first + 1 + others
+
+
+async def test_copy_that_arrives_after_nine_other_writes_is_not_let_in(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy
+) -> None:
+    key = new_key()
+    first = await took(warm, put(key, 0))
+    late = put(key, "late", known=first)
+    slow = control.delay(700, kinds=["patch"], count=1)
+    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.1)))
+    await until_hit(control, slow)
+    with pytest.raises(UnknownOutcome):
+        await task
+    for number in range(9):
+        await took(warm, put(key, number, known=first + number))
+    await answered(control, 10)
+
+    item = await item_of(items, key)
+    assert item["v"] == first + 9
+    assert late.id not in item["w"]
+
+
+async def test_copy_that_arrives_late_takes_effect_once(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy
+) -> None:
+    key = new_key()
+    first = await took(warm, put(key, 0))
+    late = put(key, "late", known=first)
+    slow = control.delay(500, kinds=["patch"], count=1)
+    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.1)))
+    await until_hit(control, slow)
+    with pytest.raises(UnknownOutcome):
+        await task
+    version = await took(warm, late)
+    await answered(control, 2)
+
+    assert version == first + 1
+    assert (await item_of(items, key))["v"] == version
+
+
+async def answered(control: CosmosControl, patches: int) -> None:
+    """Wait until the server has looked at so many patches."""
+    async with asyncio.timeout(20):
+        while sum(1 for one in control.stats(last=200).last if one["kind"] == "patch") < patches:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["never served", "served, never answered"])
+async def test_unknown_outcome_is_neither_success_nor_failure(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy, after: bool
+) -> None:
+    key = new_key()
+    first = await took(warm, put(key, "old"))
+    write = put(key, "new", known=first)
+    control.drop(kinds=["data"], after=after)
+    with pytest.raises(UnknownOutcome) as caught:
+        await warm.write(write, deadline=Deadline.after(0.3))
+    control.clear()
+
+    assert caught.value.write_id == write.id
+    assert (await item_of(items, key))["v"] == first + after
+    assert await took(warm, write) == first + 1
+
+
+async def test_request_that_never_left_leaves_no_doubt(warm: WarmMemory) -> None:
+    with pytest.raises(TierTimeout) as caught:
+        await warm.write(put(new_key(), "v"), deadline=Deadline.after(-1))
+
+    assert not caught.value.sent
+
+
+async def test_silent_connection_ends_with_the_deadline(warm: WarmMemory, control: CosmosControl) -> None:
+    key = new_key()
+    version = await took(warm, put(key, "v"))
+    control.delay(60_000, kinds=["data"])
+
+    with pytest.raises(UnknownOutcome):
+        await warm.write(put(key, "w", known=version), deadline=Deadline.after(0.1))
+    with pytest.raises(TierTimeout):
+        await warm.read(key, deadline=Deadline.after(0.1))
+    control.clear()
+    assert value_of(await warm.read(key, deadline=soon())) == "v"
+
+
+# --- refusals without effect -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "substatus"), [(429, 3200), (449, 0), (410, 1002), (410, 1007), (404, 1002)])
+async def test_what_the_service_did_not_carry_out_is_tried_again(
+    warm: WarmMemory, control: CosmosControl, status: int, substatus: int
+) -> None:
+    key = new_key()
+    version = await took(warm, put(key, "v"))
+    control.fail(status, substatus, kinds=["writes"], count=3, retry_after_ms=5)
+
+    assert await took(warm, put(key, "w", known=version)) == version + 1
+    control.clear()
+    control.fail(status, substatus, kinds=["reads"], count=3, retry_after_ms=5)
+    assert value_of(await warm.read(key, deadline=soon())) == "w"
+
+
+async def test_throttled_longer_than_the_deadline_is_said_at_once(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy
+) -> None:
+    key = new_key()
+    version = await took(warm, put(key, "v"))
+    rule = control.throttle(retry_after_ms=3_000_000)
+    for call in (
+        warm.write(put(key, "w", known=version), deadline=soon()),
+        warm.read(key, deadline=soon()),
+    ):
+        with pytest.raises(Throttled) as caught:
+            await call
+        assert caught.value.retry_after == 3000
+        assert caught.value.tier == "warm"
+    assert [one["hits"] for one in control.faults() if one["number"] == rule] == [2]
+    control.clear()
+
+    assert (await item_of(items, key))["v"] == version
+
+
+async def test_refusal_behind_a_lost_answer_is_still_in_doubt(warm: WarmMemory, control: CosmosControl) -> None:
+    key = new_key()
+    version = await took(warm, put(key, "v"))
+    lost = control.drop(kinds=["patch"], count=1, after=True)
+    task = asyncio.create_task(warm.write(put(key, "w", known=version), deadline=soon()))
+    await until_hit(control, lost)
+    control.throttle(retry_after_ms=3_000_000)
+    try:
+        written = await task
+    except UnknownOutcome as error:
+        assert "429" in str(error)
+    else:  # its second copy was quicker than the throttling
+        assert written.version == version + 1
+
+
+@pytest.mark.parametrize(("status", "substatus", "words"), [
+    (403, 5302, "Cosmos DB Built-in Data Contributor"),
+    (403, 1014, "20 GB"),
+    (401, 0, "key"),
+    (413, 0, "2 MB"),
+])  # fmt: skip
+async def test_final_refusals_say_what_to_do_and_leave_nothing(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy, status: int, substatus: int, words: str
+) -> None:
+    key = new_key()
+    version = await took(warm, put(key, "v"))
+    control.fail(status, substatus)
+    with pytest.raises((TierUnavailable, TooLarge), match=words):
+        await warm.write(put(key, "w", known=version), deadline=soon())
+    control.clear()
+
+    assert (await item_of(items, key))["v"] == version
+
+
+async def test_too_large_a_value_is_refused_before_anything_is_sent(warm: WarmMemory, control: CosmosControl) -> None:
+    with pytest.raises(TooLarge, match="cold"):
+        await warm.write(put(new_key(), {"text": "ü" * 1_000_000}), deadline=soon())
+
+    assert control.stats().requests == 0
+
+
+async def test_value_just_below_the_limit_is_stored(warm: WarmMemory) -> None:
+    key, value = new_key(), {"text": "ü" * 900_000}
+    await took(warm, put(key, value))
+
+    assert value_of(await warm.read(key, deadline=soon())) == value
+
+
+# --- many writers ----------------------------------------------------------------------------------------------------
+
+
+async def test_racing_writers_get_versions_of_their_own(warm: WarmMemory, items: ContainerProxy) -> None:
+    key = new_key()
+    first = await took(warm, put(key, "first"))
+    versions = await asyncio.gather(*(took(warm, put(key, n, known=first)) for n in range(24)))
+
+    assert sorted(versions) == list(range(first + 1, first + 25))
+    envelope = await warm.read(key, deadline=soon())
+    assert value_of(envelope) == versions.index(max(versions))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_many_writers_on_a_bad_network_each_take_effect_at_most_once(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy, seed: int
+) -> None:
+    key = new_key()
+    first = await took(warm, put(key, "first"))
+    control.drop(kinds=["writes"], after=True, probability=0.3, seed=seed)
+    control.drop(kinds=["data"], probability=0.2, seed=seed + 100)
+    control.fail(503, kinds=["reads"], probability=0.2, seed=seed + 200)
+
+    async def one(number: int) -> int | None:
+        try:
+            written = await warm.write(put(key, number, known=first), deadline=soon())
+        except UnknownOutcome:
+            return None
+        assert written.effect is Effect.TOOK
+        return written.version
+
+    versions = await asyncio.gather(*(one(number) for number in range(24)))
+    control.clear()
+
+    known = [version for version in versions if version is not None]
+    assert len(set(known)) == len(known)
+    effects = (await item_of(items, key))["v"] - first
+    assert len(known) <= effects <= len(versions)
+
+
+# --- lifetimes -------------------------------------------------------------------------------------------------------
+
+
+async def test_item_outlives_its_record_by_the_grace_and_no_longer(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy
+) -> None:
+    key, day = new_key(), 86_400
+    version = await took(warm, put(key, "v", expires_ms=now_ms() + 10_000))
+    assert 10 + day <= (await item_of(items, key))["ttl"] <= 12 + day
+
+    control.advance(11 + day - 60)
+    envelope = await warm.read(key, deadline=soon())
+    assert envelope is not None
+    assert not envelope.live(now_ms() + 1000 * (11 + day - 60))
+    control.advance(63)
+    assert await warm.read(key, deadline=soon()) is None
+
+    assert await took(warm, put(key, "again", known=version)) > version + day * 1_000_000
+
+
+async def test_each_write_computes_the_lifetime_anew(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy
+) -> None:
+    key, day = new_key(), 86_400
+    version = await took(warm, put(key, "v"))
+    assert (await item_of(items, key))["ttl"] == -1
+    version = await took(warm, touch(key, now_ms() + 5_000, known=version))
+    assert 5 + day <= (await item_of(items, key))["ttl"] <= 7 + day
+    version = await took(warm, delete(key, known=version))
+    assert day <= (await item_of(items, key))["ttl"] <= 1 + day
+    version = await took(warm, put(key, "w", known=version, expires_ms=now_ms() + 100 * 365 * day * 1000))
+    assert (await item_of(items, key))["ttl"] == -1  # longer than the service can count
+
+    envelope = await warm.read(key, deadline=soon())
+    assert envelope is not None
+    assert envelope.header.expires_ms > now_ms() + 99 * 365 * day * 1000
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("state", ["missing", "deleted", "expired"])
+async def test_touch_revives_nothing(warm: WarmMemory, control: CosmosControl, state: str, known: bool) -> None:
+    key = new_key()
+    version = now_ms() * 1000
+    if state == "deleted":
+        version = await took(warm, delete(key, known=await took(warm, put(key, "v"))))
+    elif state == "expired":
+        version = await took(warm, put(key, "v", expires_ms=now_ms() + 20_000))
+        control.advance(30)
+        await warm.ping(deadline=soon())  # its answer tells the server's time
+    write = touch(key, now_ms() + HOUR_MS, known=version if known else None)
+    written = await warm.write(write, deadline=soon())
+
+    assert written.effect is Effect.NOTHING
+    assert (await warm.read(key, deadline=soon()) is None) == (state == "missing")
+
+
+async def test_touch_of_a_live_record_answers_with_it(warm: WarmMemory) -> None:
+    key = new_key()
+    version = await took(warm, put(key, {"a": [1, 2.5]}))
+    expires = now_ms() + HOUR_MS
+    written = await warm.write(touch(key, expires, known=version), deadline=soon())
+
+    assert written.envelope is not None
+    assert value_of(written.envelope) == {"a": [1, 2.5]}
+    assert written.envelope.header.expires_ms == expires
+    assert written.envelope == await warm.read(key, deadline=soon())
+
+
+async def test_version_follows_the_servers_clock(warm: WarmMemory, control: CosmosControl) -> None:
+    control.advance(3 * 86_400)
+    await warm.ping(deadline=soon())
+    assert abs(warm.skew_ms - 3 * 86_400_000) <= 1_000
+
+    version = await took(warm, put(new_key(), "v"))
+
+    assert abs(version / 1_000_000 - control.now()) < 10
+
+
+# --- items that other code left --------------------------------------------------------------------------------------
+
+
+async def test_item_without_a_ring_is_given_one_first(warm: WarmMemory, items: ContainerProxy) -> None:
+    key = new_key()
+    version = await took(warm, put(key, "old"))
+    old = {name: part for name, part in (await item_of(items, key)).items() if name not in ("w", "b")}
+    await items.replace_item(old["id"], old)
+
+    assert await took(warm, put(key, "new", known=version)) == version + 1
+    item = await item_of(items, key)
+    assert len(item["w"]) == 8
+    assert item["w"][1:] == [""] * 7
+    assert value_of(await warm.read(key, deadline=soon())) == "new"
+
+
+@pytest.mark.parametrize("write_of", [put, delete], ids=["put", "delete"])
+async def test_record_of_a_newer_format_is_never_overwritten(
+    warm: WarmMemory, items: ContainerProxy, write_of: Any
+) -> None:
+    key = new_key()
+    version = await took(warm, put(key, "v"))
+    await items.patch_item(cosmos_id(key), cosmos_partition(key), [{"op": "set", "path": "/r/z", "value": 2}])
+    before = await item_of(items, key)
+
+    for known in (version, None):
+        with pytest.raises(UnreadableRecord):
+            await warm.write(write_of(key, known=known), deadline=soon())
+    with pytest.raises(UnreadableRecord):
+        await warm.read(key, deadline=soon())
+    assert await item_of(items, key) == before
+
+
+async def test_damaged_record_can_be_overwritten(warm: WarmMemory, items: ContainerProxy) -> None:
+    key = new_key()
+    version = await took(warm, put(key, "v"))
+    await items.patch_item(cosmos_id(key), cosmos_partition(key), [{"op": "set", "path": "/r", "value": "rubbish"}])
+
+    for known in (version, None):
+        await took(warm, put(key, "w", known=known))
+    assert value_of(await warm.read(key, deadline=soon())) == "w"
+
+
+async def test_writes_of_compressed_and_moved_envelopes_are_native_too(warm: WarmMemory, items: ContainerProxy) -> None:
+    """A promotion has no ``raw``: the tier inflates the payload, so that people can query it all the same."""
+    key, value = new_key(), {"words": ["tide"] * 1000}
+    sealed_up = sealed(key, value)
+    assert sealed_up.header.compressor != 0
+    moved = Envelope(key, sealed_up.header, sealed_up.payload, sealed_up.media_type, {"tag": "x"})
+    await took(warm, Write(Verb.PUT, new_id(), moved))
+
+    assert (await item_of(items, key))["r"]["j"] == value
+    envelope = await warm.read(key, deadline=soon())
+    assert envelope is not None
+    assert Codec().decode(envelope) == value
+    assert dict(envelope.tags) == {"tag": "x"}
