@@ -18,6 +18,7 @@ WORKERS ?= 2
 MARKS := not soak$(if $(THERMOCLINE_TEST_DOCKER),, and not docker)
 CODE = $(shell for d in lib/src tests benchmarks examples; do find $$d -name '*.py' 2>/dev/null | grep -q . && echo $$d; done)
 SCRATCH := .cache/check
+FIND_AZURITE := -c 'from thermocline.testing.rig.azurite import find_azurite; find_azurite()'
 
 .PHONY: help demo test lint bench soak wheel-check lowest-check clean
 .DEFAULT_GOAL := help
@@ -50,11 +51,12 @@ wheel-check: $(UV) | python ## build the wheel, install it alone, import it
 	$(UV) pip install --quiet --python $(SCRATCH)/wheel/venv $(SCRATCH)/wheel/*.whl
 	cd $(SCRATCH)/wheel && venv/bin/python -I ../../../.ci/wheel_check.py
 
-lowest-check: $(UV) | python ## the unit tests with the lowest versions of all direct dependencies
+lowest-check: $(UV) | python ## unit tests and conformance with the lowest versions of all direct dependencies
 	rm -rf $(SCRATCH)/lowest
 	$(UV) venv --quiet --python $(PYTHON) $(SCRATCH)/lowest
 	$(UV) pip install --quiet --python $(SCRATCH)/lowest --resolution lowest-direct --group dev -e '.[all]'
-	$(SCRATCH)/lowest/bin/python -m pytest -q -n $(WORKERS) tests/unit tests/wire $(ARGS)
+	$(SCRATCH)/lowest/bin/python $(FIND_AZURITE)
+	$(SCRATCH)/lowest/bin/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/wire tests/conformance $(ARGS)
 
 clean: ## remove what the targets made, but not the downloads in .cache
 	rm -rf $(VENV) .uv $(SCRATCH) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
@@ -84,7 +86,7 @@ $(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
 
 # Azurite comes by npm, once; here and not in a test, whose time limit a slow line would break.
 servers: $(VENV)/.dev
-	@$(BIN)/python -c 'from thermocline.testing.rig.azurite import find_azurite; find_azurite()' || test -z "$$CI"
+	@$(BIN)/python $(FIND_AZURITE) || test -z "$$CI"
 
 ifneq ($(BOOTSTRAP),)
 .uv/bin/uv: | python
