@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thermocline.testing.cosmos.failures import ServiceError
-from thermocline.testing.cosmos.partitions import UNDEFINED_KEY, effective_key, first_ranges, make_value, middle
+from thermocline.testing.cosmos.partitions import UNDEFINED_KEY, effective_key, make_value
 from thermocline.testing.cosmos.patch import apply_patch
 from thermocline.testing.cosmos.query.execute import Page, compile_query, decode_token, holds, run
 from thermocline.testing.cosmos.query.parser import parse
 from thermocline.testing.cosmos.query.values import UNDEFINED, compare, equals
+from thermocline.testing.cosmos.ranges import first_ranges, middle
 
 TEXT = st.text(max_size=40)
 COMPONENTS = st.one_of(

@@ -8,12 +8,12 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from thermocline.testing.cosmos.account import Account
 from thermocline.testing.cosmos.auth import parse_grant
 from thermocline.testing.cosmos.failures import ServiceError, bad_request
 from thermocline.testing.cosmos.faults import parse_fault
 from thermocline.testing.cosmos.resources import CONSISTENCY
 from thermocline.testing.cosmos.service import Service
-from thermocline.testing.cosmos.store import Account
 
 Handler = Callable[[Service, Any], Any]
 

@@ -12,8 +12,8 @@ import msgspec
 from thermocline.testing.cosmos import charges
 from thermocline.testing.cosmos.failures import bad_request
 from thermocline.testing.cosmos.limits import MAX_PAGE_BYTES
-from thermocline.testing.cosmos.partitions import Range
-from thermocline.testing.cosmos.store import Container, Item
+from thermocline.testing.cosmos.ranges import Item, Range
+from thermocline.testing.cosmos.store import Container
 
 
 @dataclass(frozen=True, slots=True)

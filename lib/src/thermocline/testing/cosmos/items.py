@@ -8,8 +8,9 @@ from typing import Final
 from thermocline.testing.cosmos import batch, charges, limits, operations
 from thermocline.testing.cosmos.failures import ServiceError, bad_request, not_found
 from thermocline.testing.cosmos.operations import Condition, Outcome
-from thermocline.testing.cosmos.partitions import PartitionValue, Range, parse_header
-from thermocline.testing.cosmos.store import Container, Draft, Item
+from thermocline.testing.cosmos.partitions import PartitionValue, parse_header
+from thermocline.testing.cosmos.ranges import Item, Range
+from thermocline.testing.cosmos.store import Container, Draft
 from thermocline.testing.cosmos.wire import Call, Reply
 
 KEY_HEADER: Final = "x-ms-documentdb-partitionkey"

@@ -11,7 +11,8 @@ from thermocline.testing.cosmos.limits import check_id
 from thermocline.testing.cosmos.partitions import UNDEFINED_KEY
 from thermocline.testing.cosmos.patch import apply_patch, split_body
 from thermocline.testing.cosmos.query.execute import holds
-from thermocline.testing.cosmos.store import Draft, Item
+from thermocline.testing.cosmos.ranges import Item
+from thermocline.testing.cosmos.store import Draft
 
 
 @dataclass(slots=True)

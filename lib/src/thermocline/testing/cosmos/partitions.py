@@ -1,4 +1,4 @@
-"""Partition key values, their hashes (effective partition keys, EPK) and physical ranges.
+"""Partition key values and their hashes (effective partition keys, EPK).
 
 The hash is MurmurHash3 x64 128 (Austin Appleby's public-domain algorithm) with seed 0. For `Hash` version 2 one hash is
 taken over all components, for `MultiHash` one per component; the result is written big-endian in upper-case hex with the top
@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from thermocline.testing.cosmos.failures import bad_request
-
-if TYPE_CHECKING:
-    from thermocline.testing.cosmos.store import Item
 
 MAX_KEY_BYTES: Final = 2048
 _MASK: Final = 0xFFFFFFFFFFFFFFFF
@@ -138,34 +135,3 @@ def parse_header(header: str, paths: int, kind: str) -> PartitionValue:
     if len(raw) != paths:
         raise bad_request("Partition key provided either doesn't correspond to definition in the collection.", 1001)
     return make_value([UNDEFINED_KEY if c == {} and isinstance(c, dict) else c for c in raw], kind)
-
-
-@dataclass(slots=True)
-class Range:
-    """A physical range [low, high). `lsn` orders its writes; `latest` holds its items with the newest write last."""
-
-    id: str
-    low: str
-    high: str
-    generation: int
-    parents: tuple[str, ...] = ()
-    lsn: int = 0
-    latest: dict[tuple[str, str], Item] = field(default_factory=dict)
-
-    def holds(self, epk: str) -> bool:
-        """Whether the EPK lies in this range."""
-        return self.low <= epk < self.high
-
-
-def first_ranges(count: int) -> list[Range]:
-    """The ranges of a new container: equal parts of the space that hashes can reach (00 to 3F)."""
-    bounds = ["", *(f"{0x40 * i // count:02X}" for i in range(1, count)), "FF"]
-    return [Range(str(i), bounds[i], bounds[i + 1], 1) for i in range(count)]
-
-
-def middle(low: str, high: str) -> str:
-    """A bound between two bounds, for a split."""
-    a = int((low or "0").ljust(32, "0"), 16)
-    top = "40" if high == "FF" else high
-    b = int(top.ljust(32, "0"), 16)
-    return f"{(a + b) // 2:032X}"

@@ -11,11 +11,12 @@ import msgspec
 from thermocline.testing.cosmos import charges, feed
 from thermocline.testing.cosmos.failures import ServiceError, bad_request
 from thermocline.testing.cosmos.items import KEY_HEADER, check_session, key_of, routing_headers
-from thermocline.testing.cosmos.partitions import PartitionValue, Range
+from thermocline.testing.cosmos.partitions import PartitionValue
 from thermocline.testing.cosmos.query import execute, plan
 from thermocline.testing.cosmos.query.execute import Compiled, Page, Place
 from thermocline.testing.cosmos.query.scope import VectorPath
-from thermocline.testing.cosmos.store import Container, Item, Partition, split_path
+from thermocline.testing.cosmos.ranges import Item, Range
+from thermocline.testing.cosmos.store import Container, Partition, split_path
 from thermocline.testing.cosmos.wire import Call, Reply, json_reply
 
 DEFAULT_PAGE = 100

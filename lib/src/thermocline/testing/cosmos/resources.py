@@ -9,13 +9,14 @@ from typing import Any, Final
 import msgspec
 
 from thermocline.testing.cosmos import limits
+from thermocline.testing.cosmos.account import Account, Database
 from thermocline.testing.cosmos.charges import METADATA
 from thermocline.testing.cosmos.failures import ServiceError, bad_request, conflict, not_found, precondition_failed
 from thermocline.testing.cosmos.indexing import DEFAULT_POLICY, IndexPolicy
-from thermocline.testing.cosmos.partitions import Range
 from thermocline.testing.cosmos.query import execute
 from thermocline.testing.cosmos.query.vectors import MEASURES
-from thermocline.testing.cosmos.store import Account, Container, Database, split_path
+from thermocline.testing.cosmos.ranges import Range
+from thermocline.testing.cosmos.store import Container, split_path
 from thermocline.testing.cosmos.wire import Call, Reply, json_reply
 
 MAX_NAME: Final = 255
@@ -142,14 +143,14 @@ def containers(found: Database, call: Call) -> Reply:
     return json_reply(201, made.properties, charge=METADATA, headers={"etag": made.properties["_etag"]})
 
 
-def container(found: Container, call: Call) -> Reply:
+def container(database_: Database, found: Container, call: Call) -> Reply:
     """`/dbs/D/colls/C`."""
     if call.method == "GET":
         headers = {"etag": found.properties["_etag"], "x-ms-resource-usage": "collectionSize=0;"}
         return json_reply(200, found.properties, charge=METADATA, headers=headers)
     if call.method == "DELETE":
         _check_match(call, found.properties["_etag"])
-        del found.database.containers[found.name]
+        del database_.containers[found.name]
         return Reply(204, charge=METADATA)
     if call.method == "PUT":
         _check_match(call, found.properties["_etag"])

@@ -6,12 +6,13 @@ from collections import Counter, deque
 from typing import Any, Final
 
 from thermocline.testing.cosmos import items, queries, resources
+from thermocline.testing.cosmos.account import Account
 from thermocline.testing.cosmos.auth import Guard
 from thermocline.testing.cosmos.clock import ServerClock
 from thermocline.testing.cosmos.failures import ServiceError, bad_request, not_found
 from thermocline.testing.cosmos.faults import Faults
 from thermocline.testing.cosmos.resources import AccountSettings
-from thermocline.testing.cosmos.store import Account, Container
+from thermocline.testing.cosmos.store import Container
 from thermocline.testing.cosmos.wire import Call, Reply, error_reply
 
 LOG: Final = 1000
@@ -118,12 +119,15 @@ class Service:
             return resources.containers(database, call)
         container = database.container(parts[3])
         if len(parts) == 4:
-            return resources.container(container, call)
+            return resources.container(database, container, call)
         return self._on_items(call, container)
 
     @staticmethod
     def _on_items(call: Call, container: Container) -> Reply:
         call.container = container
+        for hook in ("x-ms-documentdb-pre-trigger-include", "x-ms-documentdb-post-trigger-include"):
+            if hook in call.headers:
+                raise bad_request("Triggers are not supported by this server.")
         intended = call.headers.get("x-ms-cosmos-intended-collection-rid")
         if intended is not None and intended != container.rid:
             raise bad_request("Collection has been re-created: the rid of the request is stale.", 1024)

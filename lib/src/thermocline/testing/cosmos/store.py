@@ -1,4 +1,4 @@
-"""Databases, containers and items in memory.
+"""Containers and their items in memory.
 
 Each operation runs without an await, so that it is atomic. Writes go into a `Draft` of one logical partition and are
 committed together under one LSN of the partition's physical range; a draft that is dropped leaves nothing behind.
@@ -12,46 +12,26 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from thermocline.testing.cosmos.clock import ServerClock
-from thermocline.testing.cosmos.failures import bad_request, conflict, not_found, owner_not_found
+from thermocline.testing.cosmos.failures import bad_request, conflict, not_found
 from thermocline.testing.cosmos.indexing import IndexPolicy
 from thermocline.testing.cosmos.limits import check_item_size, check_ttl
-from thermocline.testing.cosmos.partitions import (
-    UNDEFINED_KEY,
-    PartitionValue,
-    Range,
-    first_ranges,
-    make_value,
-    middle,
-)
+from thermocline.testing.cosmos.partitions import UNDEFINED_KEY, PartitionValue, make_value
+from thermocline.testing.cosmos.ranges import Item, Range, first_ranges, middle
 
-HISTORY = 4096  # writes that a lagging replica can be behind
+HISTORY: Final = 4096  # writes that a lagging replica can be behind
+HISTORY_BYTES: Final = 64 * 1024 * 1024
+PURGE_EVERY: Final = 4096  # writes between two removals of what has expired
 
 
 def rid(*parts: int) -> str:
     """A resource id: 4 bytes for a database, 4 more for a container, 8 more for an item; base64 with - for /."""
     raw = b"".join(p.to_bytes(8 if i == 2 else 4, "big") for i, p in enumerate(parts))
     return base64.b64encode(raw).decode().replace("/", "-")
-
-
-@dataclass(slots=True)
-class Item:
-    """One version of an item. `doc` is never changed in place; `body` is its JSON."""
-
-    id: str
-    key: PartitionValue
-    doc: dict[str, Any]
-    body: bytes
-    etag: str
-    ts: int
-    ttl: int | None
-    rid: str
-    number: int  # order of creation
-    lsn: int = 0
 
 
 @dataclass(slots=True)
@@ -82,10 +62,22 @@ class Lag:
     seconds: float = 0.0
 
 
+class Owner(Protocol):
+    """What a container asks of its database."""
+
+    name: str
+    rid: str
+    number: int
+    clock: ServerClock
+
+    def next_etag(self) -> str:
+        """A new quoted ETag."""
+
+
 class Container:
     """A container: its properties, physical ranges and items."""
 
-    def __init__(self, database: Database, properties: dict[str, Any], number: int, ranges: int) -> None:
+    def __init__(self, database: Owner, properties: dict[str, Any], number: int, ranges: int) -> None:
         self.database = database
         self.clock = database.clock
         self.rid = rid(database.number, number)
@@ -96,7 +88,9 @@ class Container:
         self.partitions: dict[str, Partition] = {}
         self._order: list[tuple[str, str]] = []
         self._next_item = count(1)
-        self._undo: deque[Undo] = deque(maxlen=HISTORY)
+        self._undo: deque[Undo] = deque()
+        self._undo_bytes = 0
+        self._writes = 0
         definition = properties["partitionKey"]
         self.kind: str = definition["kind"]
         self.paths = [tuple(split_path(p)) for p in definition["paths"]]
@@ -190,6 +184,7 @@ class Container:
             if p.range is parent:
                 p.range = pair[0] if pair[0].holds(p.key.epk) else pair[1]
         self._undo.clear()
+        self._undo_bytes = 0
         return pair[0], pair[1]
 
     # ---- items
@@ -235,8 +230,18 @@ class Container:
         draft.commit()
 
     def record(self, entry: Undo) -> None:
-        """Remember what a write replaced."""
+        """Remember what a write replaced, as far as the history's bounds allow."""
         self._undo.append(entry)
+        self._undo_bytes += 0 if entry.before is None else len(entry.before.body)
+        while len(self._undo) > HISTORY or self._undo_bytes > HISTORY_BYTES:
+            oldest = self._undo.popleft().before
+            self._undo_bytes -= 0 if oldest is None else len(oldest.body)
+
+    def forget(self) -> None:
+        """Now and then remove what has expired, so that memory does not grow with it."""
+        self._writes += 1
+        if self._writes % PURGE_EVERY == 0:
+            self.purge()
 
     def behind(self, lag: Lag) -> tuple[dict[str, int], dict[tuple[str, str], Item | None]]:
         """A lagging replica: the LSN each range has reached, and the items that are different there."""
@@ -339,6 +344,7 @@ class Draft:
             p.items[item_id] = item
             if unsorted:
                 p.items = dict(sorted(p.items.items(), key=lambda pair: pair[1].number))
+        c.forget()
         return r
 
 
@@ -359,65 +365,3 @@ def split_path(path: str) -> list[str]:
     if not path.startswith("/") or len(path) < 2:
         raise bad_request(f"The path {path!r} is not valid: it must start with / and name a property.")
     return [p[1:-1] if len(p) > 1 and p[0] == p[-1] == '"' else p for p in path[1:].rstrip("/").split("/")]
-
-
-class Database:
-    """A database and its containers by name."""
-
-    def __init__(self, account: Account, name: str, number: int) -> None:
-        self.clock = account.clock
-        self.account = account
-        self.name = name
-        self.number = number
-        self.rid = rid(number)
-        self.containers: dict[str, Container] = {}
-        self.properties: dict[str, Any] = {
-            "id": name,
-            "_rid": self.rid,
-            "_self": f"dbs/{self.rid}/",
-            "_etag": self.next_etag(),
-            "_colls": "colls/",
-            "_users": "users/",
-            "_ts": int(self.clock.now()),
-        }
-
-    def next_etag(self) -> str:
-        """A new quoted ETag."""
-        return self.account.next_etag()
-
-    def container(self, name: str) -> Container:
-        """By name or rid, else 404/1003."""
-        found = self.containers.get(name)
-        if found is None:
-            found = next((c for c in self.containers.values() if c.rid == name), None)
-        if found is None:
-            raise owner_not_found()
-        return found
-
-
-class Account:
-    """All databases."""
-
-    def __init__(self, clock: ServerClock, ranges: int = 1) -> None:
-        self.clock = clock
-        self.ranges = ranges
-        self.databases: dict[str, Database] = {}
-        self._etags = count(1)
-        self._numbers = count(0x10000001)
-
-    def next_etag(self) -> str:
-        """A new quoted ETag; they are only good for comparing."""
-        return f'"{next(self._etags):08x}-0000-0700-0000-{int(self.clock.now()):08x}0000"'
-
-    def number(self) -> int:
-        """A number for a new database or container."""
-        return next(self._numbers)
-
-    def database(self, name: str) -> Database:
-        """By name or rid, else 404/1003."""
-        found = self.databases.get(name)
-        if found is None:
-            found = next((d for d in self.databases.values() if d.rid == name), None)
-        if found is None:
-            raise owner_not_found()
-        return found

@@ -10,7 +10,7 @@ import msgspec
 
 from thermocline.testing.cosmos import limits
 from thermocline.testing.cosmos.failures import ServiceError
-from thermocline.testing.cosmos.partitions import Range
+from thermocline.testing.cosmos.ranges import Range
 from thermocline.testing.cosmos.store import Container, Lag
 
 _UNREAD: Final = object()

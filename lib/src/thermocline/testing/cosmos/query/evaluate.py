@@ -6,13 +6,13 @@ undefined; AND, OR and NOT have three values; arithmetic on anything but numbers
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from thermocline.testing.cosmos.failures import bad_request
 from thermocline.testing.cosmos.query.functions import AGGREGATES, FUNCTIONS, SPECIAL
+from thermocline.testing.cosmos.query.operators import INT32, arithmetic, bits, concat, like_pattern, order_test, signed
 from thermocline.testing.cosmos.query.scope import Env, Expr, Scope
 from thermocline.testing.cosmos.query.tree import (
     ArrayOf,
@@ -32,9 +32,7 @@ from thermocline.testing.cosmos.query.tree import (
     Subquery,
     Unary,
 )
-from thermocline.testing.cosmos.query.values import UNDEFINED, compare, equals, is_number, number, type_order
-
-_INT32: Final = 0xFFFFFFFF
+from thermocline.testing.cosmos.query.values import UNDEFINED, equals, is_number
 
 
 def compile_expr(node: Node, scope: Scope) -> Expr:
@@ -101,61 +99,9 @@ def _unary(node: Unary, scope: Scope) -> Expr:
         value = operand(env)
         if not is_number(value):
             return UNDEFINED
-        return -value if node.op == "-" else value if node.op == "+" else _signed(~int(value) & _INT32)
+        return -value if node.op == "-" else value if node.op == "+" else signed(~int(value) & INT32)
 
     return sign
-
-
-def _signed(value: int) -> int:
-    return value - 2**32 if value & 0x80000000 else value
-
-
-def _arithmetic(op: str, a: Any, b: Any) -> Any:
-    if not (is_number(a) and is_number(b)):
-        return UNDEFINED
-    if op in ("/", "%") and b == 0:
-        return UNDEFINED
-    try:
-        if op == "+":
-            return number(a + b)
-        if op == "-":
-            return number(a - b)
-        if op == "*":
-            return number(a * b)
-        if op == "/":
-            return number(a / b)
-        rest = abs(a) % abs(b)
-        return number(-rest if a < 0 else rest)  # the sign of the left side, as in JavaScript
-    except OverflowError:
-        return UNDEFINED
-
-
-def _bits(op: str, a: Any, b: Any) -> Any:
-    if not (is_number(a) and is_number(b)) or a != int(a) or b != int(b):
-        return UNDEFINED
-    x, y = int(a) & _INT32, int(b) & _INT32
-    if op == "&":
-        return _signed(x & y)
-    if op == "|":
-        return _signed(x | y)
-    if op == "^":
-        return _signed(x ^ y)
-    if op == "<<":
-        return _signed(x << (y & 31) & _INT32)
-    return _signed(_signed(x) >> (y & 31) & _INT32) if op == ">>" else x >> (y & 31)
-
-
-def _concat(a: Any, b: Any) -> Any:
-    return a + b if isinstance(a, str) and isinstance(b, str) else UNDEFINED
-
-
-def order_test(op: str, a: Any, b: Any) -> Any:
-    """<, <=, >, >= of two values: undefined unless both are scalars of one type."""
-    kind = type_order(a)
-    if kind != type_order(b) or kind in (0, 6, 7):
-        return UNDEFINED
-    c = compare(a, b)
-    return c < 0 if op == "<" else c <= 0 if op == "<=" else c > 0 if op == ">" else c >= 0
 
 
 def _equal(a: Any, b: Any) -> Any:
@@ -204,10 +150,10 @@ _JOINERS: Final[dict[str, Callable[[Expr, Expr], Expr]]] = {"AND": _and, "OR": _
 _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": _equal,
     "!=": _unequal,
-    "||": _concat,
+    "||": concat,
     **{op: partial(order_test, op) for op in ("<", "<=", ">", ">=")},
-    **{op: partial(_arithmetic, op) for op in ("+", "-", "*", "/", "%")},
-    **{op: partial(_bits, op) for op in ("&", "|", "^", "<<", ">>", ">>>")},
+    **{op: partial(arithmetic, op) for op in ("+", "-", "*", "/", "%")},
+    **{op: partial(bits, op) for op in ("&", "|", "^", "<<", ">>", ">>>")},
 }
 
 
@@ -254,30 +200,6 @@ def _between(node: Between, scope: Scope) -> Expr:
     return within
 
 
-@lru_cache(maxsize=1024)
-def _like_pattern(pattern: str, escape: str) -> re.Pattern[str]:
-    out, at = [], 0
-    while at < len(pattern):
-        c = pattern[at]
-        if escape and c == escape and at + 1 < len(pattern):
-            at += 1
-            out.append(re.escape(pattern[at]))
-        elif c == "%":
-            out.append(".*")
-        elif c == "_":
-            out.append(".")
-        elif c == "[" and (end := pattern.find("]", at + 2)) > 0:
-            inner = pattern[at + 1 : end]
-            turned = "^" if inner.startswith("^") else ""
-            body = re.sub(r"([\\\[\]&~|])", r"\\\1", inner[len(turned) :])
-            out.append(f"[{turned}{body}]")
-            at = end
-        else:
-            out.append(re.escape(c))
-        at += 1
-    return re.compile("".join(out), re.DOTALL)
-
-
 def _like(node: Like, scope: Scope) -> Expr:
     value, pattern = compile_expr(node.value, scope), compile_expr(node.pattern, scope)
     escape = compile_expr(node.escape, scope) if node.escape is not None else None
@@ -286,7 +208,7 @@ def _like(node: Like, scope: Scope) -> Expr:
         v, p, e = value(env), pattern(env), "" if escape is None else escape(env)
         if not (isinstance(v, str) and isinstance(p, str) and isinstance(e, str)):
             return UNDEFINED
-        return _like_pattern(p, e).fullmatch(v) is not None
+        return like_pattern(p, e).fullmatch(v) is not None
 
     return like
 
