@@ -120,12 +120,13 @@ class Connection:
     async def _check(self, service: "Service") -> None:
         account = await service.open()
         check_account(account.consistency, account.multi_write)
+        check_account(self._options.get("consistency_level", account.consistency), False)
         if self._create:
             await service.create(PATHS, DEFAULT_TTL, INDEXING)
         try:
             properties = await service.properties()
         except Trouble as trouble:
-            if trouble.kind is not Kind.MISSING:
+            if trouble.kind is not Kind.MISSING and not isinstance(trouble.error, ConfigurationError):
                 raise
             raise ConfigurationError(
                 f"the account {self._uri} has no container {self._database}/{self._container}: check COSMOS_DATABASE and COSMOS_CONTAINER, "

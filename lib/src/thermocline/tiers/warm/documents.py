@@ -80,7 +80,7 @@ class Documents(Connection):
 
     async def query(
         self, text: str, *, parameters: Mapping[str, Any] | None = None, partition_key: Any = None
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncIterator[Any]:
         """The rows of a query, page by page: in one partition (a document's ``pk``, or ``[tenant, scope]``), or in the whole container.
 
         ``parameters`` by name, with their ``@``. Not repeated after a failure.

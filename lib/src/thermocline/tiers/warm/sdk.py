@@ -23,7 +23,7 @@ from azure.cosmos import exceptions as cosmos
 from azure.cosmos.aio import ContainerProxy, CosmosClient
 from azure.cosmos.documents import ConnectionPolicy
 
-from thermocline.errors import InvalidArgument, TierTimeout, TierUnavailable
+from thermocline.errors import ClientClosed, InvalidArgument, TierTimeout, TierUnavailable
 from thermocline.tiers.warm.trouble import Kind, Trouble, by_status, in_doubt, unreachable
 
 OURS: Final = frozenset(
@@ -157,7 +157,20 @@ def _timeout(error: Any) -> Trouble:
 
 
 def _argument(error: Any) -> Trouble:
+    if "closed" in str(error):
+        return _closed(error)
     return Trouble(Kind.FATAL, InvalidArgument(f"the Cosmos SDK refused an argument: {error}"))
+
+
+def _closed(error: Any) -> Trouble:
+    return Trouble(Kind.FATAL, ClientClosed(f"WarmMemory was closed while a call was under way: {error}"))
+
+
+def _bug(error: Any) -> Trouble:
+    """The SDK fell over its own handling of an error, as it does in its session container at a second 404/1002: that error is meant."""
+    if isinstance(error.__context__, core.AzureError):
+        return translate(error.__context__)
+    return Trouble(Kind.LOST, TierUnavailable(f"the Cosmos SDK failed: {type(error).__name__}: {error}", tier="warm"))
 
 
 DOOR: Final[dict[type[BaseException], Callable[[Any], Trouble]]] = {
@@ -192,8 +205,15 @@ DOOR: Final[dict[type[BaseException], Callable[[Any], Trouble]]] = {
     OSError: _response,
     ValueError: _argument,
     TypeError: _argument,
+    RuntimeError: _closed,
+    LookupError: _bug,
+    AttributeError: _bug,
+    AssertionError: _bug,  # aiohttp's, on a session that is being closed
 }
 """What each exception of the SDK means; the nearest base class counts. A test compares it with the classes that the SDK has."""
+
+
+_CAUGHT: Final = tuple(DOOR)
 
 
 def translate(error: BaseException) -> Trouble:
@@ -211,7 +231,7 @@ def door() -> Iterator[None]:
         yield
     except Trouble:
         raise
-    except (core.AzureError, aiohttp.ClientError, OSError, ValueError, TypeError) as error:
+    except _CAUGHT as error:
         raise translate(error) from error
 
 

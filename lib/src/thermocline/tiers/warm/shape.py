@@ -27,7 +27,7 @@ def check_account(consistency: str, multi_write: bool) -> None:
         )
     if consistency not in STRONG_ENOUGH:
         raise ConfigurationError(
-            f"the Cosmos DB account's default consistency is {consistency or 'not known'}: a client would not read its own writes. "
+            f"the consistency of the Cosmos DB account (or in client_kwargs) is {consistency or 'not known'}: a client would not read its own writes. "
             "Set it to Session or stronger (az cosmosdb update --default-consistency-level Session)"
         )
 

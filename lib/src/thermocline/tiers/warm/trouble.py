@@ -14,7 +14,7 @@ from thermocline.errors import (
     TooLarge,
 )
 
-TIER: Final = "warm"
+TIER: Final = "warm"  # of every error here
 ROLE: Final = "Cosmos DB Built-in Data Contributor"
 
 
