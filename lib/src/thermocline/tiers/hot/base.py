@@ -52,7 +52,6 @@ class HotBase:
         self._script_clock: Clock | None = None  # a test's; else the server's own
         self._codec = Codec()
         self._times = Times(rest // _MS, ceiling // _MS)
-        self._rest, self._ceiling = b"%d" % self._times.rest_ms, b"%d" % self._times.ceiling_ms
         self._max_value = max_value_bytes
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link = Link(
@@ -114,7 +113,7 @@ class HotBase:
 
     async def ping(self, *, deadline: Deadline) -> None:
         """One PING. Raises `TierUnavailable` with what is wrong."""
-        await self._call((b"PING",), deadline)
+        await self._call(("PING",), deadline)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -142,21 +141,21 @@ class HotBase:
     async def _run(self, script: Script, keys: int, words: Command, deadline: Deadline) -> Any:
         """Run a script; ``words`` are its ``keys`` keys and then its arguments."""
         try:
-            return await self._call((b"EVALSHA", script.sha, keys, *words), deadline)
+            return await self._call(("EVALSHA", script.sha, keys, *words), deadline)
         except NoScript:
-            return await self._call((b"EVAL", script.text, keys, *words), deadline)
+            return await self._call(("EVAL", script.text, keys, *words), deadline)
 
     async def _run_many(self, runs: Sequence[tuple[Script, int, Command]], deadline: Deadline) -> list[Any]:
         """Many scripts, each with its number of keys and its words; each answers for itself."""
         answers = await self._call_many(
-            [(_key(words), (b"EVALSHA", script.sha, keys, *words)) for script, keys, words in runs], deadline
+            [(_key(words), ("EVALSHA", script.sha, keys, *words)) for script, keys, words in runs], deadline
         )
         unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScript)]
         if unknown:
             again: list[tuple[bytes, Command]] = []
             for i in unknown:
                 script, keys, words = runs[i]
-                again.append((_key(words), (b"EVAL", script.text, keys, *words)))
+                again.append((_key(words), ("EVAL", script.text, keys, *words)))
             for i, answer in zip(unknown, await self._call_many(again, deadline), strict=True):
                 answers[i] = answer
         return answers

@@ -29,15 +29,15 @@ class HotDirect(HotRecords):
 
     async def get(self, key: str) -> Any:
         """The value under a plain key; None if there is none. Raises `InvalidKey`, `CorruptRecord`, `UnreadableRecord`, `TierUnavailable`."""
-        return self._value(key, await self._call((b"GET", _name(key)), self._patience()))
+        return self._value(key, await self._call(("GET", _name(key)), self._patience()))
 
     async def delete(self, *keys: str) -> int:
         """Delete plain keys; returns how many there were."""
-        return sum(await self._each([(name, (b"UNLINK", name)) for name in map(_name, keys)]))
+        return sum(await self._each([(name, ("UNLINK", name)) for name in map(_name, keys)]))
 
     async def exists(self, key: str) -> bool:
         """Whether there is something under a plain key."""
-        return bool(await self._call((b"EXISTS", _name(key)), self._patience()))
+        return bool(await self._call(("EXISTS", _name(key)), self._patience()))
 
     async def mget(self, keys: Sequence[str]) -> dict[str, Any]:
         """The values under plain keys; those that have none are left out."""
@@ -66,13 +66,13 @@ class HotDirect(HotRecords):
     def _setting(self, key: str, value: Any, ttl_seconds: float | timedelta | None) -> Command:
         name, data = _name(key), self._data(key, value)
         if ttl_seconds is None:
-            return (b"SET", name, data)
+            return ("SET", name, data)
         seconds = ttl_seconds.total_seconds() if isinstance(ttl_seconds, timedelta) else ttl_seconds
         if not 0 < seconds < 2**40:
             raise InvalidArgument(
                 f"ttl_seconds is a number of seconds or a timedelta above 0, or None, not {ttl_seconds!r}"
             )
-        return (b"SET", name, data, b"PX", int(-(-seconds * 1000 // 1)))
+        return ("SET", name, data, b"PX", int(-(-seconds * 1000 // 1)))
 
     def _data(self, key: str, value: Any) -> bytes:
         if isinstance(value, str):

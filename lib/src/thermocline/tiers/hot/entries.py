@@ -32,7 +32,7 @@ class HotEntries(HotBase):
     """See `HotMemory`."""
 
     async def peek(self, key: Key, *, deadline: Deadline) -> Envelope | None:
-        data = await self._call((b"GET", redis_key(key)), deadline)
+        data = await self._call(("GET", redis_key(key)), deadline)
         if data is None or self._codec.is_marker(data):
             return None
         return self._codec.unpack(data, key)
@@ -69,7 +69,7 @@ class HotEntries(HotBase):
 
     async def drop(self, keys: Sequence[Key], *, deadline: Deadline) -> None:
         names = [redis_key(key) for key in keys]
-        for answer in await self._call_many([(name, (b"UNLINK", name)) for name in names], deadline):
+        for answer in await self._call_many([(name, ("UNLINK", name)) for name in names], deadline):
             if isinstance(answer, ThermoclineError):
                 raise answer
 
@@ -82,12 +82,12 @@ class HotEntries(HotBase):
         except ThermoclineError as error:
             return [error] * len(names)
         if self._link.spread:  # every key has a slot of its own, so a pipeline to each node stands for its MGET
-            return await self._call_many([(name, (b"GET", name)) for name in names], deadline)
+            return await self._call_many([(name, ("GET", name)) for name in names], deadline)
         found: list[Any] = []
         for start in range(0, len(names), _MGET):
             some = names[start : start + _MGET]
             try:
-                found += await self._call((b"MGET", *some), deadline)
+                found += await self._call(("MGET", *some), deadline)
             except ThermoclineError as error:
                 found += [error] * len(some)
         return found
@@ -106,6 +106,7 @@ class HotEntries(HotBase):
         """The run of the script for an operation. ``valued`` False: without its envelope."""
         digest = key_digest(operation.key)
         packed = b""
+        ceiling = self._times.ceiling_ms
         script = ENTRY
         if isinstance(operation, Look):
             name, owner, number = b"look", operation.reader, operation.lasting_ms
@@ -117,6 +118,8 @@ class HotEntries(HotBase):
             publish = isinstance(operation, Publish)
             name, number = b"publish" if publish else b"settle", operation.version
             owner = operation.writer if isinstance(operation, Publish) else operation.reader or ""
+            if operation.lasting_ms is not None:
+                ceiling = min(ceiling, max(operation.lasting_ms, 0))
             if valued and operation.envelope is not None:
                 packed = self._codec.pack(operation.envelope)
                 if len(packed) > self._max_value:
@@ -126,7 +129,7 @@ class HotEntries(HotBase):
         if len(token) > OWNER_BYTES or not (token or name == b"settle"):
             raise InvalidArgument(f"a reader's or writer's token has 1 to {OWNER_BYTES} bytes, not {len(token)}")
         key = redis_key(operation.key)
-        return script, 1, (key, name, token, number, self._rest, self._ceiling, digest, packed, self._now())
+        return script, 1, (key, name, token, number, self._times.rest_ms, ceiling, digest, packed, self._now())
 
     def _found(self, operation: EntryOperation, answer: Any) -> Found | ThermoclineError | None:
         """What a script's answer says."""
@@ -155,7 +158,7 @@ class HotEntries(HotBase):
         except TierFull:
             if not isinstance(operation, Announce | Publish):
                 raise full from None
-            await self._call((b"UNLINK", redis_key(operation.key)), deadline)
+            await self._call(("UNLINK", redis_key(operation.key)), deadline)
             return [2, 0, b""] if isinstance(operation, Announce) else [3]
 
     async def _replace(

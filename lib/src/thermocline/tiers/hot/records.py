@@ -37,7 +37,7 @@ class HotRecords(HotEntries):
     """See `HotMemory`."""
 
     async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
-        data = await self._call((b"GET", record_key(key)), deadline)
+        data = await self._call(("GET", record_key(key)), deadline)
         return None if data is None else self._codec.unpack(data, key)
 
     async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
@@ -113,6 +113,8 @@ class HotRecords(HotEntries):
     # --- helpers -----------------------------------------------------------------------------------------------------
 
     def _words(self, write: Write) -> Command:
+        if write.if_absent and (write.if_version is not None or write.verb is not Verb.PUT):
+            raise InvalidArgument("if_absent goes with a put, and not with if_version")
         packed = self._codec.pack(write.envelope)
         if len(packed) > self._max_value:
             raise TooLarge(
@@ -150,7 +152,7 @@ class HotRecords(HotEntries):
         name = key.name.encode()
         now = self._clock.wall_ms()
         entered = await self._call_many(
-            [(names, (b"ZADD", times, now, name)), (names, (b"ZADD", names, 0, name))], deadline
+            [(names, ("ZADD", times, now, name)), (names, ("ZADD", names, 0, name))], deadline
         )
         for answer in entered:
             if isinstance(answer, TierUnavailable):
@@ -164,7 +166,7 @@ class HotRecords(HotEntries):
         names, _ = index_keys(tenant, scope)
         start = b"[" + prefix.encode() if after is None else b"(" + after.encode()
         end = b"[" + prefix.encode() + b"\xff" if prefix else b"+"  # no UTF-8 has the byte ff
-        found = await self._call((b"ZRANGEBYLEX", names, start, end, b"LIMIT", 0, limit), deadline)
+        found = await self._call(("ZRANGEBYLEX", names, start, end, b"LIMIT", 0, limit), deadline)
         return [name.decode() for name in found]
 
     async def _forget(self, tenant: str, scope: str, gone: list[str], deadline: Deadline) -> None:
