@@ -1,0 +1,271 @@
+"""`MemorySettings`: the only reader of the environment. docs/configuration.md has every variable with its default, unit and reason."""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from thermocline.errors import ConfigurationError
+
+DOTENV: Final = Path(".env")
+OWN_PREFIX: Final = "THERMOCLINE_"
+
+# Variables with our prefix that the rig of thermocline.testing reads; here only so that they are not taken for typing errors.
+_RIG: Final = ("THERMOCLINE_AZURITE", "THERMOCLINE_REDIS_SERVER", "THERMOCLINE_REQUIRE_ALL")
+_RIG_PREFIXES: Final = ("THERMOCLINE_RIG_", "THERMOCLINE_TEST_")
+
+# Azure's own host names tell the port, and that TLS is on.
+_AZURE_REDIS: Final[Mapping[str, int]] = {".redis.azure.net": 10000, ".redis.cache.windows.net": 6380}
+
+
+def _url(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in schemes and bool(parts.path if parts.scheme == "unix" else parts.hostname)
+            _ = parts.port
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(
+                f"is no URL of the form {schemes[0]}://host (in a password, write special characters as %XX)"
+            )
+        return value
+
+    return AfterValidator(check)
+
+
+def _host(value: str) -> str:
+    if any(mark in value for mark in "/@?# ") or not value:
+        raise ValueError(
+            "is a host's name alone, without scheme, path, user or password; for a whole URL set REDIS_URL"
+        )
+    return value
+
+
+def _nothing(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in ("none", "off") else value
+
+
+def data_folder() -> Path:
+    """Where this system keeps a user's application data, for us."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "thermocline"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "thermocline"
+    given = os.environ.get("XDG_DATA_HOME", "")
+    base = Path(given) if given.startswith("/") else Path.home() / ".local" / "share"  # a relative one is to be ignored
+    return base / "thermocline"
+
+
+def _home(value: Path) -> Path:
+    try:
+        return value.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError("names a home folder that cannot be found; give an absolute path") from error
+
+
+ServiceUrl = Annotated[str, _url("https", "http")]
+Milliseconds = Annotated[int, Field(ge=1, le=3_600_000, json_schema_extra={"unit": "ms"})]
+Bytes = Annotated[int, Field(ge=2**20, json_schema_extra={"unit": "bytes"})]
+
+
+class MemorySettings(BaseSettings):
+    """What is configured from outside: by keyword, else by environment variable, else by a line in ``.env``, else by default.
+
+    An empty variable counts as not set. Raises `ConfigurationError`, which names the variable, for a value that cannot be used, for a keyword or
+    a ``THERMOCLINE_`` variable that does not exist, and for parts that only work together. ``env_file``: another file than ``.env`` in the current
+    folder; None: no file. Secrets are `SecretStr`, and neither they nor the URL that may hold one are ever shown.
+    """
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True,
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        str_strip_whitespace=True,
+        validate_default=False,
+    )
+
+    redis_url: Annotated[str, _url("rediss", "redis", "unix")] | None = Field(
+        None, validation_alias="REDIS_URL", repr=False
+    )
+    redis_host: Annotated[str, AfterValidator(_host)] | None = Field(None, validation_alias="REDIS_HOST")
+    redis_port: int | None = Field(None, validation_alias="REDIS_PORT", ge=1, le=65535)
+    redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
+    redis_ssl: bool | None = Field(None, validation_alias="REDIS_SSL")
+    redis_password_secret_name: str | None = Field(
+        None, validation_alias="REDIS_PASSWORD_SECRET_NAME", pattern="^[0-9A-Za-z-]{1,127}$"
+    )
+
+    cosmos_account_uri: ServiceUrl | None = Field(
+        None, validation_alias=AliasChoices("COSMOS_ACCOUNT_URI", "COSMOS_ENDPOINT")
+    )
+    cosmos_database: str = Field("memory", validation_alias="COSMOS_DATABASE", min_length=1)
+    cosmos_container: str = Field("state", validation_alias="COSMOS_CONTAINER", min_length=1)
+    cosmos_key: SecretStr | None = Field(None, validation_alias="COSMOS_KEY")
+
+    blob_account_url: ServiceUrl | None = Field(None, validation_alias="BLOB_ACCOUNT_URL")
+    blob_container: str = Field(
+        "memory", validation_alias="BLOB_CONTAINER", pattern="^[a-z0-9$](-?[a-z0-9])*$", min_length=3, max_length=63
+    )
+
+    key_vault_uri: ServiceUrl | None = Field(None, validation_alias="KEY_VAULT_URI")
+
+    home: Annotated[Path, AfterValidator(_home)] = Field(
+        default_factory=data_folder, validation_alias="THERMOCLINE_HOME"
+    )
+    hot_max_bytes: Bytes = Field(64 * 2**20, validation_alias="THERMOCLINE_HOT_MAX_BYTES")
+    compression: Annotated[Literal["zstd", "gzip"] | None, BeforeValidator(_nothing)] = Field(
+        "zstd", validation_alias="THERMOCLINE_COMPRESSION"
+    )
+    call_deadline_ms: Milliseconds = Field(10_000, validation_alias="THERMOCLINE_CALL_DEADLINE_MS")
+    connect_deadline_ms: Milliseconds = Field(15_000, validation_alias="THERMOCLINE_CONNECT_DEADLINE_MS")
+    hot_deadline_ms: Milliseconds = Field(50, validation_alias="THERMOCLINE_HOT_DEADLINE_MS")
+    warm_deadline_ms: Milliseconds = Field(500, validation_alias="THERMOCLINE_WARM_DEADLINE_MS")
+    cold_deadline_ms: Milliseconds = Field(5_000, validation_alias="THERMOCLINE_COLD_DEADLINE_MS")
+
+    def __init__(self, *, env_file: Path | str | None = DOTENV, **values: Any) -> None:
+        if env_file is not None and env_file != DOTENV and not Path(env_file).is_file():
+            raise ConfigurationError(
+                f"{env_file} is no file; give the path of a file with lines NAME=value, or None for none"
+            )
+        names = {name: variables(name)[0] for name in type(self).model_fields}
+        for name in values:
+            if name not in names:
+                raise ConfigurationError(f"there is no setting {name!r}{_nearest(name, names)}")
+        try:
+            super().__init__(_env_file=env_file, **{names[name]: value for name, value in values.items()})
+        except ValidationError as error:
+            raise ConfigurationError("; ".join(_told(detail) for detail in error.errors(include_input=False))) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{env_file} cannot be read as a text file in UTF-8: {error}") from error
+        _check_together(self)
+
+    @classmethod
+    def load(cls, env_file: Path | str | None = DOTENV) -> Self:
+        """The settings of the environment and of ``env_file``."""
+        return cls(env_file=env_file)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        for source in (env_settings, dotenv_settings):
+            if isinstance(source, EnvSettingsSource):
+                _refuse_unknown(source.env_vars)
+        return init_settings, env_settings, dotenv_settings
+
+    def any_service(self) -> bool:
+        """Whether any service is named; if none is, the embedded tiers are used."""
+        return any(
+            given is not None
+            for given in (self.redis_url, self.redis_host, self.cosmos_account_uri, self.blob_account_url)
+        )
+
+    def resolve_redis_url(self, *, password: str | None = None) -> str | None:
+        """The URL of Redis, with the password in it if there is one; None: no Redis is configured.
+
+        ``REDIS_URL`` goes before ``REDIS_HOST``. ``password`` is the one that was fetched from Key Vault by `redis_password_secret_name`; it goes
+        before ``REDIS_PASSWORD``, and that before one in the URL. Raises `ConfigurationError` where it is needed and missing.
+        """
+        if self.redis_url is None and self.redis_host is None:
+            return None
+        if password is None and self.redis_password is not None:
+            password = self.redis_password.get_secret_value()
+        if password is None and self.redis_password_secret_name is not None:
+            raise ConfigurationError(
+                "REDIS_PASSWORD_SECRET_NAME: the password was not fetched from Key Vault; call resolve_redis_url(password=...) with the"
+                " secret's value, or set REDIS_PASSWORD"
+            )
+        if self.redis_url is not None:
+            return self.redis_url if password is None else _with_password(self.redis_url, password)
+        return redis_url(str(self.redis_host), port=self.redis_port, password=password, ssl=self.redis_ssl)
+
+
+def redis_url(host: str, *, port: int | None = None, password: str | None = None, ssl: bool | None = None) -> str:
+    """A Redis URL of its parts. Left out, ``ssl`` is on for Azure's hosts and else off, and ``port`` is 10000 for Azure Managed Redis
+    (``*.redis.azure.net``), 6380 for Azure Cache for Redis (``*.redis.cache.windows.net``), and else 6379."""
+    try:
+        host = _host(host.strip())
+    except ValueError as error:
+        raise ConfigurationError(f"the host of Redis {error}") from error
+    azure = next((number for suffix, number in _AZURE_REDIS.items() if host.lower().endswith(suffix)), None)
+    tls = azure is not None if ssl is None else ssl
+    number = port if port is not None else azure if azure is not None else 6379
+    place = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    secret = f":{quote(password, safe='')}@" if password else ""
+    return f"{'rediss' if tls else 'redis'}://{secret}{place}:{number}"
+
+
+def variables(name: str) -> list[str]:
+    """The variables of a setting, the one of its own name first, then its other spellings."""
+    alias = MemorySettings.model_fields[name].validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    user, _, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{quote(password, safe='')}@{place}"))
+
+
+def _refuse_unknown(given: Iterable[str]) -> None:
+    known = {variable for name in MemorySettings.model_fields for variable in variables(name)}
+    for variable in (name.upper() for name in given):
+        if (
+            variable.startswith(OWN_PREFIX)
+            and variable not in known
+            and variable not in _RIG
+            and not variable.startswith(_RIG_PREFIXES)
+        ):
+            ours = [name for name in known if name.startswith(OWN_PREFIX)]
+            raise ConfigurationError(
+                f"there is no variable {variable}{_nearest(variable, ours)}; docs/configuration.md lists all"
+            )
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _told(detail: Mapping[str, Any]) -> str:
+    place = str(detail["loc"][0]) if detail["loc"] else ""
+    variable = next(
+        (variables(name)[0] for name in MemorySettings.model_fields if place in (name, *variables(name))), place
+    )
+    return f"{variable}: {str(detail['msg']).removeprefix('Value error, ')}; correct it or unset it"
+
+
+def _check_together(settings: MemorySettings) -> None:
+    without_redis = settings.redis_url is None and settings.redis_host is None
+    if without_redis and (settings.redis_password is not None or settings.redis_password_secret_name is not None):
+        given = "REDIS_PASSWORD" if settings.redis_password is not None else "REDIS_PASSWORD_SECRET_NAME"
+        raise ConfigurationError(
+            f"{given} is set, but neither REDIS_URL nor REDIS_HOST; set one of these, or unset {given}"
+        )
+    if (
+        settings.redis_password_secret_name is not None
+        and settings.key_vault_uri is None
+        and settings.redis_password is None
+    ):
+        raise ConfigurationError(
+            "REDIS_PASSWORD_SECRET_NAME names a secret in Key Vault; set KEY_VAULT_URI as well, or REDIS_PASSWORD instead"
+        )
+    if settings.cosmos_key is not None and settings.cosmos_account_uri is None:
+        raise ConfigurationError(
+            "COSMOS_KEY is set without COSMOS_ACCOUNT_URI; set the account's endpoint, or unset the key"
+        )
