@@ -1,6 +1,7 @@
 """What was ever written stays readable: the frozen samples of envelope v1, read on each run."""
 
 import base64
+import hashlib
 import json
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -26,6 +27,8 @@ def import_file(path: Path) -> ModuleType:
 samples = import_file(Path(__file__).parent / "make_samples.py")
 MANIFEST: dict[str, dict[str, Any]] = json.loads(samples.MANIFEST.read_text(encoding="utf-8"))
 CODEC = Codec()
+FIRST = 33  # samples, written with the first release of v1
+FIRST_DIGEST = "fa9c0c9a7a638a85a328a8f284f4c86110caeb32b51a641d38eea1abc83d2bb5"
 
 
 def data_of(name: str) -> bytes:
@@ -96,3 +99,10 @@ def test_making_samples_keeps_the_old_ones() -> None:
 
 def test_no_sample_is_missing_from_the_manifest() -> None:
     assert [name for name, _, _ in samples.new_samples() if name not in MANIFEST] == []
+
+
+def test_nobody_has_changed_a_sample() -> None:
+    """A test that reads samples is worth nothing if they follow the writer."""
+    first = sorted(list(MANIFEST)[:FIRST])
+    text = "".join(f"{name} {MANIFEST[name]['bytes']}\n" for name in first)
+    assert hashlib.sha256(text.encode()).hexdigest() == FIRST_DIGEST
