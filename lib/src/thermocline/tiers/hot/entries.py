@@ -167,17 +167,7 @@ class HotEntries(HotBase):
         """A look found a damaged value: it goes, unless it was replaced meanwhile, and the reader looks again."""
         mark = hashlib.sha1(damaged, usedforsecurity=False).hexdigest().encode()
         name = redis_key(operation.key)
-        words: Command = (
-            name,
-            b"discard",
-            mark,
-            0,
-            self._rest,
-            self._ceiling,
-            key_digest(operation.key),
-            b"",
-            self._now(),
-        )
+        words: Command = (name, b"discard", mark, 0, 0, 0, key_digest(operation.key), b"", self._now())
         await self._run(ENTRY, 1, words, deadline)
         script, keys, words = self._script(operation)
         return self._found(operation, await self._run(script, keys, words, deadline))
