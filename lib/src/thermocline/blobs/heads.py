@@ -19,8 +19,22 @@ from thermocline.errors import InvalidArgument, TooLarge
 from thermocline.model import MAX_VERSION, Authority, Envelope
 from thermocline.protocols import Effect, Verb, Write, Written
 
-RING: Final = 8
 INLINE_LIMIT: Final = 4 * 2**20  # bytes of a payload in a head; more belongs into a payload blob, with a pointer to it
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The parts of the protocol. Everything but `RULES` is for the exploration, which shows what each part is needed for."""
+
+    ring: int = 8  # the head keeps the stamps of so many last writes
+    asks: bool = True  # a refused write looks for itself in the head before it concludes anything
+    birth: bool = True  # ... also as the one that created it
+    owns_doubt: bool = (
+        True  # where the ring no longer reaches back the outcome is unknown (else: not in the ring is not taken)
+    )
+
+
+RULES: Final = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +57,18 @@ class Head:
     def version(self) -> int:
         return self.envelope.version
 
-    def find(self, write_id: str) -> int | None:
+    def find(self, write_id: str, rules: Rules = RULES) -> int | None:
         """The version as which a write took effect; None: not among those that the head remembers."""
-        for stamp in (*self.ring, self.birth):
-            if stamp.id == write_id:
+        for stamp in (*self.ring, self.birth) if rules.birth else self.ring:
+            if stamp.id == write_id and rules.asks:
                 return stamp.version
         return None
 
-    def reaches(self, base: "Head | None") -> bool:
-        """Whether the ring and the birth hold every write since ``base`` (None: since there was no head)."""
+    def reaches(self, base: "Head | None", rules: Rules = RULES) -> bool:
+        """Whether the ring and the birth hold every write since ``base`` (None: every one that could have created it)."""
         if base is None:
             return True
-        return self.birth == base.birth and (len(self.ring) < RING or self.ring[-1].version <= base.version)
+        return self.birth == base.birth and (len(self.ring) < rules.ring or self.ring[-1].version <= base.version)
 
 
 def check(write: Write) -> None:
@@ -69,11 +83,11 @@ def check(write: Write) -> None:
         )
 
 
-def plan(write: Write, head: Head | None, *, authority: Authority, now_ms: int) -> Head | Written:
+def plan(write: Write, head: Head | None, *, authority: Authority, now_ms: int, rules: Rules = RULES) -> Head | Written:
     """What a write makes of the head as it was read: the new head, or the answer where nothing is to be stored."""
     version = 0 if head is None else head.version
     if head is not None:
-        took = head.find(write.id)
+        took = head.find(write.id, rules)
         if took is not None:
             return _took(write, took, authority, head)
     live = head is not None and head.envelope.live(now_ms)
@@ -91,7 +105,7 @@ def plan(write: Write, head: Head | None, *, authority: Authority, now_ms: int) 
     envelope = _next(write, head, new, authority, live=live)
     if head is None:
         return Head(envelope, (stamp,), stamp)
-    return Head(envelope, (stamp, *head.ring)[:RING], head.birth)
+    return Head(envelope, (stamp, *head.ring)[: rules.ring], head.birth)
 
 
 def _next(write: Write, head: Head | None, version: int, authority: Authority, *, live: bool) -> Envelope:
@@ -178,15 +192,15 @@ State = Sending | Reading
 Ended = Written | Doubt
 
 
-def begin(write: Write, *, authority: Authority, now_ms: int) -> State | Written:
+def begin(write: Write, *, authority: Authority, now_ms: int, rules: Rules = RULES) -> State | Written:
     """A write that may be the key's first is sent as a create; one that needs the old head, or knows of one, reads first."""
     known = write.known is not None and write.known > 0
     if known or write.verb is not Verb.PUT or write.if_version is not None:
         return Reading(write)
-    return _to_send(write, None, None, authority, now_ms)
+    return _to_send(write, None, None, authority, now_ms, rules)
 
 
-def step(state: State, answer: Answer, *, authority: Authority, now_ms: int) -> State | Ended:
+def step(state: State, answer: Answer, *, authority: Authority, now_ms: int, rules: Rules = RULES) -> State | Ended:
     """The state after an answer."""
     if isinstance(answer, Lost):
         return replace(state, open=True) if isinstance(state, Sending) else state
@@ -195,22 +209,20 @@ def step(state: State, answer: Answer, *, authority: Authority, now_ms: int) -> 
             return Written(Effect.TOOK, state.sent.head.version, state.sent.head.envelope)
         return Reading(state.write, state.sent, state.open)
     if isinstance(answer, Found):
-        return _conclude(state, answer, authority, now_ms)
-    if state.open and state.sent is not None and state.sent.etag is None:
-        return Sending(state.write, state.sent, open=True)  # a create of which a copy is at large: it, and no other
-    return _to_send(state.write, None, None, authority, now_ms)
+        return _conclude(state, answer, authority, now_ms, rules)
+    return _to_send(state.write, None, None, authority, now_ms, rules)
 
 
-def _conclude(state: Reading, found: Found, authority: Authority, now_ms: int) -> State | Ended:
+def _conclude(state: Reading, found: Found, authority: Authority, now_ms: int, rules: Rules) -> State | Ended:
     write, sent = state.write, state.sent
-    if found.head.find(write.id) is None and state.open and sent is not None:
-        if sent.etag == found.etag:  # a copy may still be let in, so nothing else may be concluded or sent
-            return Sending(write, sent, open=True)
-        if not found.head.reaches(sent.base):
-            return Doubt()
-    return _to_send(write, found.head, found.etag, authority, now_ms)
+    out_of_sight = state.open and sent is not None and not found.head.reaches(sent.base, rules)
+    if out_of_sight and rules.owns_doubt and found.head.find(write.id, rules) is None:
+        return Doubt()
+    return _to_send(write, found.head, found.etag, authority, now_ms, rules)
 
 
-def _to_send(write: Write, head: Head | None, etag: str | None, authority: Authority, now_ms: int) -> Sending | Written:
-    planned = plan(write, head, authority=authority, now_ms=now_ms)
+def _to_send(
+    write: Write, head: Head | None, etag: str | None, authority: Authority, now_ms: int, rules: Rules
+) -> Sending | Written:
+    planned = plan(write, head, authority=authority, now_ms=now_ms, rules=rules)
     return planned if isinstance(planned, Written) else Sending(write, Sent(planned, head, etag))

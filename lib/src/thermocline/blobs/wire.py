@@ -20,7 +20,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from thermocline import keys
-from thermocline.blobs.heads import RING, Head, Stamp
+from thermocline.blobs.heads import RULES, Head, Stamp
 from thermocline.codec import Codec
 from thermocline.errors import CorruptRecord, InvalidKey, UnreadableRecord
 from thermocline.model import Flags, Key
@@ -73,7 +73,7 @@ def unpack_any_head(data: bytes) -> Head:
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptRecord(f"a head's ledger cannot be read: {error}") from error
     envelope = _CODEC.unpack(data[end:], key)
-    if not 0 < len(ring) <= RING or ring[0].version != envelope.version:
+    if not 0 < len(ring) <= RULES.ring or ring[0].version != envelope.version:
         raise CorruptRecord("a head's ledger does not belong to its record")
     return Head(envelope, ring, birth)
 

@@ -149,7 +149,7 @@ def _why_denied(code: str) -> str:
     if code == "AuthorizationPermissionMismatch":
         return f"the identity has no role for data here; assign it '{ROLE}' on the container or account (this takes minutes to work)"
     if code == "AuthorizationFailure":
-        return "the account's firewall does not let this address in, or the SAS does not allow this"
+        return "the account's firewall does not let this address in, or the key or SAS does not allow this"
     if code in ("KeyBasedAuthenticationNotPermitted", "AuthenticationTypeNotPermitted"):
         return f"the account takes no keys: use an Entra credential with the role '{ROLE}'"
     if code in ("NoAuthenticationInformation", "PublicAccessNotPermitted"):

@@ -172,10 +172,15 @@ class BlobPayloads:
         return [StoredPayload(e.name, e.etag, e.size, e.modified_ms) for e in entries], following
 
     async def sweep_payload(self, path: str, *, etag: str, unmodified_since_ms: int, deadline: Deadline) -> bool:
-        """Remove an orphan: only under the ETag that was seen, and only if it was not modified after that moment, both judged by the service.
-        False: it was renewed, or is gone."""
+        """Remove an orphan: only under the ETag that was seen, and only if it was not modified after that moment. False: it was renewed, or is gone.
+
+        Two requests: the service ignores If-Unmodified-Since beside If-Match, but as long as the ETag is the same, so is the date.
+        """
         from_payload_path(path)
-        return await self._service.delete(path, etag=etag, unmodified_since_ms=unmodified_since_ms, deadline=deadline)
+        there = await self._service.look(path, deadline)
+        if there is None or there.etag != etag or there.modified_ms > unmodified_since_ms:
+            return False
+        return await self._service.delete(path, etag=etag, deadline=deadline)
 
     async def _sha256(self, data: bytes) -> str:
         digest = hashlib.sha256()

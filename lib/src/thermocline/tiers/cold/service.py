@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 
@@ -159,7 +159,7 @@ class BlobService:
 
         async def download() -> Blob:
             stream = await self._blob(name).download_blob(max_concurrency=PARALLEL)
-            return Blob(await stream.readall(), str(stream.properties.etag))
+            return Blob(await stream.readall(), _mark(stream.properties.etag))
 
         return await self._unless(absent, download(), deadline, "read a blob")
 
@@ -221,23 +221,23 @@ class BlobService:
         call = self._blob(name).set_blob_metadata(dict(metadata))
         return _put(await self._unless(absent, call, deadline, "renew a blob"))
 
-    async def delete(
-        self, name: str, *, deadline: Deadline, etag: str | None = None, unmodified_since_ms: int | None = None
-    ) -> bool:
-        """Delete the blob, if it still has ``etag`` and was not modified since. False: it is gone or was."""
+    async def look(self, name: str, deadline: Deadline) -> Put | None:
+        """The blob's ETag and date; None: there is none of that name."""
+        found: Any = await self._unless(absent, self._blob(name).get_blob_properties(), deadline, "look at a blob")
+        return None if found is None else Put(_mark(found.etag), _ms(found.last_modified))
+
+    async def delete(self, name: str, *, deadline: Deadline, etag: str | None = None) -> bool:
+        """Delete the blob, if it still has ``etag``. False: it is gone, or has another."""
         options: dict[str, Any] = {"delete_snapshots": "include"}
         if etag is not None:
             options |= {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-        if unmodified_since_ms is not None:
-            options["if_unmodified_since"] = datetime.fromtimestamp(unmodified_since_ms // 1000, UTC)
 
         async def delete() -> bool:
             await self._blob(name).delete_blob(**options)
             return True
 
-        return bool(
-            await self._unless(lambda error: absent(error) or refused(error), delete(), deadline, "delete a blob")
-        )
+        done = await self._unless(lambda error: absent(error) or refused(error), delete(), deadline, "delete a blob")
+        return done is True
 
     async def page(
         self, prefix: str, *, limit: int, token: str | None, deadline: Deadline
@@ -251,7 +251,7 @@ class BlobService:
         async def read() -> list[Entry]:
             async for entries in pager:
                 return [
-                    Entry(str(b.name), str(b.etag), int(b.size), _ms(b.last_modified), b.metadata or {})
+                    Entry(str(b.name), _mark(b.etag), int(b.size), _ms(b.last_modified), b.metadata or {})
                     async for b in entries
                 ]
             return []
@@ -358,7 +358,12 @@ async def _next(parts: AsyncIterator[bytes]) -> bytes | None:
 
 
 def _put(answer: Any) -> Put | None:
-    return None if answer is None else Put(str(answer["etag"]), _ms(answer["last_modified"]))
+    return None if answer is None else Put(_mark(answer["etag"]), _ms(answer["last_modified"]))
+
+
+def _mark(etag: object) -> str:
+    """An ETag in quotes, as If-Match wants it; a listing gives it without."""
+    return '"' + str(etag).strip('"') + '"'
 
 
 def _ms(moment: datetime) -> int:

@@ -15,14 +15,12 @@ from thermocline.errors import (
     InvalidArgument,
     InvalidKey,
     ThermoclineError,
-    TierTimeout,
     TierUnavailable,
     UnknownOutcome,
 )
 from thermocline.keys import HEAD_ROOT, blob_prefix, from_head_path, head_path
 from thermocline.model import Authority, Envelope, Key
 from thermocline.protocols import Listed, Page, Write, Written
-from thermocline.tiers.cold.door import TIER
 from thermocline.tiers.cold.service import BlobService, Entry
 
 PATIENCE: Final = 60.0  # seconds that a write without a deadline tries to learn its outcome
@@ -62,7 +60,7 @@ class HeadVersions:
         while isinstance(state, heads.Sending | heads.Reading):
             try:
                 answer = await self._ask(state, path, deadline)
-            except TierUnavailable as error:
+            except ThermoclineError as error:
                 answer = self._survived(state, error, deadline)
             lost = isinstance(answer, heads.Lost)
             contended = isinstance(answer, heads.Refused) and not state.open
@@ -143,18 +141,12 @@ class HeadVersions:
             return heads.Refused()
         return heads.Stored()
 
-    def _survived(self, state: heads.State, error: TierUnavailable, deadline: Deadline) -> heads.Lost:
-        """What an outage means for a write: it goes on only where a copy may have taken effect."""
-        at_large = state.open or (isinstance(state, heads.Sending) and error.sent)
-        if not at_large:
-            if error.sent:
-                raise (
-                    TierTimeout(str(error), tier=TIER, sent=False)
-                    if isinstance(error, TierTimeout)
-                    else _harmless(error)
-                )
-            raise error
-        if deadline.expired() or isinstance(error, AccessDenied):
+    def _survived(self, state: heads.State, error: ThermoclineError, deadline: Deadline) -> heads.Lost:
+        """What a failure means for a write: it goes on only where a copy may have taken effect."""
+        sent = isinstance(error, TierUnavailable) and error.sent
+        if not state.open and not (sent and isinstance(state, heads.Sending)):
+            raise _harmless(error) if isinstance(error, TierUnavailable) and sent else error
+        if deadline.expired() or isinstance(error, AccessDenied) or not isinstance(error, TierUnavailable):
             raise UnknownOutcome(
                 f"{state.write.key}: the write may have taken effect, and may still: {error}", write_id=state.write.id
             ) from error
