@@ -59,6 +59,8 @@ class TestHotEntries(Redis, EntriesConformance):
 
 
 class TestHotVersions(Redis, VersionsConformance):
+    oversize = MAX_VALUE_BYTES
+
     async def reopen(self, tier: HotMemory) -> HotMemory:
         second = HotMemory(tier.url)
         await second.connect()

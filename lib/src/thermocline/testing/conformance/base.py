@@ -10,6 +10,7 @@ import pytest
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import ClientClosed, TierTimeout
 from thermocline.protocols import Tier
+from thermocline.telemetry import REQUESTS, Stats
 from thermocline.testing.clocks import ManualClock
 from thermocline.testing.conformance.capabilities import Capability, needed_by
 from thermocline.testing.conformance.samples import soon, stamp_by
@@ -47,6 +48,13 @@ class TierConformance:
 
     async def test_ping_answers(self, tier: Tier) -> None:
         await tier.ping(deadline=soon())
+
+    async def test_requests_are_counted(self, tier: Any) -> None:
+        """Under the tier's name, in the `Stats` that its client puts there."""
+        tier.stats = Stats()
+        await self.use(tier, soon())
+
+        assert tier.stats.get(REQUESTS, tier.tier) >= 1
 
     async def test_connecting_twice_is_connecting_once(self, tier: Tier) -> None:
         await tier.connect()

@@ -14,7 +14,7 @@ class Capability(StrEnum):
 
     DAMAGE = "a record that was damaged from outside is told from a sound one (the suite damages it by ``damage``)"
     MOVABLE_CLOCK = "the tier takes a clock that the suite can move, so that long lifetimes are tested as well"
-    OVERSIZE = "the tier has a bound on one entry's size (``oversize``), and acts without the value above it"
+    OVERSIZE = "the tier has a bound on one value's size (``oversize``): an entry acts without the value above it, an authority refuses it"
     PERSISTENCE = "what was written is there for another instance on the same store (the suite opens it by ``reopen``)"
 
 

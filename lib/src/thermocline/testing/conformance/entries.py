@@ -96,6 +96,23 @@ class EntriesConformance(TierConformance):
         assert await tier.operate(publish("W9", 9, valued=False).of(key), deadline=soon()) is None
         assert await tier.operate(look("R3").of(key), deadline=soon()) == Leased(9)
 
+    async def test_busy_carries_the_last_value_or_none(self, tier: Entries) -> None:
+        """For callers who accept stale answers: never one that is older than the floor, nor of another key."""
+        key = new_key()
+        given = record(key, "last", 5)
+        await self.fill(tier, given)
+        announced = await tier.operate(announce("W1").of(key), deadline=soon())
+        found = await tier.operate(look("R1").of(key), deadline=soon())
+        await tier.operate(settle("R2", 6, valued=False).of(key), deadline=soon())
+        later = await tier.operate(look("R3").of(key), deadline=soon())
+
+        assert isinstance(announced, Busy)
+        assert isinstance(found, Busy)
+        assert isinstance(later, Busy)
+        assert announced.last in (None, given)
+        assert found.last in (None, given)
+        assert later == Busy(6)
+
     async def test_envelope_comes_back_as_it_went_in(self, tier: Entries) -> None:
         for kind, value in VALUES.items():
             key = new_key(kind)

@@ -1,6 +1,6 @@
 """What the parts of `VersionsConformance` share."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,6 +13,8 @@ from thermocline.testing.conformance.samples import new_key, soon, value_of
 
 class VersionsBase(TierConformance):
     """The verbs in which the tests are written."""
+
+    oversize: ClassVar[int] = 0  # bytes of a value that is over the tier's bound (`Capability.OVERSIZE`)
 
     async def damage(self, tier: Any, key: Key) -> None:
         """Change bytes of the record's stored form, from outside (`Capability.DAMAGE`)."""

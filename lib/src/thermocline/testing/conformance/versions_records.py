@@ -1,11 +1,13 @@
 """Records: what is written is read, whatever it is and whatever its key is called."""
 
+import secrets
+
 import pytest
 
 from thermocline.clock import Clock, Deadline
-from thermocline.errors import CorruptRecord, TierTimeout
+from thermocline.errors import CorruptRecord, TierTimeout, TooLarge
 from thermocline.model import Authority, Envelope, Key
-from thermocline.protocols import Verb, Versions, Write
+from thermocline.protocols import Effect, Verb, Versions, Write
 from thermocline.testing.conformance.base import cancelled_after
 from thermocline.testing.conformance.capabilities import Capability, needs
 from thermocline.testing.conformance.samples import (
@@ -22,7 +24,7 @@ from thermocline.testing.conformance.samples import (
     soon,
     value_of,
 )
-from thermocline.testing.conformance.versions_base import VersionsBase
+from thermocline.testing.conformance.versions_base import VersionsBase, effect_of
 
 INLINE = 100_000  # bytes of a value that every authority takes by itself
 
@@ -101,6 +103,23 @@ class VersionRecords(VersionsBase):
         await self.took(tier, put(key, value))
 
         assert await self.value(tier, key) == value
+
+    @needs(Capability.OVERSIZE)
+    async def test_value_over_the_bound_is_refused_and_nothing_is_written(self, tier: Versions) -> None:
+        if self.oversize == 0:
+            pytest.skip("gap: OVERSIZE: no bound is given (`oversize`)")
+        there, absent = new_key("there"), new_key("absent")
+        await self.took(tier, put(there, "small"))
+        big = secrets.token_bytes(self.oversize + 1)
+
+        for key in (there, absent):
+            with pytest.raises(TooLarge):
+                await tier.write(put(key, big), deadline=soon())
+        answers = await tier.write_many([put(absent, big), put(there, "other")], deadline=soon())
+
+        assert list(map(effect_of, answers)) == [TooLarge, Effect.TOOK]
+        assert await self.value(tier, there) == "other"
+        assert await tier.read(absent, deadline=soon()) is None
 
     # --- keys --------------------------------------------------------------------------------------------------------
 
