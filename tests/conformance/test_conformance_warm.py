@@ -18,6 +18,7 @@ def warm_at(server: CosmosServer) -> WarmMemory:
 
 class TestWarmVersions(VersionsConformance):
     gaps = {Capability.MOVABLE_CLOCK: "Cosmos DB counts by its own clock"}  # noqa: RUF012 - read only
+    oversize = 2_100_000
 
     @pytest.fixture
     async def tier(self, cosmos_server: CosmosServer) -> AsyncIterator[WarmMemory]:
