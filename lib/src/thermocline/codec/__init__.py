@@ -54,8 +54,9 @@ class Codec:
     """Encodes and decodes. Has no state of its own beside its settings; safe to use from several threads.
 
     ``compression`` is what new values are written with (both kinds are always readable), None: nothing is compressed. ``threshold``: values
-    shorter than this, in bytes, are not compressed. ``level``: 1 to 22 of zstd, 1 to 9 of gzip; zstd's 3 has about
-    the ratio of gzip's 6 at six times its speed (20 kB of JSON, a kept context). ``raw_limit``: bytes of a serialised value; a larger one is `TooLarge` to write, and corrupt to inflate.
+    shorter than this, in bytes, are not compressed. ``level``: 1 to 22 of zstd, 1 to 9 of gzip; zstd's 3 has about the ratio of gzip's 6
+    at six times its speed (20 kB of JSON, a kept context). ``raw_limit``: bytes of a serialised value; a larger one is `TooLarge` to
+    write, and corrupt to inflate.
     """
 
     __slots__ = ("compression", "level", "raw_limit", "threshold")
