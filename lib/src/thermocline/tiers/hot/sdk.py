@@ -10,7 +10,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis.exceptions as sdk
-from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis import sentinel as sync_sentinel
+from redis.asyncio import ConnectionPool, Redis, RedisCluster, sentinel
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -358,6 +359,10 @@ MEANINGS: Final[dict[type[BaseException], Hint]] = {
     sdk.LockNotOwnedError: UNEXPECTED,
     sdk.InvalidResponse: NOT_REDIS,
     sdk.ChildDeadlockedError: UNEXPECTED,
+    sentinel.MasterNotFoundError: UNREACHED,
+    sentinel.SlaveNotFoundError: UNREACHED,
+    sync_sentinel.MasterNotFoundError: UNREACHED,
+    sync_sentinel.SlaveNotFoundError: UNREACHED,
 }
 """Every exception class of the SDK; tests/integration/test_hot_errors.py fails when it grows one."""
 
