@@ -44,12 +44,11 @@ def run(program: str, path: Path) -> subprocess.CompletedProcess[str]:
 
 
 async def refused(path: Path, kind: type[Exception], told: str, **options: Any) -> None:
+    """It cannot be connected, leaves nothing to close (a warning would be a failure), and is as new."""
     tier = SqliteMemory(path, **options)
-    try:
+    for _ in range(2):
         with pytest.raises(kind, match=told):
             await tier.connect()
-    finally:
-        await tier.close()
 
 
 @pytest.fixture
@@ -68,6 +67,16 @@ async def test_missing_folders_are_made(tmp_path: Path) -> None:
     await tier.connect()
     await tier.close()
     assert (tmp_path / "a" / "b" / "memory.db").is_file()
+
+
+async def test_what_it_makes_is_private(tmp_path: Path) -> None:
+    tier = SqliteMemory(tmp_path / "a" / "memory.db")
+    await tier.connect()
+    await tier.write(put("k", 1), deadline=soon())
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "a").iterdir()}
+    assert modes == {"memory.db": 0o600, "memory.db-wal": 0o600, "memory.db-shm": 0o600}
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
+    await tier.close()
 
 
 async def test_a_folder_is_no_database(tmp_path: Path) -> None:

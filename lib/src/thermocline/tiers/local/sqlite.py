@@ -79,7 +79,11 @@ class SqliteMemory:
         for a file of a newer version; nothing that is there is overwritten."""
         if self._executor is None:
             self._executor = self._given or ThreadPoolExecutor(1, thread_name_prefix="thermocline-sqlite")
-        await self._run(self._file.open, Deadline.never())
+        try:
+            await self._run(self._file.open, Deadline.never())
+        except ThermoclineError:
+            await self.close()  # nothing was opened, and who is refused need not close
+            raise
 
     async def close(self) -> None:
         """Wait for what is under way, and close the file. Idempotent."""

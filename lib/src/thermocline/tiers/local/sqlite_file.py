@@ -6,6 +6,7 @@ waits for a lock. See docs/adrs/0005-embedded-tiers.md.
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -29,7 +30,8 @@ SCHEMA_VERSION: Final = 1
 _APPLICATION: Final = 0x54434D31  # "TCM1", in the file's header
 _OPEN_WAIT: Final = 5.0  # seconds to wait for another process that is creating the file
 _LOOK_WAIT: Final = 0.002  # seconds that the event loop waits for a commit under way before it assumes a foreign one
-_PAGE: Final = 4096
+_PRIVATE_FOLDER: Final = 0o700  # what people said to an agent is nobody else's to read
+_PRIVATE_FILE: Final = 0o600  # SQLite gives its log the same
 
 _SCHEMA: Final = (
     """CREATE TABLE records (
@@ -77,6 +79,7 @@ class SqliteFile:
             self._prepare_place()
             opened: list[sqlite3.Connection] = []
             try:
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, _PRIVATE_FILE))
                 for _ in range(3):
                     opened.append(self._connect())
                     if len(opened) == 1:
@@ -89,6 +92,8 @@ class SqliteFile:
             except sqlite3.Error as error:
                 raise map_error(error, str(self.path)) from error
             except OSError as error:
+                if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise _denied(self.path) from error
                 raise ConfigurationError(f"{self.path} cannot be opened: {error.strerror}") from error
             else:
                 self._writer, self._reader, self._watcher = opened
@@ -113,7 +118,7 @@ class SqliteFile:
     def _prepare_place(self) -> None:
         folder = self.path.parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
             if self.path.is_dir():
                 raise ConfigurationError(f"{self.path} is a folder; give the path of a file")
             exists = self.path.exists()
@@ -127,11 +132,7 @@ class SqliteFile:
             raise ConfigurationError(f"{self.path} cannot be a database's path: {error}") from error
         for place in (folder, self.path) if exists else (folder,):
             if not os.access(place, os.W_OK):
-                raise AccessDenied(
-                    f"{place} cannot be written; give this user write access to the file and its folder",
-                    tier=TIER,
-                    sent=False,
-                )
+                raise _denied(place)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -327,6 +328,12 @@ class Transaction:
         self.committing = True
         self._file.own_commit_begins()  # before the lock is given up, or a look might miss the next commit of another
         self._connection.execute("COMMIT")
+
+
+def _denied(place: Path) -> AccessDenied:
+    return AccessDenied(
+        f"{place} cannot be written; give this user write access to the file and its folder", tier=TIER, sent=False
+    )
 
 
 def _data_version(connection: sqlite3.Connection) -> int:
