@@ -215,7 +215,7 @@ async def test_it_plays_the_authority(warm: WarmMemory) -> None:
     {"container": ""},
     {"grace": timedelta(seconds=10)},
     {"key": "k", "credential": object()},
-], ids=str)  # fmt: skip
+], ids=" ".join)  # fmt: skip
 def test_impossible_settings_are_refused_at_once(options: dict[str, Any]) -> None:
     given = {"account_uri": "https://a.documents.azure.com", "database": "d", "container": "c"} | options
     with pytest.raises(ConfigurationError):
