@@ -1,16 +1,21 @@
 """Properties of the Cosmos server's pure parts: partition hashes, the query language, pages, patches."""
 
+import base64
 import copy
+import hmac
 import json
 import re
+from email.utils import formatdate
 from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from azure.cosmos.partition_key import NonePartitionKeyValue, PartitionKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thermocline.testing.cosmos.auth import EMULATOR_KEY, Guard
 from thermocline.testing.cosmos.failures import ServiceError
 from thermocline.testing.cosmos.partitions import UNDEFINED_KEY, effective_key, make_value
 from thermocline.testing.cosmos.patch import apply_patch
@@ -18,6 +23,8 @@ from thermocline.testing.cosmos.query.execute import Page, compile_query, decode
 from thermocline.testing.cosmos.query.parser import parse
 from thermocline.testing.cosmos.query.values import UNDEFINED, compare, equals
 from thermocline.testing.cosmos.ranges import first_ranges, middle
+from thermocline.testing.cosmos.service import Service, kind_of
+from thermocline.testing.cosmos.wire import Call, Reply
 
 TEXT = st.text(max_size=40)
 COMPONENTS = st.one_of(
@@ -240,3 +247,64 @@ def test_what_patch_operations_do(operations: list[Any], expected: dict[str, Any
 
 def test_equal_texts_parse_to_equal_trees_wherever_they_stand() -> None:
     assert parse("SELECT c.a  FROM c WHERE (c.x) = 1") == parse("SELECT  c['a'] FROM c   WHERE c.x=1")
+
+
+PLACES = """
+    / dbs dbs/d dbs/d/colls dbs/d/colls/c dbs/d/colls/none dbs/d/colls/c/pkranges dbs/d/colls/c/docs dbs/d/colls/c/docs/a
+    dbs/d/colls/c/operations/partitionkeydelete dbs/none/colls
+"""
+PATHS_OF_THE_SERVICE = st.sampled_from(PLACES.split())
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "x-ms-documentdb-partitionkey": st.sampled_from(['["a"]', "[{}]", "[]", '["a","b"]', "x", "[[1]]", "[1e999]"]),
+        "x-ms-documentdb-isquery": st.sampled_from(["true", "x"]),
+        "x-ms-cosmos-is-batch-request": st.just("True"),
+        "x-ms-cosmos-batch-atomic": st.just("True"),
+        "x-ms-documentdb-is-upsert": st.just("True"),
+        "x-ms-cosmos-is-query-plan-request": st.just("True"),
+        "x-ms-documentdb-query-enablecrosspartition": st.just("True"),
+        "x-ms-documentdb-partitionkeyrangeid": st.sampled_from(["0", "1", "9", ""]),
+        "x-ms-continuation": st.sampled_from(["", "x", "e30=", "W10="]),
+        "x-ms-session-token": st.sampled_from(["0:-1#1", "0:-1#99", "x", ",", "0:1#x"]),
+        "x-ms-max-item-count": st.sampled_from(["-1", "0", "1", "x"]),
+        "a-im": st.sampled_from(["Incremental Feed", "Full-Fidelity Feed"]),
+        "if-none-match": st.sampled_from(["*", '"1"', "x"]),
+        "if-modified-since": st.sampled_from(["x", "Sat, 21 Nov 2026 10:00:00 GMT"]),
+    },
+)
+FIELDS = "id p query parameters operations condition operationType resourceBody partitionKey paths name value"
+KEYS = st.sampled_from(FIELDS.split())
+BODIES = st.recursive(
+    st.sampled_from(
+        [None, True, 1, 2**60, "a", "/p", "FROM c WHERE c.p = 1", "SELECT TOP 1 * FROM c ORDER BY c.p", "Create"]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=400)
+@given(st.sampled_from(["GET", "POST", "PUT", "PATCH"]), PATHS_OF_THE_SERVICE, HEADERS, BODIES)
+def test_no_request_breaks_the_service(method: str, path: str, headers: dict[str, str], body: Any) -> None:
+    service = Service(Guard(EMULATOR_KEY), ranges=2)
+    for where, made in (("dbs", {"id": "d"}), ("dbs/d/colls", {"id": "c", "partitionKey": {"paths": ["/p"]}})):
+        assert request(service, "POST", where, made).status == 201
+    key = {"x-ms-documentdb-partitionkey": '["a"]'}
+    assert request(service, "POST", "dbs/d/colls/c/docs", {"id": "a", "p": "a"}, key).status == 201
+    reply = request(service, method, path, body, headers)
+    assert reply.status in {200, 201, 204, 207, 304, 400, 404, 405, 409, 410, 412}
+    assert reply.status < 400 or json.loads(reply.body).keys() == {"code", "message"}
+
+
+def request(service: Service, method: str, path: str, body: Any, headers: dict[str, str] | None = None) -> Reply:
+    """A signed request to the service, without HTTP."""
+    parts = [p for p in path.split("/") if p]
+    date = formatdate(usegmt=True)
+    call = Call(method, parts, {**(headers or {}), "x-ms-date": date}, json.dumps(body).encode(), "http://localhost/")
+    call.kind = kind_of(call)
+    kind, link = service.signable(call)[0]
+    text = f"{method.lower()}\n{kind}\n{link}\n{date.lower()}\n\n".encode()
+    signature = base64.b64encode(hmac.digest(base64.b64decode(EMULATOR_KEY), text, "sha256")).decode()
+    call.headers = {**call.headers, "authorization": quote(f"type=master&ver=1.0&sig={signature}", safe="")}
+    return service.handle(call)

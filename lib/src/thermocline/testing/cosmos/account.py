@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import count
 from typing import Any
 
@@ -51,8 +52,9 @@ class Account:
         self.clock = clock
         self.ranges = ranges
         self.databases: dict[str, Database] = {}
-        self._etags = count(1)
-        self._numbers = count(0x10000001)
+        # from anywhere, so that what a client remembers of an earlier server is not taken for this one's
+        self._etags = count(random.randrange(1, 2**31))
+        self._numbers = count(random.randrange(1, 2**30))
 
     def next_etag(self) -> str:
         """A new quoted ETag; they are only good for comparing."""

@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from thermocline.testing.cosmos.account import Account
 from thermocline.testing.cosmos.auth import parse_grant
 from thermocline.testing.cosmos.failures import ServiceError, bad_request
 from thermocline.testing.cosmos.faults import parse_fault
@@ -84,7 +83,7 @@ def _reset(service: Service, given: Any) -> Any:
     if "principals" in parts:
         service.guard.principals.clear()
     if "data" in parts:
-        service.account = Account(service.clock, service.account.ranges)
+        service.account.databases.clear()
     return {}
 
 

@@ -98,18 +98,6 @@ def scan(
                 yield (epk, item.number), item.doc
 
 
-def _body(call: Call) -> tuple[str, dict[str, Any]]:
-    body = call.json
-    if not isinstance(body, dict) or not isinstance(body.get("query"), str) or set(body) - {"query", "parameters"}:
-        raise bad_request('The body of a query must be {"query": "...", "parameters": [...]}.')
-    parameters: dict[str, Any] = {}
-    for p in body.get("parameters") or []:
-        if not isinstance(p, dict) or not isinstance(p.get("name"), str) or "value" not in p:
-            raise bad_request('A query parameter is {"name": "@x", "value": ...}.')
-        parameters[p["name"]] = p["value"]
-    return body["query"], parameters
-
-
 def check_order(compiled: Compiled, container: Container) -> None:
     """400 for an ORDER BY without its index: a range index for one property, a composite one for several."""
     order = [(o.path, o.ascending) for o in compiled.order if o.path is not None]
@@ -123,7 +111,7 @@ def check_order(compiled: Compiled, container: Container) -> None:
 
 def query(call: Call, container: Container) -> Reply:
     """One page of a query."""
-    text, parameters = _body(call)
+    text, parameters = call.query
     target = find_target(call, container)
     if not target.scoped and not call.flag("x-ms-documentdb-query-enablecrosspartition"):
         raise bad_request(
@@ -210,7 +198,7 @@ def _changes(call: Call, container: Container, target: Target) -> Reply:
 
 def query_plan(call: Call, container: Container) -> Reply:
     """How a client is to run a query over several ranges."""
-    text, parameters = _body(call)
+    text, parameters = call.query
     features = call.headers.get("x-ms-cosmos-supported-query-features", "")
     compiled = execute.compile_query(text, vectors_of(container))
     check_order(compiled, container)

@@ -86,9 +86,8 @@ def _listing(call: Call, kind: str, rid: str, found: Iterable[dict[str, Any]]) -
     """A feed of databases or containers, or a query over them."""
     rows: list[Any] = list(found)
     if _is_query(call):
-        body = _object(call)
-        compiled = execute.compile_query(str(body.get("query")), ())
-        parameters = {p["name"]: p.get("value") for p in body.get("parameters") or []}
+        text, parameters = call.query
+        compiled = execute.compile_query(text, ())
         items = [(("", i), doc) for i, doc in enumerate(rows)]
         rows = execute.run(compiled, items, parameters, 0.0, max_items=1000, token=None).rows
     return json_reply(200, {"_rid": rid, kind: rows, "_count": len(rows)}, charge=METADATA)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from http import HTTPStatus
-from typing import Final
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -15,8 +14,6 @@ from thermocline.testing.cosmos.failures import ServiceError
 from thermocline.testing.cosmos.faults import Fault
 from thermocline.testing.cosmos.service import Service, kind_of
 from thermocline.testing.cosmos.wire import Call, Reply, error_reply
-
-MAX_BODY: Final = 64 * 1024 * 1024
 
 
 class CosmosServer:

@@ -70,6 +70,8 @@ class Service:
         try:
             self._authorize(call)
             return self._route(call)
+        except RecursionError:
+            return error_reply(bad_request("The request is nested too deeply."))
         except ServiceError as e:
             reply = error_reply(e)
             if call.container is not None:
@@ -83,11 +85,11 @@ class Service:
             verb=call.method,
             authorization=call.headers.get("authorization", ""),
             date=call.headers.get("x-ms-date", ""),
-            sign=self._signable(call),
+            sign=self.signable(call),
             path="/" + "/".join(call.parts),
         )
 
-    def _signable(self, call: Call) -> list[tuple[str, str]]:
+    def signable(self, call: Call) -> list[tuple[str, str]]:
         """The (type, link) pairs that may be signed: by names, and by rids (lower-cased) where the path has them."""
         parts = call.parts
         if not parts:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from thermocline.testing.cosmos import limits
-from thermocline.testing.cosmos.failures import ServiceError
+from thermocline.testing.cosmos.failures import ServiceError, bad_request
 from thermocline.testing.cosmos.ranges import Range
 from thermocline.testing.cosmos.store import Container, Lag
 
@@ -39,6 +39,22 @@ class Call:
             self._json = limits.decode(self.body)
         return self._json
 
+    @property
+    def query(self) -> tuple[str, dict[str, Any]]:
+        """The text and the parameters of a query; 400 if the body is none."""
+        body = self.json
+        if not isinstance(body, dict) or not isinstance(body.get("query"), str) or set(body) - {"query", "parameters"}:
+            raise bad_request('The body of a query must be {"query": "...", "parameters": [...]}.')
+        given = body.get("parameters")
+        if given is not None and not isinstance(given, list):
+            raise bad_request("The parameters of a query are an array.")
+        parameters: dict[str, Any] = {}
+        for p in given or []:
+            if not isinstance(p, dict) or not isinstance(p.get("name"), str) or "value" not in p:
+                raise bad_request('A query parameter is {"name": "@x", "value": ...}.')
+            parameters[p["name"]] = p["value"]
+        return body["query"], parameters
+
     def flag(self, name: str) -> bool:
         """A header that says true."""
         return self.headers.get(name, "").lower() == "true"
@@ -60,8 +76,11 @@ class Call:
         if isinstance(body, dict):
             return frozenset({str(body.get("id"))})
         if isinstance(body, list):
-            named = (o.get("id", (o.get("resourceBody") or {}).get("id")) for o in body if isinstance(o, dict))
-            return frozenset(str(n) for n in named)
+            named: set[str] = set()
+            for operation in body:
+                resource = operation.get("resourceBody") if isinstance(operation, dict) else None
+                named.update(str(o["id"]) for o in (operation, resource) if isinstance(o, dict) and "id" in o)
+            return frozenset(named)
         return frozenset()
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeAlias
+from zlib import crc32
 
 import msgspec
 
@@ -196,13 +197,13 @@ def _is_id(node: Node, root: str) -> bool:
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def compile_query(text: str, vector_paths: Vectors) -> Compiled:
     """A SELECT, compiled once per text and vector policy."""
     return Compiled(parse(text), vector_paths)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def _compile_predicate(text: str) -> Compiled:
     return Compiled(parse_predicate(text), ())
 
@@ -219,6 +220,11 @@ def holds(predicate: str, doc: dict[str, Any], now: float) -> bool:
 
 def _encode(token: dict[str, Any]) -> str:
     return base64.b64encode(msgspec.json.encode(token)).decode()
+
+
+def _mark(compiled: Compiled) -> int:
+    """What ties a token to its query."""
+    return crc32(compiled.query.text.encode("utf-8", "surrogatepass"))
 
 
 def decode_token(text: str) -> dict[str, Any]:
@@ -273,11 +279,11 @@ def run(
     if body is None:
         raise bad_request("The query has no SELECT.")
     page = Page()
+    if token is not None and token.get("query") != _mark(compiled):
+        raise bad_request("The continuation token belongs to another query.")
     base = Env({}, parameters, now)
     top, offset, limit = (_count(c, base) for c in compiled.counts)
-    rows = compiled.rows(items, base, page)
-    if not compiled.query.sources:
-        rows = iter([Row(base, ("", 0, 0))])
+    rows = compiled.rows(items if compiled.query.sources else [(("", 0), {})], base, page)
     if body.grouping is not None or body.distinct:
         return _counted(compiled, body, rows, page, max_items, token, (top, offset, limit))
     skip = offset or 0
@@ -294,7 +300,7 @@ def run(
         rows = _keyed(rows, compiled.order)
     if compiled.order:
         rows = iter(_sorted(list(rows), compiled.order))
-    _fill(page, rows, body.project, max_items, skip, left)
+    _fill(page, rows, compiled, max_items, skip, left)
     return page
 
 
@@ -308,17 +314,25 @@ def _count(expr: Expr | None, env: Env) -> int | None:
 
 
 def _keyed(rows: Iterator[Row], order: Sequence[Order]) -> Iterator[Row]:
-    return (Row(r.env, r.place, tuple(o.value(r.env) for o in order)) for r in rows)
+    for r in rows:
+        keys = tuple(o.value(r.env) for o in order)
+        if not any(
+            k is UNDEFINED and o.path is None for k, o in zip(keys, order, strict=True)
+        ):  # no vector, no distance
+            yield Row(r.env, r.place, keys)
 
 
-def _fill(page: Page, rows: Iterator[Row], project: Project, max_items: int, skip: int, left: int | None) -> None:
+def _fill(page: Page, rows: Iterator[Row], compiled: Compiled, max_items: int, skip: int, left: int | None) -> None:
+    assert compiled.body is not None
+    project = compiled.body.project
     last: Row | None = None
     for row in rows:
         if left is not None and left <= 0:
             return
         if last is not None and (len(page.rows) >= max_items or page.size >= MAX_PAGE_BYTES):
             keys = [[] if k is UNDEFINED else [k] for k in last.keys]
-            page.token = _encode({"place": list(last.place), "keys": keys, "skip": skip, "left": left})
+            place = list(last.place)
+            page.token = _encode({"query": _mark(compiled), "place": place, "keys": keys, "skip": skip, "left": left})
             return
         value = project(row.env)
         if value is UNDEFINED:
@@ -355,5 +369,5 @@ def _counted(
     page.rows = values[done : done + max_items]
     page.size = sum(_size(v) for v in page.rows)
     if done + max_items < len(values):
-        page.token = _encode({"done": done + max_items})
+        page.token = _encode({"query": _mark(compiled), "done": done + max_items})
     return page

@@ -25,7 +25,7 @@ from thermocline.testing.cosmos.query.tree import (
 MAX_JOINS: Final = 10
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Query:
     """A SELECT statement."""
     p = _Parser(text)
@@ -34,7 +34,7 @@ def parse(text: str) -> Query:
     return query
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def parse_predicate(text: str) -> Query:
     """A patch condition: `FROM c WHERE …`, without SELECT."""
     p = _Parser(text)
