@@ -1,9 +1,7 @@
-"""Reading Cosmos DB: what is damaged is never data, what could not be asked is never a miss; listings; relocation; raw documents."""
+"""Reading Cosmos DB: what is damaged is never data, what could not be asked is never a miss."""
 
 import asyncio
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,16 +11,14 @@ from thermocline.clock import Deadline
 from thermocline.errors import (
     ClientClosed,
     CorruptRecord,
-    InvalidArgument,
-    NotFound,
     TierUnavailable,
     UnknownOutcome,
     UnreadableRecord,
 )
 from thermocline.keys import cosmos_id, cosmos_partition
-from thermocline.model import Envelope, Flags, Key
+from thermocline.model import Envelope, Key
 from thermocline.protocols import Effect
-from thermocline.testing.conformance.samples import VALUES, delete, new_key, new_word, put, same, sealed, soon, value_of
+from thermocline.testing.conformance.samples import VALUES, new_key, new_word, put, same, soon, value_of
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
 
@@ -243,194 +239,6 @@ async def test_one_sick_partition_does_not_lose_the_others(warm: WarmMemory, con
 
     assert isinstance(answers[0], TierUnavailable)
     assert isinstance(answers[1], Envelope)
-
-
-# --- listings --------------------------------------------------------------------------------------------------------
-
-
-async def test_listing_shows_each_key_once_while_all_are_written(warm: WarmMemory) -> None:
-    tenant = f"t{new_word()}"
-    keys = [Key(tenant, "s", f"a{number:02}") for number in range(30)]
-    await warm.write_many([put(key, 0) for key in keys], deadline=soon())
-    cursor, seen, turn = None, [], 0
-    while True:
-        page = await warm.scan(tenant, "s", "a", limit=4, cursor=cursor, deadline=soon())
-        seen += [item.key for item in page.items]
-        turn += 1
-        await warm.write_many([put(key, turn) for key in keys], deadline=soon())
-        await warm.write_many([put(Key(tenant, "s", f"a{turn:02}-new"), 1)], deadline=soon())
-        cursor = page.cursor
-        if cursor is None:
-            break
-
-    assert [key for key in seen if key in keys] == keys
-    assert len(set(seen)) == len(seen)
-
-
-async def test_listing_tells_of_each_record_without_its_value(warm: WarmMemory, control: CosmosControl) -> None:
-    key = new_key("listed")
-    expires = time.time_ns() // 1_000_000 + 60_000
-    given = sealed(key, {"a": "b" * 5000}, expires_ms=expires, tags={"k": "v"})
-    write = put(key)
-    written = await warm.write(type(write)(write.verb, write.id, given), deadline=soon())
-    [item] = (await warm.scan(key.tenant, key.scope, "list", limit=5, cursor=None, deadline=soon())).items
-
-    assert (item.key, item.version, item.expires_ms) == (key, written.version, expires)
-    assert item.raw_size == given.header.raw_length
-    assert item.tags == {"k": "v"}
-    assert not item.pointer
-
-
-async def test_expired_by_the_servers_clock_is_not_listed(warm: WarmMemory, control: CosmosControl) -> None:
-    key = new_key()
-    await warm.write(put(key, "v", expires_ms=time.time_ns() // 1_000_000 + 30_000), deadline=soon())
-    control.advance(40)
-    await warm.ping(deadline=soon())
-    page = await warm.scan(key.tenant, key.scope, "", limit=5, cursor=None, deadline=soon())
-
-    assert page.items == []
-
-
-@pytest.mark.parametrize("cursor", ["", "x", "AAAA", "é", "AAAAAAAAAAAAAAAA"])
-async def test_cursor_that_no_listing_gave_is_refused(warm: WarmMemory, cursor: str) -> None:
-    with pytest.raises(InvalidArgument):
-        await warm.scan("t", "s", "", limit=5, cursor=cursor, deadline=soon())
-
-
-async def test_damaged_record_stops_a_listing_loudly(warm: WarmMemory, items: ContainerProxy) -> None:
-    key = new_key()
-    await stored(warm, key, "v")
-    await alter(items, key, lambda i: i["r"].pop("u"))
-
-    with pytest.raises(CorruptRecord):
-        await warm.scan(key.tenant, key.scope, "", limit=5, cursor=None, deadline=soon())
-
-
-# --- relocation ------------------------------------------------------------------------------------------------------
-
-
-def moved(envelope: Envelope, payload: bytes = b"where it lies") -> Envelope:
-    """As a demotion makes it: the same record with a pointer for a payload."""
-    header = replace(envelope.header, flags=envelope.header.flags | Flags.POINTER)
-    return replace(envelope, header=header, payload=payload, raw=None)
-
-
-@pytest.mark.parametrize("lost", ["nothing", "request", "answer"])
-async def test_relocation_leaves_version_and_ring_alone(
-    warm: WarmMemory, control: CosmosControl, items: ContainerProxy, lost: str
-) -> None:
-    key = new_key()
-    old = await stored(warm, key, {"a": 1})
-    before = dict(await items.read_item(cosmos_id(key), cosmos_partition(key)))
-    if lost != "nothing":
-        control.drop(kinds=["patch"], count=1, after=lost == "answer")
-
-    assert await warm.relocate(old, moved(old), deadline=soon())
-
-    after = await items.read_item(cosmos_id(key), cosmos_partition(key))
-    assert [after[name] for name in ("v", "w", "b", "ttl")] == [before[name] for name in ("v", "w", "b", "ttl")]
-    envelope = await warm.read(key, deadline=soon())
-    assert envelope is not None
-    assert envelope.pointer
-    assert envelope.payload == b"where it lies"
-
-
-async def test_relocation_of_a_replaced_copy_does_nothing(warm: WarmMemory) -> None:
-    key = new_key()
-    old = await stored(warm, key, {"a": 1})
-    new = await stored(warm, key, {"a": 2})
-
-    assert not await warm.relocate(old, moved(old), deadline=soon())
-    assert await warm.read(key, deadline=soon()) == new
-
-
-async def test_relocation_after_a_delete_and_of_nothing_does_nothing(warm: WarmMemory, items: ContainerProxy) -> None:
-    key = new_key()
-    old = await stored(warm, key, {"a": 1})
-    await warm.write(delete(key), deadline=soon())
-    assert not await warm.relocate(old, moved(old), deadline=soon())
-    await items.delete_item(cosmos_id(key), cosmos_partition(key))
-    assert not await warm.relocate(old, moved(old), deadline=soon())
-
-    with pytest.raises(InvalidArgument):
-        await warm.relocate(sealed(key, 1), moved(old), deadline=soon())
-
-
-# --- raw documents ---------------------------------------------------------------------------------------------------
-
-
-async def test_documents_go_in_and_come_out(warm: WarmMemory) -> None:
-    given = {"id": "p1", "pk": "user-7", "name": "Ada", "n": None}
-    stored_as = await warm.upsert(given)
-    assert given.keys() <= stored_as.keys()
-    await warm.upsert({**given, "name": "Grace"})
-
-    for found in (
-        await warm.read("p1", "user-7"),
-        await warm.read(item_id="p1", partition_key="user-7"),
-        await warm.read("p1", ["", "user-7"]),
-    ):
-        assert found["name"] == "Grace"
-    assert await warm.delete("p1", "user-7")
-    assert not await warm.delete("p1", "user-7")
-    with pytest.raises(NotFound):
-        await warm.read("p1", "user-7")
-
-
-async def test_document_without_partition_lies_under_its_id(warm: WarmMemory) -> None:
-    await warm.upsert({"id": "alone", "x": 0})
-
-    assert (await warm.read("alone", "alone"))["x"] == 0
-    assert (await warm.read("alone"))["x"] == 0
-
-
-async def test_documents_can_be_queried(warm: WarmMemory) -> None:
-    for number in range(5):
-        await warm.upsert({"id": f"q{number}", "pk": "q", "n": number})
-    text = "SELECT VALUE c.n FROM c WHERE c.n >= @least"
-    rows = [row async for row in warm.query(text, parameters={"@least": 2}, partition_key="q")]
-    everywhere = [row async for row in warm.query("SELECT VALUE c.n FROM c WHERE c.n = 3")]
-
-    assert sorted(rows) == [2, 3, 4]
-    assert everywhere == [3]
-    with pytest.raises(InvalidArgument):
-        [row async for row in warm.query("SELEKT", partition_key="q")]
-
-
-async def test_documents_and_records_never_meet(warm: WarmMemory) -> None:
-    key = new_key()
-    envelope = await stored(warm, key, "record")
-    await warm.upsert({"id": key.name, "pk": key.scope, "value": "document"})
-    await warm.upsert({"id": key.name, "tenant": key.tenant, "scope": key.scope, "value": "document"})
-
-    assert await warm.read(key, deadline=soon()) == envelope
-    page = await warm.scan(key.tenant, key.scope, "", limit=10, cursor=None, deadline=soon())
-    assert [item.key for item in page.items] == [key]
-    for call in (
-        warm.upsert({"id": cosmos_id(key), "tenant": key.tenant, "scope": key.scope}),
-        warm.read(cosmos_id(key), cosmos_partition(key)),
-        warm.delete(cosmos_id(key), cosmos_partition(key)),
-        warm.upsert({"id": "epoch", "pk": "~thermocline"}),
-        warm.delete("epoch", "~thermocline"),
-    ):
-        with pytest.raises(InvalidArgument):
-            await call
-
-
-@pytest.mark.parametrize("item", [
-    {}, {"id": 7}, {"id": ""}, {"id": "a", "tenant": "t"}, {"id": "a", "tenant": "t", "scope": 1}, {"id": "a/b"},
-    {"id": "a", "ttl": 0}, {"id": "a", "x": float("nan")}, {"id": "a", "x": {1, 2}}, "text",
-], ids=str)  # fmt: skip
-async def test_impossible_documents_are_refused(warm: WarmMemory, item: Any) -> None:
-    with pytest.raises(InvalidArgument):
-        await warm.upsert(item)
-
-
-async def test_document_with_a_lost_answer_is_there(warm: WarmMemory, control: CosmosControl) -> None:
-    control.drop(kinds=["writes"], after=True, count=1)
-    await warm.upsert({"id": "a", "pk": "lost"})
-
-    assert (await warm.read("a", "lost"))["id"] == "a"
 
 
 async def test_unknown_outcome_survives_a_clean_read(warm: WarmMemory, control: CosmosControl) -> None:

@@ -58,7 +58,7 @@ def by_status(status: int, substatus: int, message: str, retry_after: float | No
         return Trouble(Kind.AGAIN, error, retry_after=retry_after)
     if status in (410, 449):
         return Trouble(Kind.AGAIN, TierUnavailable(f"Cosmos DB asks to try again ({told})", tier=TIER))
-    if in_doubt(status):
+    if in_doubt(status) or status == 0:  # 0: an answer without a status
         return Trouble(Kind.LOST, TierUnavailable(f"Cosmos DB failed ({told})", tier=TIER))
     return _refused(status, substatus, told)
 
