@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +339,24 @@ def _commit_then_begin(tier: SqliteMemory) -> dict[str, bool]:
         held = tier._file._held is not None
         inside = tier.data_version()
     return {"held": held, "moved": inside != before and inside == tier.data_version()}
+
+
+async def test_the_fence_lets_go_of_its_number_before_the_lock_is_let_go(tmp_path: Path) -> None:
+    """Else another process might commit, and be missed, in the moment between."""
+    tier = SqliteMemory(tmp_path / "memory.db", executor=Inline())
+    await tier.connect()
+    writer = tier._file._writer
+    assert writer is not None
+    seen: list[tuple[str, bool]] = []
+    writer.set_trace_callback(lambda sql: seen.append((sql.split()[0], tier._file._held is not None)))
+    await tier.write(put("k"), deadline=soon())
+    await tier.write(replace(put("k", 2, "id2"), if_absent=True), deadline=soon())
+    writer.set_trace_callback(None)
+    await tier.close()
+    assert [step for step in seen if step[0] in ("BEGIN", "INSERT", "COMMIT", "ROLLBACK")] == [
+        ("BEGIN", False),
+        ("INSERT", True),
+        ("COMMIT", False),
+        ("BEGIN", False),
+        ("ROLLBACK", False),
+    ]
