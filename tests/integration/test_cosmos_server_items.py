@@ -17,6 +17,7 @@ from azure.cosmos.aio import ContainerProxy, CosmosClient, DatabaseProxy
 from thermocline.testing.cosmos.process import CosmosProcess
 
 KEY = ["acme", "user/42"]
+ours = pytest.mark.skipif("THERMOCLINE_TEST_COSMOS_URL" in os.environ, reason="our server is stricter here on purpose")
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +130,12 @@ async def test_a_patch_of_nothing_is_404_with_and_without_a_predicate(box: Conta
         [{"op": "remove", "path": "/w/8"}],
         [{"op": "add", "path": "/w/9", "value": 1}],
         [{"op": "add", "path": "/w/01", "value": 1}],
-        [{"op": "incr", "path": "/w/0", "value": 1}],
+        pytest.param([{"op": "incr", "path": "/w/0", "value": 1}], marks=ours),
         [{"op": "incr", "path": "/r", "value": 1}],
         [{"op": "incr", "path": "/v", "value": "1"}],
         [{"op": "set", "path": "/ttl", "value": 0}],
         [{"op": "set", "path": "/ttl", "value": 1.5}],
-        [{"op": "set", "path": "/id", "value": "other"}],
+        pytest.param([{"op": "set", "path": "/id", "value": "other"}], marks=ours),
         [{"op": "set", "path": "/tenant", "value": "acme"}],
         [{"op": "set", "path": "/_etag", "value": "x"}],
         [{"op": "set", "path": "r", "value": 1}],
@@ -153,6 +154,7 @@ async def test_a_patch_that_azure_refuses_changes_nothing(
     assert await box.read_item("k", KEY) == made
 
 
+@ours
 async def test_integers_beyond_two_to_53_are_refused(box: ContainerProxy) -> None:
     assert await status_of(box.create_item(record("k", v=2**53 + 1))) == 400
     await box.create_item(record("k", v=2**53 - 1))
@@ -212,6 +214,7 @@ async def test_operations_of_a_batch_see_the_ones_before(box: ContainerProxy) ->
     assert (await box.read_item("a", KEY))["v"] == 7
 
 
+@ours
 @pytest.mark.parametrize("name", ["a/b", "a\\b", "a?b", "a#b", "tab\t", "", "trailing ", "x" * 1024])
 async def test_ids_that_cannot_be_addressed_are_refused(box: ContainerProxy, name: str) -> None:
     body: list[Any] = [("create", (record(name),))]  # a batch: the SDK checks ids of single writes itself

@@ -26,6 +26,7 @@ from thermocline.testing.cosmos.ranges import first_ranges, middle
 from thermocline.testing.cosmos.service import Service, kind_of
 from thermocline.testing.cosmos.wire import Call, Reply
 
+SLOWLY = settings(deadline=None)  # no test is judged by the clock
 TEXT = st.text(max_size=40)
 COMPONENTS = st.one_of(
     st.none(),
@@ -50,6 +51,7 @@ def evaluate(sql: str, doc: dict[str, Any] | None = None, **parameters: Any) -> 
     return rows[0] if rows else UNDEFINED
 
 
+@settings(SLOWLY)
 @given(st.lists(COMPONENTS, min_size=1, max_size=3))
 def test_partition_hashes_are_those_of_the_sdk(components: list[Any]) -> None:
     theirs = [NonePartitionKeyValue if c is UNDEFINED_KEY else c for c in components]
@@ -65,6 +67,7 @@ def test_partition_hashes_of_long_values_are_those_of_the_sdk() -> None:
         assert effective_key(["é" * length], "Hash") == single._get_effective_partition_key_string(["é" * length])
 
 
+@settings(SLOWLY)
 @given(COMPONENTS, COMPONENTS)
 def test_partition_keys_are_one_only_if_their_values_are(a: Any, b: Any) -> None:
     same = (a is UNDEFINED_KEY and b is UNDEFINED_KEY) or (
@@ -73,6 +76,7 @@ def test_partition_keys_are_one_only_if_their_values_are(a: Any, b: Any) -> None
     assert (make_value([a], "Hash").text == make_value([b], "Hash").text) is same
 
 
+@settings(SLOWLY)
 @given(st.integers(1, 8), st.lists(st.integers(0, 7), max_size=6), TEXT)
 def test_every_key_lies_in_exactly_one_range_whatever_was_split(count: int, splits: list[int], key: str) -> None:
     bounds = [(r.low, r.high) for r in first_ranges(count)]
@@ -86,6 +90,7 @@ def test_every_key_lies_in_exactly_one_range_whatever_was_split(count: int, spli
     assert sum(low <= epk < high for low, high in bounds) == 1
 
 
+@settings(SLOWLY)
 @given(TEXT, TEXT)
 def test_any_text_can_be_a_literal_and_a_parameter(text: str, other: str) -> None:
     quoted = json.dumps(text)
@@ -126,6 +131,7 @@ def three_valued(text: str) -> bool | None:
     raise AssertionError(text)
 
 
+@settings(SLOWLY)
 @given(LOGIC)
 def test_logic_has_three_values(text: str) -> None:
     expected = three_valued(text)
@@ -142,7 +148,7 @@ VOCABULARY = """
 WORDS = st.sampled_from(VOCABULARY.split())
 
 
-@settings(max_examples=300)
+@settings(SLOWLY, max_examples=300)
 @given(st.lists(WORDS, max_size=14))
 def test_a_query_is_understood_or_refused_and_never_breaks_the_server(words: list[str]) -> None:
     status = 200
@@ -154,12 +160,14 @@ def test_a_query_is_understood_or_refused_and_never_breaks_the_server(words: lis
     assert status in (200, 400)
 
 
+@settings(SLOWLY)
 @given(st.text(alphabet="ab%_", max_size=8), st.text(alphabet="ab", max_size=8))
 def test_like_is_a_pattern_over_the_whole_text(pattern: str, text: str) -> None:
     expected = re.fullmatch(pattern.replace("%", ".*").replace("_", "."), text) is not None
     assert evaluate("SELECT VALUE @text LIKE @pattern", text=text, pattern=pattern) is expected
 
 
+@settings(SLOWLY)
 @given(JSON, JSON, JSON)
 def test_the_order_is_total_and_agrees_with_equality(a: Any, b: Any, c: Any) -> None:
     assert compare(a, b) == -compare(b, a)
@@ -168,6 +176,7 @@ def test_the_order_is_total_and_agrees_with_equality(a: Any, b: Any, c: Any) -> 
         assert compare(a, c) <= 0
 
 
+@settings(SLOWLY)
 @given(
     st.lists(st.fixed_dictionaries({"n": st.integers(0, 5)}, optional={"x": JSON}), max_size=12),
     st.sampled_from(["", "ORDER BY c.x", "ORDER BY c.x DESC", "ORDER BY c.n"]),
@@ -203,7 +212,7 @@ OPERATIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(SLOWLY, max_examples=300)
 @given(st.lists(OPERATIONS, min_size=1, max_size=10))
 def test_a_patch_never_changes_what_is_stored_in_place(operations: list[dict[str, Any]]) -> None:
     doc = {
@@ -284,7 +293,7 @@ BODIES = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(SLOWLY, max_examples=400)
 @given(st.sampled_from(["GET", "POST", "PUT", "PATCH"]), PATHS_OF_THE_SERVICE, HEADERS, BODIES)
 def test_no_request_breaks_the_service(method: str, path: str, headers: dict[str, str], body: Any) -> None:
     service = Service(Guard(EMULATOR_KEY), ranges=2)

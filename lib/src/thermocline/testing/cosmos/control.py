@@ -82,6 +82,7 @@ class CosmosControl:
         probability: float = 1.0,
         seed: int = 0,
         skip: int = 0,
+        message: str | None = None,
     ) -> int:
         """Answer with a status, before or (`after`) after the request took effect; `count` times, None until cleared."""
         return self.inject(
@@ -97,6 +98,7 @@ class CosmosControl:
             probability=probability,
             seed=seed,
             skip=skip,
+            message=message,
         )
 
     def throttle(self, *, retry_after_ms: int = 10, kinds: Iterable[str] = ("data",), **fields: Any) -> int:
