@@ -195,6 +195,9 @@ async def epoch_of(service: "Service") -> int:
 
 
 def _need_sdk() -> None:
-    for name in ("azure", "azure.cosmos", "aiohttp"):
-        if importlib.util.find_spec(name) is None:
-            raise ConfigurationError('WarmMemory needs the Cosmos DB SDK: pip install "thermocline[cosmos]"')
+    try:
+        missing = [name for name in ("azure.cosmos", "aiohttp") if importlib.util.find_spec(name) is None]
+    except ModuleNotFoundError:  # not even the namespace "azure"
+        missing = ["azure"]
+    if missing:
+        raise ConfigurationError('WarmMemory needs the Cosmos DB SDK: pip install "thermocline[cosmos]"')

@@ -1,9 +1,9 @@
 """The only importer of azure.cosmos (and of the azure.core and aiohttp below it): one client, one error door, and a transport that watches each request.
 
-The SDK's own retries are off as far as they can be (COSMOS 1.3 and 4 of the field notes list them): throttling, connecting, reading. What is left is seen
-here, because every HTTP request passes `_Watching.send`: a second copy of a write that the SDK sends by itself (after 503) is told to the
-write path as one more copy, and is never hidden. aiohttp's own resend on a reused connection is for GET, PUT and DELETE only; the write path
-sends POST and PATCH.
+The SDK's own retries are off as far as options go: throttling, connecting, reading. Those that no option turns off (408, 500 and 503, of which it resends
+writes as well, after half a second) end in `_Watching.send`, which every HTTP request passes. Should a call send more than one request for an item all the
+same (after 403/3, 400/1024 or 404/1002), each is noted, and told to the write path as one more copy. aiohttp's own resend on a reused
+connection is for GET, PUT and DELETE only; the write path sends POST and PATCH.
 """
 
 import asyncio
@@ -116,6 +116,9 @@ class _Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports i
             raise
         statuses[place] = response.status_code
         self._answered(response.status_code, response.headers, asyncio.get_running_loop().time() - started)
+        if in_doubt(response.status_code) and "/docs" in request.url:
+            # The SDK would wait half a second and send it again, writes too. Not an AzureError, so it leaves the SDK at once.
+            raise by_status(response.status_code, _substatus(response.headers), response.text())
         return response
 
 
@@ -130,12 +133,15 @@ def _never_left(error: core.ServiceRequestError) -> bool:
 
 def _http(error: Any) -> Trouble:
     headers = getattr(error, "headers", None) or getattr(getattr(error, "response", None), "headers", None) or {}
-    status, substatus = int(error.status_code or 0), int(getattr(error, "sub_status", None) or 0)
-    if not substatus and str(headers.get("x-ms-substatus", "")).isdigit():
-        substatus = int(headers["x-ms-substatus"])
+    status, substatus = int(error.status_code or 0), int(getattr(error, "sub_status", None) or _substatus(headers))
     wait = headers.get("x-ms-retry-after-ms")
     message = getattr(error, "http_error_message", None) or getattr(error, "message", None) or str(error)
     return by_status(status, substatus, str(message), None if wait is None else float(wait) / 1000)
+
+
+def _substatus(headers: Mapping[str, str]) -> int:
+    found = headers.get("x-ms-substatus", "")
+    return int(found) if found.isdigit() else 0
 
 
 def _identity(error: Any) -> Trouble:
