@@ -163,6 +163,7 @@ def test_stop_leaves_nothing_behind() -> None:
     process = psutil.Process(server.pid)
     assert server.ca_file is not None
     assert server.ca_file.exists()
+    assert server.errors == ""
     server.stop()
     server.stop()
     assert not process.is_running()

@@ -16,6 +16,8 @@ from thermocline.testing.cosmos.auth import EMULATOR_KEY, Guard
 from thermocline.testing.cosmos.server import CosmosServer
 from thermocline.testing.cosmos.service import Service
 
+PARENT_SECONDS = 1.0
+
 
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
@@ -38,7 +40,7 @@ def _arguments() -> argparse.ArgumentParser:
     return p
 
 
-def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """Ends the server when the pipe to the parent closes, which the kernel does however the parent dies."""
 
     def wait() -> None:
@@ -46,7 +48,15 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
             pass
         loop.call_soon_threadsafe(stop.set)
 
-    threading.Thread(target=wait, daemon=True, name="watch-parent").start()
+    threading.Thread(target=wait, daemon=True, name="watch-stdin").start()
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, parent: int) -> None:
+    """Ends the server when the parent is gone, though a child that the parent forked still holds the pipe open."""
+    if os.getppid() == parent:
+        loop.call_later(PARENT_SECONDS, _watch_parent, loop, stop, parent)
+    else:
+        stop.set()
 
 
 async def serve(args: argparse.Namespace) -> None:
@@ -71,7 +81,8 @@ async def serve(args: argparse.Namespace) -> None:
         print(f"CA {ca_file}", flush=True)
     print(f"READY {'https' if args.tls else 'http'}://{args.host}:{port}/", flush=True)
     if args.exit_with_parent:
-        _watch_parent(loop, stop)
+        _watch_stdin(loop, stop)
+        _watch_parent(loop, stop, os.getppid())
     try:
         await stop.wait()
     finally:

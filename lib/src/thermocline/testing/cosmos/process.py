@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -86,17 +87,28 @@ class CosmosProcess:
         """Whether the process is still there."""
         return self._process.poll() is None
 
+    @property
+    def errors(self) -> str:
+        """What the server has written to its standard error: nothing, unless it has a bug."""
+        file = Path(self._folder.name) / "stderr"
+        return file.read_text(errors="replace") if file.exists() else ""
+
     def stop(self) -> None:
-        """End it by SIGTERM, by SIGKILL after five seconds."""
+        """End it by SIGTERM, by SIGKILL after five seconds. Warns if it had written errors."""
         if self.running:
             self._process.terminate()
-        _end(self._process, 5.0)
-        self._folder.cleanup()
+        self._finish(5.0)
 
     def kill(self) -> None:
-        """End it by SIGKILL: no connection is closed in order, nothing is answered."""
-        _end(self._process)
+        """End it by SIGKILL: no connection is closed in order, nothing is answered. Warns if it had written errors."""
+        self._finish(0.0)
+
+    def _finish(self, grace: float) -> None:
+        _end(self._process, grace)
+        errors = self.errors
         self._folder.cleanup()
+        if errors:
+            warnings.warn(f"the Cosmos server wrote errors:\n{errors}", RuntimeWarning, stacklevel=3)
 
     def __enter__(self) -> Self:
         return self

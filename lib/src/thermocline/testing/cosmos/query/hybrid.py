@@ -9,7 +9,7 @@ from thermocline.testing.cosmos.failures import bad_request
 from thermocline.testing.cosmos.query import vectors
 from thermocline.testing.cosmos.query.scope import Scope
 from thermocline.testing.cosmos.query.text import payload_text, span, where_text
-from thermocline.testing.cosmos.query.tree import ArrayOf, Call, Literal, Node, Query, Unary
+from thermocline.testing.cosmos.query.tree import ArrayOf, Call, Literal, Node, Query
 
 MAX_TAKE: Final = 1000
 _PLACEHOLDER: Final = "{documentdb-formattablehybridsearchquery-"
@@ -36,8 +36,6 @@ def _parts(expr: Node) -> tuple[list[Call], list[float] | None]:
 def _weight(node: Node) -> float:
     if isinstance(node, Literal) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
         return node.value
-    if isinstance(node, Unary):
-        raise bad_request("The weights of RRF must be numbers.")
     raise bad_request("The weights of RRF must be numbers.")
 
 
