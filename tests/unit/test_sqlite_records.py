@@ -128,6 +128,20 @@ async def test_a_record_keeps_its_birthday_until_it_dies(
     assert await created() == born + 10_000
 
 
+async def test_the_last_eight_writes_and_the_creation_are_known_by_their_ids(
+    tier: SqliteMemory, writer: Writer
+) -> None:
+    writes = [writer.write(Verb.PUT, "k", n) for n in range(20)]
+    versions = [(await tier.write(write, deadline=soon())).version for write in writes]
+    for place in (0, *range(12, 20)):
+        again = await tier.write(writes[place], deadline=soon())
+        assert (again.effect, again.version) == (Effect.TOOK, versions[place])
+    envelope = await tier.read(Key.of("k"), deadline=soon())
+    assert envelope is not None
+    assert CODEC.decode(envelope) == 19
+    assert (await tier.write(writes[11], deadline=soon())).version > versions[-1]  # forgotten: the ring has its bound
+
+
 # --- grace ---------------------------------------------------------------------------------------------------------
 
 
