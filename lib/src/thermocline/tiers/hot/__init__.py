@@ -1,6 +1,13 @@
 """The hot tier: Redis 7.0 or newer, one server or a cluster, without modules. Needs the extra ``redis``."""
 
-from thermocline.tiers.hot.direct import HotDirect
+from thermocline.errors import ConfigurationError
+
+try:
+    from thermocline.tiers.hot.direct import HotDirect
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "redis":
+        raise
+    raise ConfigurationError('HotMemory needs redis-py: pip install "thermocline[redis]"') from error
 
 __all__ = ["HotMemory"]
 
