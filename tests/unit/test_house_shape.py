@@ -13,7 +13,9 @@ CODE = [path for part in ("lib/src", "tests", "benchmarks", "examples") for path
 
 LINES = 440  # the design says about 400
 FUNCTION_LINES = 60
-LARGER: dict[str, int] = {}  # path -> lines that it may have, with the reason; keep it empty if you can
+LARGER = {  # path -> lines that it may have, with the reason; keep it short
+    "tests/unit/test_coherence_exploration.py": 490,  # one model, its worlds and its broken variants, read as a whole
+}
 
 SECRET_PLACES = re.compile(
     r"/work/(?!\.)\w|/root/|/home/\w+/|/Users/\w+/|C:\\Users|/tmp/brief"  # machine paths
