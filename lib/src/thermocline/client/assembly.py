@@ -22,7 +22,7 @@ from thermocline.codec import Codec
 from thermocline.errors import ConfigurationError, ThermoclineError, TierTimeout, TierUnavailable
 from thermocline.model import Authority, Key, MemoryTier
 from thermocline.policy import HOT_CEILING, MemoryRules, Route, Routes
-from thermocline.protocols import Entries, Payloads, Settle, Tier, Versions
+from thermocline.protocols import Entries, HasEpoch, OfEpoch, Payloads, Settle, Tier, Versions
 from thermocline.resilience import Budget, CircuitBreaker
 from thermocline.telemetry import Stats
 
@@ -35,6 +35,7 @@ _STAMP = {
     MemoryTier.COLD: Authority.COLD,
 }
 _RECONNECT_SECONDS = 1.0
+_EPOCH_SECONDS = 30.0  # how often the authority is asked whether its epoch was raised
 
 
 class Closeable(Protocol):
@@ -56,13 +57,16 @@ class Parts:
     closes: list[Closeable] = field(default_factory=list)  # what was made for this client alone, as a credential
     opened: list[Tier] = field(default_factory=list)
     reconnecting: asyncio.Task[None] | None = None
+    watching: asyncio.Task[None] | None = None
+    epoch: int = 0
 
     async def disconnect(self) -> None:
         """Close the tiers that were opened here, the last one first."""
-        if self.reconnecting is not None:
-            self.reconnecting.cancel()
-            await asyncio.gather(self.reconnecting, return_exceptions=True)
-            self.reconnecting = None
+        for task in (self.reconnecting, self.watching):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self.reconnecting = self.watching = None
         opened, self.opened = self.opened, []
         await _close_all([*reversed(opened)])
 
@@ -194,12 +198,43 @@ async def connect_tiers(parts: Parts) -> None:
             raise
         else:
             parts.opened.append(tier)
+    await _agree(parts)
+
+
+async def _agree(parts: Parts) -> None:
+    """What the tiers must know of each other: the authority's clock, its epoch, and the fence of an embedded one."""
+    engine = parts.engine
     authority = engine.authorities.get(engine.routes.default.authority)
     skew = getattr(authority, "skew_ms", 0)
     engine.skew_ms = skew if abs(skew) > SKEW_MS else 0
     fence = getattr(authority, "data_version", None)
     if fence is not None and engine.hot is not None and hasattr(engine.hot, "fence"):
         engine.hot.fence = fence
+    if isinstance(authority, HasEpoch):
+        _enter(parts, await authority.epoch())
+        parts.watching = asyncio.get_running_loop().create_task(_watch(parts, authority), name="thermocline epoch")
+
+
+def _enter(parts: Parts, epoch: int) -> None:
+    """After a fail-over or a restore versions may have turned back: what hot and this client remember is void."""
+    engine = parts.engine
+    if epoch != parts.epoch:
+        engine.floors.clear()
+    parts.epoch = epoch
+    if isinstance(engine.hot, OfEpoch):
+        engine.hot.enter_epoch(epoch)
+
+
+async def _watch(parts: Parts, authority: HasEpoch) -> None:
+    while True:
+        await asyncio.sleep(_EPOCH_SECONDS)
+        try:
+            epoch = await authority.epoch()
+        except ThermoclineError:
+            continue  # it is down; the epoch is asked again
+        if epoch != parts.epoch:
+            log.warning("the authority's epoch was raised to %d: hot entries and floors are void", epoch)
+            _enter(parts, epoch)
 
 
 async def _connect(tier: Tier, name: MemoryTier, seconds: float) -> None:

@@ -43,6 +43,10 @@ class Batches:
         results: Reads = {}
         for plan, keys in by_plan.values():
             results.update(await self._read(plan, keys, deadline))
+        now = self._engine.now_ms()
+        for key, found in results.items():
+            if isinstance(found, Envelope) and not found.live(now):
+                results[key] = None  # it expired while others were asked for, or hot was told
         return results
 
     async def _read(self, plan: Plan, keys: list[Key], deadline: Deadline) -> Reads:

@@ -125,6 +125,8 @@ class Cascade:
         except TimeoutError as error:
             raise TierTimeout(f"{plan.tier} did not answer within the call's deadline", tier=str(plan.tier)) from error
         engine.floors.note(key, answer.version)
+        if answer.envelope is not None and not answer.envelope.live(engine.now_ms()):
+            return replace(answer, envelope=None)  # it expired while hot was told of it
         return answer
 
     async def _fly(self, flight: Flight[Answer]) -> Answer:
@@ -210,7 +212,7 @@ class Cascade:
         return live if data is None else engine.codec.with_payload(live, data)
 
     async def resolve(self, envelope: Envelope, plan: Plan, deadline: Deadline) -> Envelope | None:
-        """The envelope with its payload from cold if it is a pointer; None: the key has been deleted meanwhile.
+        """The envelope with its payload from cold if it is a pointer; None: the key has been deleted meanwhile, or has expired.
 
         A pointer that leads nowhere is asked for again from the authority; only the same pointer twice is corrupt (COHERENCE section 5).
         """
@@ -228,7 +230,7 @@ class Cascade:
             data = await guard.call("get_payload", engine.cold.get_payload, envelope.key, pointer, deadline=deadline)
             if data is not None:
                 engine.stats.count(telemetry.HITS, "cold")
-                return engine.codec.with_payload(envelope, data)
+                return engine.codec.with_payload(envelope, data) if envelope.live(engine.now_ms()) else None
             engine.stats.count(telemetry.MISSES, "cold")
             again = await self.ask(envelope.key, plan, envelope.version, deadline)
             if again is None or not again.live(engine.now_ms()):

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from thermocline.clock import Deadline
+from thermocline.errors import ClientClosed
 from thermocline.model import Key
 from thermocline.policy import Plan
 
@@ -49,6 +50,7 @@ class Flights(Generic[Result]):
         self._current: dict[Key, Flight[Result]] = {}
         self._waiting: dict[Key, Flight[Result]] = {}
         self._tasks: set[asyncio.Task[Result]] = set()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -56,7 +58,9 @@ class Flights(Generic[Result]):
     async def read(
         self, key: Key, plan: Plan, *, floor: int, lease: str | None, told: bool, deadline: Deadline
     ) -> Result:
-        """The result of a read sent after now. Raises what the read raises, or TimeoutError at the caller's own deadline."""
+        """The result of a read sent after now. Raises what the read raises, TimeoutError at the caller's own deadline, or `ClientClosed`."""
+        if self._closed:
+            raise _closed()
         current = self._current.get(key)
         joinable = self._waiting.get(key) or (current if current is not None and not current.sent else None)
         if joinable is not None:
@@ -69,8 +73,13 @@ class Flights(Generic[Result]):
             self._start(flight, after=current)
         if flight.task is None:  # pragma: no cover - _start sets it
             raise RuntimeError("a flight without a task")
-        async with asyncio.timeout(deadline.remaining() if deadline.at != float("inf") else None):
-            return await asyncio.shield(flight.task)
+        try:
+            async with asyncio.timeout(deadline.remaining() if deadline.at != float("inf") else None):
+                return await asyncio.shield(flight.task)
+        except asyncio.CancelledError as error:
+            if flight.task.cancelled() and not _is_cancelled():
+                raise _closed() from error  # the flight was cancelled, not its caller
+            raise
 
     def _start(self, flight: Flight[Result], after: Flight[Result] | None) -> None:
         task = asyncio.get_running_loop().create_task(self._run(flight, after), name="thermocline read")
@@ -95,9 +104,21 @@ class Flights(Generic[Result]):
         if not task.cancelled():
             task.exception()  # seen: its callers may all have gone
 
-    async def close(self) -> None:
-        """Cancel and await what is under way."""
+    async def close(self, patience: float = 1.0) -> None:
+        """Start no more, wait ``patience`` seconds for those under way, and cancel the rest: their callers get `ClientClosed`."""
+        self._closed = True
         tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _closed() -> ClientClosed:
+    return ClientClosed("the client was closed while this read was under way; make a new one")
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

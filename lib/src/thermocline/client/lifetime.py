@@ -96,6 +96,11 @@ class ClientLife:
         task = self._connecting
         try:
             await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            caller = asyncio.current_task()
+            if task.cancelled() and caller is not None and not caller.cancelling():
+                raise ClientClosed("this client was closed while it connected; make a new one") from error
+            raise
         finally:
             if task.done():
                 self._connecting = None
@@ -103,15 +108,16 @@ class ClientLife:
                     self._loop = None
 
     async def close(self) -> None:
-        """Finish what is under way, tell hot what it has not been told (one second at most), and close the tiers that this client connected."""
+        """Finish the reads under way and tell hot what it has not been told (one second at most for each), and close the tiers that this client connected.
+        Calls that are still under way then raise `ClientClosed`."""
         if self._closed:
             return
         self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
+        await self._cascade.close()  # first: what a read cannot tell hot goes to the recovery queue
         await self._recovery.close()
-        await self._cascade.close()
         await self._parts.close()
 
     def __del__(self) -> None:
