@@ -7,9 +7,9 @@ from typing import Any, Generic, Self, TypeVar
 from thermocline.agents.agent import Agent
 from thermocline.agents.tools import Tool, memory_tools
 from thermocline.client import MemoryClient
-from thermocline.wiring import MemoryBuilder
 from thermocline.errors import ConfigurationError
 from thermocline.protocols import Entries, Payloads, Versions
+from thermocline.wiring import MemoryBuilder
 
 A = TypeVar("A", bound=Agent)
 
