@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -92,7 +93,8 @@ class Connection:
                 self._service, self._loop = service, asyncio.get_running_loop()
             finally:
                 if self._service is not service:
-                    await service.close()
+                    with suppress(Trouble):  # what led here is the news
+                        await service.close()
 
     def _new_service(self) -> "Service":
         from thermocline.tiers.warm.sdk import OURS, Service
