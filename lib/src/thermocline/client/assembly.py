@@ -210,9 +210,10 @@ async def _agree(parts: Parts) -> None:
     fence = getattr(authority, "data_version", None)
     if fence is not None and engine.hot is not None and hasattr(engine.hot, "fence"):
         engine.hot.fence = fence
-    if isinstance(authority, HasEpoch):
-        _enter(parts, await authority.epoch())
-        parts.watching = asyncio.get_running_loop().create_task(_watch(parts, authority), name="thermocline epoch")
+    tier: object = authority
+    if isinstance(tier, HasEpoch):
+        _enter(parts, await tier.epoch())
+        parts.watching = asyncio.get_running_loop().create_task(_watch(parts, tier), name="thermocline epoch")
 
 
 def _enter(parts: Parts, epoch: int) -> None:
@@ -221,8 +222,9 @@ def _enter(parts: Parts, epoch: int) -> None:
     if epoch != parts.epoch:
         engine.floors.clear()
     parts.epoch = epoch
-    if isinstance(engine.hot, OfEpoch):
-        engine.hot.enter_epoch(epoch)
+    hot: object = engine.hot
+    if isinstance(hot, OfEpoch):
+        hot.enter_epoch(epoch)
 
 
 async def _watch(parts: Parts, authority: HasEpoch) -> None:
