@@ -1,0 +1,350 @@
+"""One schedule: real clients over embedded tiers on a `SeededLoop`, random work, and the judgement of `Truth` over all that they answered."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.schedules.truth import Truth
+from tests.schedules.wire import AuthorityLine, HotLine, Weather, Wire
+from tests.schedules.work import Actor
+
+from thermocline.client import MemoryClient
+from thermocline.clock import Deadline
+from thermocline.codec import Codec
+from thermocline.coherence import Announced
+from thermocline.errors import ThermoclineError
+from thermocline.model import Envelope, Key
+from thermocline.policy import MemoryRules
+from thermocline.protocols import Write, Written
+from thermocline.resilience import CircuitBreaker
+from thermocline.testing.schedule import EPOCH_MS, SeededLoop
+from thermocline.tiers.local.folder import FolderMemory
+from thermocline.tiers.local.process import ProcessMemory
+from thermocline.tiers.local.sqlite import SqliteMemory
+
+CODEC = Codec()
+Spoil = Callable[[MemoryClient], None]
+QUIET = 31.0  # virtual seconds after which every breaker lets a call try
+
+
+@dataclass(frozen=True)
+class World:
+    """What may happen. ``exact``: the promise has no excuse (COHERENCE section 3); else it is the bounded one."""
+
+    name: str
+    weather: Weather = field(default_factory=Weather)
+    exact: bool = True
+    evict: float = 0.0  # how often hot loses an entry, per step of the disturber
+    evict_announced: bool = False
+    breakers: bool = False  # hot's circuit breaker counts; it turns failed calls into lost announcements
+    shared: bool = (
+        True  # one hot tier for all clients, as Redis is; else each has its own, and its own connection to the file
+    )
+    errors: bool = True  # calls may fail
+    timeouts: bool = False  # some calls get very short deadlines
+
+
+CALM = World("calm", evict=0.3, errors=False)
+LOSSES = World(
+    "losses", Weather(announce=0.3, refuse=0.1, read=0.05, doubt=0.15, late=20.0), evict=0.6, evict_announced=True
+)
+FAILURES = World("failures", Weather(tell=0.3, look=0.1, refuse=0.1, read=0.05, doubt=0.15, late=2.0), evict=0.3)
+LAG = World("lag", Weather(refuse=0.05, doubt=0.15, late=20.0, lag=3.0))
+MIXED = World(
+    "mixed",
+    Weather(announce=0.2, tell=0.2, look=0.1, read=0.1, refuse=0.1, doubt=0.15, late=20.0),
+    exact=False,
+    evict=0.5,
+    evict_announced=True,
+    breakers=True,
+    timeouts=True,
+)
+EMBEDDED = World("embedded", shared=False, errors=False, evict=0.2)
+WORLDS = (CALM, LOSSES, FAILURES, LAG, MIXED, EMBEDDED)
+
+
+class RecordingSqlite(SqliteMemory):
+    """Tells ``sink`` of each transaction, at the moment of its commit."""
+
+    connected = True  # it outlives the schedules: their clients neither open nor close it
+    sink: Callable[[Write, Written], None] | None = None
+
+    def _commit(self, writes: Sequence[Write], claim: Any, deadline: Deadline) -> list[Written | ThermoclineError]:
+        done = super()._commit(writes, claim, deadline)
+        if self.sink is not None:
+            for write, written in zip(writes, done, strict=True):
+                if isinstance(written, Written):
+                    self.sink(write, written)
+        return done
+
+
+class SharedFolder(FolderMemory):
+    """A folder that the clients of a schedule share."""
+
+    connected = True
+
+
+class MovedClock:
+    """The clock of whatever loop is running a schedule, for tiers that outlive their loops."""
+
+    def __init__(self) -> None:
+        self.loop: SeededLoop | None = None
+
+    def wall_ms(self) -> int:
+        return EPOCH_MS if self.loop is None else self.loop.clock.wall_ms()
+
+    def monotonic(self) -> float:
+        return 0.0 if self.loop is None else self.loop.time()
+
+
+class Grounds:
+    """What schedules share because opening it takes longer than a schedule: one SQLite file with three connections to it, and a folder."""
+
+    def __init__(self, folder: Path, make_hot: Callable[..., ProcessMemory] = ProcessMemory) -> None:
+        self.clock = MovedClock()
+        self.files = [RecordingSqlite(folder / "authority.db", clock=self.clock, executor=_Nobody()) for _ in range(3)]
+        self.folder = folder / "cold"
+        self.make_hot = make_hot
+        self._all(lambda file: file.connect())
+
+    def clear(self) -> None:
+        """Make room for the next schedule."""
+        with self.files[0]._file.transaction(Deadline.never()) as transaction:
+            transaction.execute("DELETE FROM records")
+            transaction.commit()
+
+    def close(self) -> None:
+        self._all(lambda file: file.close())
+
+    def _all(self, call: Callable[[RecordingSqlite], Coroutine[Any, Any, None]]) -> None:
+        loop = SeededLoop(0)
+        try:
+            for file in self.files:
+                loop.run_until_complete(call(file))
+        finally:
+            loop.close()
+
+
+class _Nobody(Executor):
+    """A seeded loop runs every job itself."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of one schedule."""
+
+    seed: int
+    world: str
+    problems: list[str]
+    digest: int
+    steps: int
+    operations: int
+    commits: int
+    history: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Member:
+    """One client and what is its own."""
+
+    number: int
+    client: MemoryClient
+    file: RecordingSqlite
+    hot: ProcessMemory
+    life: int = 0  # restarts so far
+    closing: bool = False
+    forgot: bool = False  # a client was closed with a recovery queue
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        return (self.number, self.life)
+
+
+class Schedule:
+    """The run of one seed."""
+
+    def __init__(
+        self, seed: int, world: World, grounds: Grounds, *, spoil: Spoil | None = None, journal: bool = False
+    ) -> None:
+        self.seed = seed
+        self.world = world
+        self.grounds = grounds
+        self.random = random.Random(f"{world.name} {seed}")
+        self.loop = SeededLoop(seed)
+        self.clock = self.loop.clock
+        self.truth = Truth(self.clock, CODEC, self._payload_of, exact=world.exact, journal=journal)
+        self.wire = Wire(self.random, world.weather, self.truth)
+        self.cold = SharedFolder(grounds.folder, clock=self.clock, fsync=False) if self.random.random() < 0.05 else None
+        self.rules = MemoryRules(
+            cold_threshold_bytes=200,
+            write_around=self.random.random() < 0.1,
+            promote_on_read=self.random.random() > 0.05,
+        )
+        names = [f"k{n}" for n in range(self.random.choice((1, 1, 2, 3)))]
+        self.keys = [Key("t", "s", name) for name in names]
+        self.counter = Key("t", "s", "counter")
+        self.members: list[Member] = []
+        self.operations = 0
+        self._spoil = spoil
+        self._serial = 0
+        self._hot = self._make_hot()
+
+    # --- the parts ---------------------------------------------------------------------------------------------------
+
+    def _make_hot(self) -> ProcessMemory:
+        return self.grounds.make_hot(clock=self.clock)
+
+    def _payload_of(self, envelope: Envelope) -> Envelope:
+        if self.cold is None:
+            raise AssertionError("a pointer without a cold tier")
+        path = self.grounds.folder / CODEC.pointer_of(envelope).path
+        return CODEC.with_payload(envelope, path.read_bytes())
+
+    def client_for(self, member: Member) -> MemoryClient:
+        hot: Any = member.hot if not self.world.shared else HotLine(self.wire, member.hot)
+        warm: Any = member.file if not self.world.shared else AuthorityLine(self.wire, member.file)
+        client = MemoryClient(
+            hot=hot,
+            warm=warm,
+            cold=self.cold,
+            rules=self.rules,
+            codec=CODEC,
+            clock=self.clock,
+            tokens=random.Random(self.random.random()),
+        )
+        if not self.world.breakers:
+            for guard in client._engine.guards.values():
+                guard.breaker = CircuitBreaker(self.clock, failures=1_000_000_000)
+        if self._spoil is not None:
+            self._spoil(client)
+        return client
+
+    def value(self, on: int | None = None) -> dict[str, Any]:
+        """A value that no other write has. ``on``: the number of the value that it was made from, 0 for none."""
+        self._serial += 1
+        value: dict[str, Any] = {"n": self._serial}
+        if on is not None:
+            value["on"] = on
+        if self.cold is not None and self.random.random() < 0.5:
+            value["long"] = "".join(self.random.choices("abcdefgh", k=900))
+        return value
+
+    async def restart(self, member: Member) -> None:
+        """Close a client, whatever it is doing, and make a new one in its place."""
+        if member.closing:
+            return
+        self.truth.note("restart", member.identity)
+        member.closing = True
+        await member.client.close()
+        member.forgot = member.forgot or len(member.client._recovery) > 0
+        if not self.world.shared:
+            member.hot = self._make_hot()
+            await member.hot.connect()
+        member.life += 1
+        member.client = self.client_for(member)
+        member.closing = False
+
+    # --- the run -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> Report:
+        grounds = self.grounds
+        grounds.clear()
+        grounds.clock.loop = self.loop
+        for file in grounds.files:
+            file.sink = self.truth.commit
+        try:
+            self.loop.run_until_complete(self._main())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has to be reported with its seed
+            self.truth.problem(f"the schedule itself failed: {error!r}")
+        finally:
+            for file in grounds.files:
+                file.sink = None
+            self.loop.close()
+            grounds.clock.loop = None
+        for context in self.loop.errors:
+            self.truth.problem(f"nobody heard of an error: {context.get('message')} {context.get('exception')!r}")
+        commits = sum(map(len, self.truth.log.values()))
+        return Report(
+            self.seed,
+            self.world.name,
+            self.truth.problems,
+            self.loop.digest,
+            self.loop.steps,
+            self.operations,
+            commits,
+            self.truth.history,
+        )
+
+    async def _main(self) -> None:
+        await self._hot.connect()
+        if self.cold is not None:
+            await self.cold.connect()
+        for number in range(self.random.choice((2, 2, 3))):
+            file = self.grounds.files[0 if self.world.shared else number]
+            hot = self._hot if self.world.shared else self._make_hot()
+            await hot.connect()
+            member = Member(number, None, file, hot)  # type: ignore[arg-type]  # made in the next line
+            member.client = self.client_for(member)
+            self.members.append(member)
+        actors = [Actor(self, member) for member in self.members for _ in range(self.random.choice((1, 1, 2)))]
+        tasks = [self.loop.create_task(actor.work(), name=f"actor {at}") for at, actor in enumerate(actors)]
+        disturber = self.loop.create_task(self._disturb(), name="disturber")
+        await asyncio.gather(*tasks)
+        disturber.cancel()
+        await asyncio.gather(disturber, return_exceptions=True)
+        await self._judge_the_end()
+        for member in self.members:
+            await member.client.close()
+        left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        if left:
+            self.truth.problem(f"tasks outlived their clients: {left}")
+
+    async def _disturb(self) -> None:
+        """Hot loses what it holds."""
+        for _ in range(self.random.randint(2, 12)):
+            await asyncio.sleep(self.random.choice((0.001, 0.002, 0.005, 0.02, 0.3, 3.0)))
+            if self.random.random() < self.world.evict:
+                await self._evict(self.random.choice([*self.keys, self.counter]))
+
+    async def _evict(self, key: Key) -> None:
+        for hot in {id(member.hot): member.hot for member in self.members}.values():
+            slot = hot._markers.get(key)
+            if slot is None or not isinstance(slot.entry, Announced) or self.world.evict_announced:
+                await hot.drop([key], deadline=Deadline.never())
+                self.truth.note("hot loses", key)
+
+    async def _judge_the_end(self) -> None:
+        """The faults end. What is under way arrives, the queues empty, and then there is no excuse."""
+        self.wire.calm = True
+        if self.wire.under_way:
+            await asyncio.gather(*self.wire.under_way)
+        await self._read_all(1, may_fail=True)
+        if self.world.errors:
+            await asyncio.sleep(QUIET)
+            for member in self.members:
+                if not await member.client.settled(timeout=60):
+                    self.truth.problem(f"client {member.number}: its recovery queue does not become empty")
+        if not any(member.forgot for member in self.members):
+            self.truth.exact = True
+        await self._read_all(2, may_fail=False)
+
+    async def _read_all(self, readers: int, *, may_fail: bool) -> None:
+        for key in self.truth.log:
+            for member in self.random.sample(self.members, readers):
+                required = self.truth.required(member.identity, key)
+                outcome = await member.client.lookup(key)
+                self.truth.looked_up(member.identity, key, required, outcome)
+                error = getattr(outcome, "error", None)
+                if error is not None and not (may_fail and self.world.errors):
+                    self.truth.problem(f"{key}: a read failed although nothing is wrong any more: {error!r}")
+
+
+def run_schedule(
+    seed: int, world: World, grounds: Grounds, *, spoil: Spoil | None = None, journal: bool = False
+) -> Report:
+    """Run one seed in one world. ``spoil`` breaks a client on purpose; ``journal`` keeps the history in words."""
+    return Schedule(seed, world, grounds, spoil=spoil, journal=journal).run()
