@@ -158,12 +158,12 @@ async def test_outage_is_never_a_miss(warm: WarmMemory, control: CosmosControl, 
         control.drop(kinds=["reads"])
 
     with pytest.raises(TierUnavailable) as caught:
-        await warm.read(key, deadline=Deadline.after(1))
+        await warm.read(key, deadline=Deadline.after(0.3))
     assert caught.value.tier == "warm"
-    answers = await warm.read_many([key, new_key(), Key(key.tenant, key.scope, "x")], deadline=Deadline.after(1))
+    answers = await warm.read_many([key, new_key(), Key(key.tenant, key.scope, "x")], deadline=Deadline.after(0.3))
     assert [isinstance(answer, TierUnavailable) for answer in answers] == [True] * 3
     with pytest.raises(TierUnavailable):
-        await warm.scan(key.tenant, key.scope, "", limit=5, cursor=None, deadline=Deadline.after(1))
+        await warm.scan(key.tenant, key.scope, "", limit=5, cursor=None, deadline=Deadline.after(0.3))
 
 
 async def test_replica_behind_the_session_is_asked_again(warm: WarmMemory, control: CosmosControl) -> None:
