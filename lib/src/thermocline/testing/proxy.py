@@ -265,9 +265,9 @@ class ChaosProxy:
         accepted.setblocking(False)
         from_client, to_client = await asyncio.open_connection(sock=accepted)
         self.traffic.opened += 1
-        await self._tell()
         connection: _Connection | None = None
         try:
+            await self._tell()
             # A server that is gone shows in the finally clause: the client is reset.
             with contextlib.suppress(OSError):
                 from_server, to_server = await asyncio.open_connection(*self._target)
@@ -282,6 +282,7 @@ class ChaosProxy:
                 reset(to_client)
             else:
                 self._connections.discard(connection)
+                to_client.close()  # before anything is awaited: the proxy may be closed, and this cancelled, meanwhile
                 await closed(connection.server)
             await closed(to_client)
             self.traffic.closed += 1
