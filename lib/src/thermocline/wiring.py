@@ -5,13 +5,15 @@ Public as `thermocline.connect`; the file is not named so, as a module of that n
 
 from datetime import timedelta
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from thermocline.client import MemoryClient
 from thermocline.codec import Codec
 from thermocline.errors import ConfigurationError
 from thermocline.identity import Credential, default_credential
+from thermocline.model import MemoryTier
 from thermocline.policy import MemoryRules, Route
-from thermocline.protocols import Entries, Payloads, Versions
+from thermocline.protocols import Entries, Payloads, Tier, Versions
 from thermocline.resilience import Budget
 from thermocline.settings import MemorySettings
 
@@ -51,6 +53,11 @@ class MemoryBuilder:
         self._hot = tier
         return self
 
+    def without_hot(self) -> Self:
+        """No hot tier, whatever was said before: what a client then reads is the authority's own word."""
+        self._hot = None
+        return self
+
     def with_warm(
         self,
         tier: Versions | None = None,
@@ -60,15 +67,17 @@ class MemoryBuilder:
         container: str = "state",
         credential: Any = None,
         key: str | None = None,
+        create: bool = False,
     ) -> Self:
-        """The warm tier, or a Cosmos DB account's endpoint with a ``credential`` (or ``key``); without either, the default Azure credential."""
+        """The warm tier, or a Cosmos DB account's endpoint with a ``credential`` (or ``key``); without either, the default Azure credential.
+        ``create``: make the container if it is missing (development; takes a key)."""
         if tier is None:
             from thermocline.tiers.warm import WarmMemory
 
             if cosmos_endpoint is None:
                 raise ConfigurationError("with_warm takes a tier or a cosmos_endpoint")
             identity = credential if credential is not None or key is not None else self._identity()
-            tier = WarmMemory(cosmos_endpoint, database, container, credential=identity, key=key)
+            tier = WarmMemory(cosmos_endpoint, database, container, credential=identity, key=key, create=create)
         self._warm = tier
         return self
 
@@ -79,15 +88,18 @@ class MemoryBuilder:
         blob_account_url: str | None = None,
         container: str = "memory",
         credential: Any = None,
+        create: bool = False,
     ) -> Self:
-        """The cold tier, or a storage account's blob endpoint with a ``credential``; without one, the default Azure credential."""
+        """The cold tier, or a storage account's blob endpoint with a ``credential`` or a SAS in it; without either, the default Azure credential.
+        ``create``: make the container if it is missing."""
         if tier is None:
             from thermocline.tiers.cold import ColdMemory
 
             if blob_account_url is None:
                 raise ConfigurationError("with_cold takes a tier or a blob_account_url")
-            identity = credential if credential is not None else self._identity()
-            tier = ColdMemory(blob_account_url, container, credential=identity)
+            signed = "sig=" in urlsplit(blob_account_url).query
+            identity = credential if credential is not None or signed else self._identity()
+            tier = ColdMemory(blob_account_url, container, credential=identity, create=create)
         self._cold = tier
         return self
 
@@ -111,6 +123,20 @@ class MemoryBuilder:
         self._options.update(options)
         return self
 
+    def tiers(self) -> dict[MemoryTier, Tier]:
+        """The tiers that were given or made, to ask one of them directly; whoever connects one closes it."""
+        given: dict[MemoryTier, Tier | None] = {
+            MemoryTier.HOT: self._hot,
+            MemoryTier.WARM: self._warm,
+            MemoryTier.COLD: self._cold,
+        }
+        return {name: tier for name, tier in given.items() if tier is not None}
+
+    async def close(self) -> None:
+        """Close the credential that was made for the tiers. A client that was built here does it too."""
+        for part in self._options.get("closes", ()):
+            await part.close()
+
     def build(self) -> MemoryClient:
         """The client, which connects on first use or by ``async with``. Raises `ConfigurationError` (a ValueError) without any tier."""
         if self._hot is None and self._warm is None and self._cold is None:
@@ -133,8 +159,9 @@ class MemoryBuilder:
         return identity
 
 
-def builder(settings: MemorySettings | None = None) -> MemoryBuilder:
-    """A builder with the tiers that the settings name; the embedded ones if they name none. Connects nothing.
+def builder(settings: MemorySettings | None = None, *, create: bool = False) -> MemoryBuilder:
+    """A builder with the tiers that the settings name; the embedded ones if they name none. Connects nothing. ``create``: containers that are
+    missing are made when it does.
 
     Raises `ConfigurationError` that names the variable.
     """
@@ -152,9 +179,10 @@ def builder(settings: MemorySettings | None = None) -> MemoryBuilder:
             database=settings.cosmos_database,
             container=settings.cosmos_container,
             key=key.get_secret_value() if key is not None else None,
+            create=create,
         )
     if settings.blob_account_url is not None:
-        made.with_cold(blob_account_url=settings.blob_account_url, container=settings.blob_container)
+        made.with_cold(blob_account_url=settings.blob_account_url, container=settings.blob_container, create=create)
     return _common(made, settings)
 
 

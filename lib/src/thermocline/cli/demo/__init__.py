@@ -1,0 +1,1 @@
+"""``thermocline demo``: the main job on a real conversation."""
