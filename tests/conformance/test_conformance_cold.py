@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 from azure.storage.blob.aio import ContainerClient
 
+from thermocline.blobs.heads import INLINE_LIMIT
 from thermocline.keys import head_path
 from thermocline.model import Key, Pointer
 from thermocline.testing.conformance import Capability, PayloadsConformance, VersionsConformance
@@ -38,6 +39,8 @@ class ColdTier:
 
 
 class TestColdVersions(ColdTier, VersionsConformance):
+    oversize = INLINE_LIMIT
+
     async def reopen(self, tier: ColdMemory) -> ColdMemory:
         second = ColdMemory.from_connection_string(self.azurite.connection_string, self.container)
         await second.connect()

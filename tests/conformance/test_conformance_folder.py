@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from thermocline.blobs.heads import INLINE_LIMIT
 from thermocline.keys import head_path
 from thermocline.model import Key, Pointer
 from thermocline.testing import ManualClock
@@ -30,6 +31,8 @@ class FolderTier:
 
 
 class TestFolderVersions(FolderTier, VersionsConformance):
+    oversize = INLINE_LIMIT
+
     async def reopen(self, tier: FolderMemory) -> FolderMemory:
         second = FolderMemory(tier.path, clock=ManualClock())
         await second.connect()

@@ -140,7 +140,7 @@ class Files:
         Raises `NotDurable` if it took the place and the disk did not confirm it; any other error: it did not.
         """
         target = self.root / path
-        target.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        self._make_folder(target.parent)
         spool.rename(target)
         if self._fsync:
             try:
@@ -205,6 +205,16 @@ class Files:
                 yield from self._walk(f"{folder}/{name}", start[1:], after[1:] if same else [])
             elif not same and len(start) <= 1:
                 yield f"{folder}/{name}"
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it, for the owner alone; never the root, which may be gone for a reason."""
+        if folder == self.root:
+            return
+        try:
+            folder.mkdir(mode=PRIVATE, exist_ok=True)
+        except FileNotFoundError:
+            self._make_folder(folder.parent)
+            folder.mkdir(mode=PRIVATE, exist_ok=True)
 
     def _settle(self, folder: Path) -> None:
         """Make the folder's own entry durable, and those above it. Others may have made them and not have come to it, so the first use counts."""
