@@ -3,7 +3,9 @@
 import typer
 
 from thermocline.cli.demo.command import demo
+from thermocline.cli.doctor import doctor
 from thermocline.cli.records import get, ls, rm, set_
+from thermocline.cli.stat import stat
 
 app = typer.Typer(
     name="thermocline",
@@ -12,7 +14,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for _name, _verb in (("demo", demo), ("get", get), ("set", set_), ("rm", rm), ("ls", ls)):
+for _name, _verb in (
+    ("demo", demo),
+    ("get", get),
+    ("set", set_),
+    ("rm", rm),
+    ("ls", ls),
+    ("stat", stat),
+    ("doctor", doctor),
+):
     app.command(_name)(_verb)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
 from rich import box
@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from thermocline import errors
+
+_WIDE: Final = 160  # columns of a table where stdout is no terminal
 
 
 class Exit(IntEnum):
@@ -50,7 +52,8 @@ class Terminal:
     def __init__(self, *, as_json: bool = False, no_color: bool = False) -> None:
         self.as_json = as_json
         plain = True if no_color else None
-        self.out = Console(no_color=plain, highlight=False, soft_wrap=True)
+        width = None if sys.stdout.isatty() else _WIDE
+        self.out = Console(no_color=plain, highlight=False, soft_wrap=True, width=width)
         self.err = Console(no_color=plain, highlight=False, soft_wrap=True, stderr=True)
 
     @property
@@ -74,15 +77,14 @@ class Terminal:
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: str = "") -> None:
         """A table for people. ``numbers`` names the columns that are right-aligned, separated by commas."""
         right = set(numbers.split(","))
-        wide = None if self.out.is_terminal else 200
         table = Table(
             title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
         )
         for name in columns:
-            table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+            table.add_column(name, justify="right" if name in right else "left", no_wrap=name in right, overflow="fold")
         for row in rows:
             table.add_row(*("" if cell is None else str(cell).replace("[", r"\[") for cell in row))
-        self.out.print(table, width=wide, soft_wrap=False)
+        self.out.print(table, soft_wrap=False)
 
     def fail(self, error: BaseException) -> NoReturn:
         """Say what is wrong and end with its exit code."""

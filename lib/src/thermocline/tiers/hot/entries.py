@@ -73,6 +73,21 @@ class HotEntries(HotBase):
             if isinstance(answer, ThermoclineError):
                 raise answer
 
+    async def state(self, key: Key, *, deadline: Deadline) -> str:
+        """The entry's state in words, for people: ``absent``, ``a value``, or what its marker says (common.lua has its layout). Changes nothing."""
+        data = await self._call(("GET", redis_key(key)), deadline)
+        if data is None:
+            return "absent"
+        if not self._codec.is_marker(data):
+            return "a value"
+        if data[5:6] == b"L" and len(data) >= 22:
+            floor = int.from_bytes(data[6:14], "big")
+            return f"leased to a reader, floor {floor}" if len(data) > 22 else f"resting, floor {floor}"
+        if data[5:6] == b"A" and len(data) >= 17:
+            floor, writers = int.from_bytes(data[7:15], "big"), int.from_bytes(data[15:17], "big")
+            return f"announced by {writers} writers, floor {floor}" + (", marked" if data[6] else "")
+        return "a marker that is damaged"
+
     # --- helpers -----------------------------------------------------------------------------------------------------
 
     async def _get_many(self, names: list[bytes], deadline: Deadline) -> list[Any]:

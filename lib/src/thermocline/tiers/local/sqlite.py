@@ -17,6 +17,7 @@ from thermocline.errors import (
     ConfigurationError,
     InvalidArgument,
     ThermoclineError,
+    TierDamaged,
     TierTimeout,
     TierUnavailable,
     UnknownOutcome,
@@ -108,6 +109,21 @@ class SqliteMemory:
     async def ping(self, *, deadline: Deadline) -> None:
         """Read once, and see that the path still names the file that was opened."""
         await self._read(lambda: self._file.check(deadline), deadline)
+
+    async def verify(self, *, deadline: Deadline) -> None:
+        """Read the whole file and check its structure (SQLite's quick_check; about a second per GB). Raises `TierDamaged`."""
+
+        def job() -> None:
+            with self._file.reading(deadline) as connection:
+                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise TierDamaged(
+                    f"{self.path} is damaged ({found}); nothing in it was changed. Restore it from a backup; `sqlite3 FILE .recover`"
+                    " may save what is readable",
+                    tier=self.tier,
+                )
+
+        await self._read(job, deadline)
 
     def data_version(self) -> int:
         """A number that differs from before if another connection to the file (another process, say) may have committed since; commits of this
