@@ -46,6 +46,8 @@ Command = tuple[bytes | str | int, ...]
 
 CONNECTIONS: Final = 50  # at most; further callers wait for one
 PIPELINE: Final = 500  # commands at most that are sent before the first reply is read
+REDIRECTIONS: Final = 6  # that a command follows through a cluster which is being changed
+PAUSE: Final = 0.01  # seconds before a command is tried again whose keys are just moving; doubled each time
 
 _HOT: Final = MemoryTier.HOT
 
@@ -81,6 +83,33 @@ class Pool(ConnectionPool):
             self._in_use_connections.discard(connection)
             self._available_connections.append(connection)
             self._free.release()
+
+
+class Talk:
+    """Commands and their replies over one connection. What it has come to stays here when it breaks off."""
+
+    __slots__ = ("replies", "sent")
+
+    def __init__(self) -> None:
+        self.replies: list[Any] = []
+        self.sent = False
+
+    async def over(self, client: Any, node: Any, commands: list[Command]) -> None:
+        """To a node of a cluster, or (None) to the only server. An error that the server answers is a reply."""
+        connection = await client.connection_pool.get_connection() if node is None else node.acquire_connection()
+        try:
+            self.sent = True
+            await connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    self.replies.append(await connection.read_response(disable_decoding=True))
+                except sdk.ResponseError as error:
+                    self.replies.append(error)
+        finally:
+            if node is None:
+                await client.connection_pool.release(connection)
+            else:
+                node.release(connection)
 
 
 class Link:
@@ -182,7 +211,8 @@ class Link:
 
     async def _make_cluster(self) -> Any:
         most = 2 * self._most  # the semaphore lets fewer in; a node counts those under repair as well
-        client = RedisCluster.from_url(self._url, max_connections=most, decode_responses=False, **self._options)
+        options = {**self._options, "max_connections": most, "require_full_coverage": False, "decode_responses": False}
+        client = RedisCluster.from_url(self._url, **options)
         try:
             await client.initialize()
         except BaseException:
@@ -198,13 +228,15 @@ class Link:
         if client is None:
             await self.open(deadline)
             client = self.client
+        if isinstance(client, RedisCluster):
+            answer = (await self.call_many([(_key_of(command), command)], deadline))[0]
+            if isinstance(answer, ThermoclineError):
+                raise answer
+            return answer
+        seconds = _seconds(deadline)
         sent = False
         try:
-            async with asyncio.timeout(_seconds(deadline)):
-                if isinstance(client, RedisCluster):
-                    async with self._slots:
-                        sent = True
-                        return await client.execute_command(*command)
+            async with asyncio.timeout(seconds):
                 pool = client.connection_pool
                 connection = await pool.get_connection()
                 try:
@@ -218,16 +250,13 @@ class Link:
 
     async def call_many(self, commands: Sequence[tuple[bytes, Command]], deadline: Deadline) -> list[Any]:
         """Send many commands, each with its key, in as few round trips as there are nodes. Each answers for itself: an error stands in its place."""
-        client = self.client
         answers: list[Any] = [None] * len(commands)
         try:
-            if client is None:
+            if self.client is None:
                 await self.open(deadline)
-                client = self.client
-            async with asyncio.timeout(_seconds(deadline)):
-                groups = await self._by_node(client, [key for key, _ in commands])
-        except ThermoclineError as error:
-            return [error] * len(commands)
+            client, seconds = self.client, _seconds(deadline)
+            async with asyncio.timeout(seconds):
+                groups = await self._by_node(client, [key for key, _ in commands], answers)
         except CAUGHT as error:
             return [self.explain(error, sent=False)] * len(commands)
         chunks = [(node, at[i : i + PIPELINE]) for node, at in groups for i in range(0, len(at), PIPELINE)]
@@ -239,18 +268,23 @@ class Link:
                     tasks.create_task(self._send(client, node, at, commands, answers, deadline))
         return answers
 
-    async def _by_node(self, client: Any, keys: list[bytes]) -> list[tuple[Any, list[int]]]:
+    async def _by_node(self, client: Any, keys: list[bytes], answers: list[Any]) -> list[tuple[Any, list[int]]]:
         """The nodes (None: the only one) and the places of the commands that go there."""
         if not isinstance(client, RedisCluster):
             return [(None, list(range(len(keys))))] if keys else []
         await client.initialize()
         if self._stale:
-            self._stale = False
             await client.nodes_manager.initialize()
+            self._stale = False
         groups: dict[str, tuple[Any, list[int]]] = {}
         for i, key in enumerate(keys):
-            node = client.nodes_manager.get_node_from_slot(client.keyslot(key))
-            groups.setdefault(node.name, (node, []))[1].append(i)
+            try:
+                node = client.nodes_manager.get_node_from_slot(client.keyslot(key))
+            except sdk.SlotNotCoveredError as error:
+                answers[i] = self.explain(error, sent=False)
+                self._stale = True
+            else:
+                groups.setdefault(node.name, (node, []))[1].append(i)
         return list(groups.values())
 
     async def _send(
@@ -263,41 +297,52 @@ class Link:
         deadline: Deadline,
     ) -> None:
         """Send the commands at these places to one node, and put the answers there. Raises nothing but cancellation."""
-        done, sent = 0, False
+        talk = Talk()
         try:
-            async with asyncio.timeout(_seconds(deadline)), self._slots:
-                connection = node.acquire_connection() if node else await client.connection_pool.get_connection()
-                try:
-                    sent = True
-                    await connection.send_packed_command(connection.pack_commands([commands[i][1] for i in at]))
-                    for i in at:
-                        try:
-                            answers[i] = await connection.read_response(disable_decoding=True)
-                        except sdk.ResponseError as error:
-                            answers[i] = error
-                        done += 1
-                finally:
-                    if node:
-                        node.release(connection)
-                    else:
-                        await client.connection_pool.release(connection)
+            seconds = _seconds(deadline)
+            async with asyncio.timeout(seconds), self._slots:
+                await talk.over(client, node, [commands[i][1] for i in at])
         except CAUGHT as error:
             self._stale = node is not None
-            explained = self.explain(error, sent=sent)
-            for i in at[done:]:
+            explained = self.explain(error, sent=talk.sent)
+            for i in at[len(talk.replies) :]:
                 answers[i] = explained
-        for i in at[:done]:
-            answer = answers[i]
-            if isinstance(answer, sdk.AskError | sdk.TryAgainError):  # (moved, too) the cluster's client follows
-                answers[i] = await self._follow(commands[i][1], deadline)
-            elif isinstance(answer, Exception):
-                answers[i] = self.explain(answer, sent=True)
+        for i, reply in zip(at, talk.replies, strict=False):
+            if node is not None and isinstance(reply, sdk.AskError | sdk.TryAgainError):  # MOVED is an ASK, too
+                answers[i] = await self._follow(client, *commands[i], reply, deadline)
+            else:
+                answers[i] = self.explain(reply, sent=True) if isinstance(reply, Exception) else reply
 
-    async def _follow(self, command: Command, deadline: Deadline) -> Any:
-        try:
-            return await self.call(command, deadline)
-        except ThermoclineError as error:
-            return error
+    async def _follow(
+        self, client: Any, key: bytes, command: Command, error: sdk.ResponseError, deadline: Deadline
+    ) -> Any:
+        """Send a command where the cluster says that its key is now. (redis-py sends ASKING and the command on two connections.)"""
+        manager = client.nodes_manager
+        for turn in range(REDIRECTIONS):
+            talk = Talk()
+            words: list[Command] = [command]
+            try:
+                seconds = _seconds(deadline)
+                async with asyncio.timeout(seconds), self._slots:
+                    if isinstance(error, sdk.MovedError):
+                        await manager.move_slot(error)
+                        self._stale = True
+                    node = manager.get_node_from_slot(client.keyslot(key))
+                    if isinstance(error, sdk.TryAgainError):
+                        await asyncio.sleep(PAUSE * 2**turn)
+                    elif isinstance(error, sdk.AskError) and not isinstance(error, sdk.MovedError):
+                        words.insert(0, ("ASKING",))
+                        if client.get_node(error.host, error.port) is None:
+                            await manager.initialize()
+                        node = client.get_node(error.host, error.port) or node
+                    await talk.over(client, node, words)
+            except CAUGHT as broken:
+                return self.explain(broken, sent=talk.sent)
+            reply = talk.replies[-1]
+            if not isinstance(reply, sdk.AskError | sdk.TryAgainError):
+                return self.explain(reply, sent=True) if isinstance(reply, Exception) else reply
+            error = reply
+        return self.explain(error, sent=False)
 
     def explain(self, error: Exception, *, sent: bool) -> ThermoclineError:
         """An exception of the SDK in our own words; ``sent``: whether the request may have reached the server."""
@@ -375,6 +420,13 @@ def _seconds(deadline: Deadline) -> float | None:
     if left <= 0:
         raise TierTimeout("the deadline had passed before Redis was asked", tier=_HOT, sent=False)
     return None if left == float("inf") else left
+
+
+def _key_of(command: Command) -> bytes:
+    """The key that a command is about; of one without a key, any."""
+    at = 3 if command[0] in ("EVALSHA", "EVAL") else 1
+    key = command[at] if len(command) > at else b""
+    return key if isinstance(key, bytes) else b""
 
 
 __all__ = ["CAUGHT", "MEANINGS", "Command", "CredentialProvider", "Link", "NoScript", "Pool"]
