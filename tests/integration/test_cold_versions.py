@@ -319,6 +319,16 @@ async def test_listing_reads_no_heads(direct: ColdMemory) -> None:
     assert all(line.tags == {"colour": "grün"} for line in page.items)
 
 
+async def test_listing_has_no_tombstones_even_of_a_writer_whose_clock_is_ahead(direct: ColdMemory) -> None:
+    await direct.write(put("value", 1), deadline=soon())
+    ahead = CODEC.tombstone(KEY, now_ms=direct._service.now_ms() + 10**9)
+    await direct.write(Write(Verb.DELETE, "2" * 26, ahead, known=1), deadline=soon())
+
+    page = await direct.scan("t", "s", "", limit=10, cursor=None, deadline=soon())
+
+    assert (page.items, page.cursor) == ([], None)
+
+
 async def test_listing_reads_what_metadata_cannot_hold(direct: ColdMemory) -> None:
     names = ["n" * 15_000, "n" * 14_999 + "m"]
     await fill(direct, names)
@@ -349,7 +359,7 @@ async def test_sweeping_takes_old_tombstones_only(direct: ColdMemory) -> None:
 async def test_version_grows_over_sweeping_and_creation(direct: ColdMemory) -> None:
     await direct.write(put("first", 1), deadline=soon())
     deleted = await direct.write(deletion(2, known=1), deadline=soon())
-    await direct.sweep_heads(dead_before_ms=NOW + 10**10, limit=100, cursor=None, deadline=soon())
+    await direct.sweep_heads(dead_before_ms=NOW + 10**13, limit=100, cursor=None, deadline=soon())
     assert await direct.read(KEY, deadline=soon()) is None
 
     created = await direct.write(put("second", 3), deadline=soon())

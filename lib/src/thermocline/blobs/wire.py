@@ -136,6 +136,12 @@ def dead_since(metadata: Mapping[str, str]) -> int | None:
     return modified if flags & Flags.TOMBSTONE else expires
 
 
+def dead(metadata: Mapping[str, str], now_ms: int) -> bool:
+    """Whether the metadata tells that there is no live record."""
+    since = dead_since(metadata)
+    return since is not None and (int(metadata["tcf"]) & Flags.TOMBSTONE > 0 or 0 < since <= now_ms)
+
+
 def listed_of(metadata: Mapping[str, str], path: str) -> Listed | None:
     """What `listed` says, from the metadata alone. None: the metadata does not tell, read the head."""
     try:

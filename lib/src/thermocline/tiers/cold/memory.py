@@ -69,6 +69,7 @@ class ColdMemory(BlobPayloads, HeadVersions):
         self._executor = executor
         self._create = create
         self._service = BlobService(account, clock)
+        self._connected = False
 
     @classmethod
     def from_connection_string(cls, connection_string: str, container_name: str, **options: Any) -> Self:
@@ -84,6 +85,11 @@ class ColdMemory(BlobPayloads, HeadVersions):
     def stats(self, stats: Stats) -> None:
         self._service.stats = stats
 
+    @property
+    def connected(self) -> bool:
+        """Whether it is open: a client neither connects nor closes a tier that was opened before."""
+        return self._connected
+
     async def connect(self) -> None:
         """Open the connections and look at the container, within 15 s. Idempotent.
 
@@ -98,6 +104,7 @@ class ColdMemory(BlobPayloads, HeadVersions):
         except BaseException:
             await self._service.close()
             raise
+        self._connected = True
 
     async def _examine(self, deadline: Deadline) -> None:
         name = self._account.container
@@ -128,6 +135,7 @@ class ColdMemory(BlobPayloads, HeadVersions):
 
     async def close(self) -> None:
         """Close the connections. Idempotent. The credential is its owner's to close."""
+        self._connected = False
         await self._service.close()
 
     async def __aenter__(self) -> Self:

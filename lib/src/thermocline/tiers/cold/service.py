@@ -30,6 +30,7 @@ BLOCK: Final = 4 * 2**20  # bytes of one block: what one request carries at most
 PARALLEL: Final = 4  # blocks of one payload under way at once
 SKEW_MS: Final = 1000  # a smaller difference of the clocks is left alone: the service's Date counts whole seconds
 
+_KEPT: Final = 128  # clients of blobs
 _WHOLE: Final = 2**20  # bytes that aiohttp takes as they are
 
 T = TypeVar("T")
@@ -81,6 +82,7 @@ class BlobService:
         self._clock = clock
         self._client: ContainerClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._blobs: dict[str, BlobClient] = {}  # least recently used first
         self._date = ""
         self.skew_ms = 0
         self.stats = Stats()
@@ -129,6 +131,7 @@ class BlobService:
 
     async def close(self) -> None:
         client, self._client, self._loop = self._client, None, None
+        self._blobs.clear()
         if client is not None:
             await client.close()
 
@@ -270,7 +273,15 @@ class BlobService:
         return self._client
 
     def _blob(self, name: str) -> BlobClient:
-        return self._open().get_blob_client(name)
+        """The SDK's client of a blob. To make one costs a tenth of a request, so those last used are kept; they own no connections."""
+        container = self._open()
+        client = self._blobs.pop(name, None)
+        if client is None:
+            client = container.get_blob_client(name)
+            if len(self._blobs) >= _KEPT:
+                del self._blobs[next(iter(self._blobs))]
+        self._blobs[name] = client
+        return client
 
     async def _unless(
         self,

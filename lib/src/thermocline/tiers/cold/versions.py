@@ -88,7 +88,7 @@ class HeadVersions:
             token = unpack_cursor(tenant, scope, prefix, cursor)
         entries, following = await self._service.page(start, limit=limit, token=token, deadline=deadline)
         now = self._service.now_ms()
-        live = [entry for entry in entries if not _dead(entry, now)]
+        live = [entry for entry in entries if not wire.dead(entry.metadata, now)]
         items: list[Listed] = []
         for line in await each(live, lambda entry: self._line(entry, deadline)):
             if isinstance(line, ThermoclineError):
@@ -155,9 +155,10 @@ class HeadVersions:
     async def _line(self, entry: Entry, deadline: Deadline) -> Listed | None:
         """What a listing says of a head; None: it is dead, gone, or nothing of ours."""
         try:
-            if from_head_path(entry.name) is None and entry.metadata.get("hdi_isfolder") == "true":
-                return None
+            from_head_path(entry.name)
         except InvalidKey:
+            return None
+        if entry.metadata.get("hdi_isfolder") == "true":  # a folder of a hierarchical account
             return None
         told = wire.listed_of(entry.metadata, entry.name)
         if told is not None:
@@ -172,11 +173,6 @@ class HeadVersions:
 def _harmless(error: TierUnavailable) -> TierUnavailable:
     """The same error of a read or of a refused request: the write itself was certainly not taken."""
     return type(error)(str(error), tier=error.tier, sent=False, retry_after=error.retry_after)
-
-
-def _dead(entry: Entry, now_ms: int) -> bool:
-    since = wire.dead_since(entry.metadata)
-    return since is not None and 0 < since <= now_ms
 
 
 def _wait(write_id: str, tries: int) -> float:
