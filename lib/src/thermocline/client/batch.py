@@ -222,9 +222,7 @@ class Batches:
                 self._recovery.add(settle.key, settle.version)
             raise
         for settle, error in zip(settles, errors, strict=True):
-            if error is None:
-                engine.stats.count(telemetry.PROMOTIONS, "hot", settle.envelope is not None)
-            elif settle.version:
+            if error is not None and settle.version:
                 self._recovery.add(settle.key, settle.version)
 
     # --- writes -------------------------------------------------------------------------------------------------------

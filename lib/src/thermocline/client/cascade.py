@@ -187,7 +187,7 @@ class Cascade:
                 self._recovery.add(key, version)
             raise
         if copy is not None:
-            engine.stats.count(telemetry.PROMOTIONS, "hot")
+            engine.count_copy(copy, written=False)
 
     def _may_hold(self, copy: Envelope, plan: Plan) -> bool:
         return len(copy.payload) <= plan.rules.hot_max_bytes
@@ -203,12 +203,14 @@ class Cascade:
         if engine.cold is None:
             return live
         pointer = engine.codec.pointer_of(live)
+        engine.stats.count(telemetry.READS, "cold")
         try:
             data = await engine.guards[MemoryTier.COLD].call(
                 "get_payload", engine.cold.get_payload, live.key, pointer, deadline=deadline
             )
         except (TierUnavailable, CorruptRecord):
             return live
+        engine.stats.count(telemetry.HITS if data is not None else telemetry.MISSES, "cold")
         return live if data is None else engine.codec.with_payload(live, data)
 
     async def resolve(self, envelope: Envelope, plan: Plan, deadline: Deadline) -> Envelope | None:

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from thermocline import telemetry
 from thermocline.client.floors import Floors
 from thermocline.client.guard import Guard
 from thermocline.clock import Clock, Deadline
@@ -71,6 +72,12 @@ class Engine:
     def token(self) -> str:
         """A lease's token: 80 random bits."""
         return f"{self.tokens.getrandbits(80):020x}"
+
+    def count_copy(self, copy: Envelope, *, written: bool) -> None:
+        """Hot has taken a copy: ``written`` by a write, else promoted."""
+        self.stats.count(telemetry.WRITES if written else telemetry.PROMOTIONS, "hot")
+        self.stats.count(telemetry.BYTES_RAW, "hot", copy.header.raw_length)
+        self.stats.count(telemetry.BYTES_STORED, "hot", len(copy.payload))
 
     async def seal(self, key: Key, serialised: Serialised, **fields: Any) -> Envelope:
         if len(serialised.raw) < OFFLOAD_BYTES:

@@ -48,7 +48,7 @@ class Streams:
                 "put_payload", engine.cold.put_payload, key, _checked(chunks), deadline=deadline, times=1000
             )
             engine.stats.count(telemetry.WRITES, "cold")
-            engine.stats.count(telemetry.BYTES_RAW, plan.tier, pointer.size)
+            engine.stats.count(telemetry.BYTES_RAW, "cold", pointer.size)
             engine.stats.count(telemetry.BYTES_STORED, "cold", pointer.size)
             empty = engine.codec.encode(
                 key, b"", now_ms=now_ms, expires_ms=expires_ms, media_type=media_type, tags=tags

@@ -21,7 +21,7 @@ from thermocline.errors import (
 )
 from thermocline.model import Authority, Envelope, MemoryTier, instant
 from thermocline.policy import HOT_CEILING, Plan
-from thermocline.protocols import Announce, Busy, Effect, EntryOperation, Publish, Verb, Withdraw, Write, Written
+from thermocline.protocols import Announce, Busy, Effect, EntryOperation, Publish, Settle, Verb, Withdraw, Write, Written
 
 WRITE_SHARES: Final = 4.0  # a write may take so many shares of its tier: one without an answer is sent again
 _CEILING = HOT_CEILING // timedelta(milliseconds=1)
@@ -69,8 +69,9 @@ class Writer:
                 )
             if plan.cold_above is not None and size > plan.cold_above:
                 envelope = await self.to_cold(inline, deadline)
-            engine.stats.count(telemetry.BYTES_RAW, plan.tier, inline.header.raw_length)
-            engine.stats.count(telemetry.BYTES_STORED, "cold" if envelope.pointer else plan.tier, size)
+            holder = MemoryTier.COLD if envelope.pointer else plan.tier
+            engine.stats.count(telemetry.BYTES_RAW, holder, inline.header.raw_length)
+            engine.stats.count(telemetry.BYTES_STORED, holder, size)
         known = engine.floors.get(inline.key) or None
         write = Write(verb, engine.write_id(), envelope, known, if_version, if_absent)
         return Intent(plan, write, inline)
@@ -220,11 +221,16 @@ class Writer:
         try:
             if len(operations) == 1:
                 await guard.call("publish", engine.hot.operate, operations[0], deadline=deadline)
-                return [None]
-            answers = await guard.call("publish", engine.hot.operate_many, operations, deadline=deadline)
+                errors: list[ThermoclineError | None] = [None]
+            else:
+                answers = await guard.call("publish", engine.hot.operate_many, operations, deadline=deadline)
+                errors = [answer if isinstance(answer, ThermoclineError) else None for answer in answers]
         except ThermoclineError as error:
             return [error] * len(operations)
-        return [answer if isinstance(answer, ThermoclineError) else None for answer in answers]
+        for operation, failed in zip(operations, errors, strict=True):
+            if failed is None and isinstance(operation, Publish | Settle) and operation.envelope is not None:
+                engine.count_copy(operation.envelope, written=isinstance(operation, Publish))
+        return errors
 
     def untold(self, intent: Intent, written: Written) -> None:
         """Hot missed the announcement or the end of a write: if it took effect, the recovery queue tells of it."""
