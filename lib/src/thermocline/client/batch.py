@@ -214,7 +214,6 @@ class Batches:
         return Settle(key, reader, version, copy if lasting != 0 else None, lasting)
 
     async def _tell(self, settles: list[Settle]) -> None:
-        engine = self._engine
         try:
             errors = await self._writer.tell_hot(list(settles))
         except asyncio.CancelledError:

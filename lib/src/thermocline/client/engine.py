@@ -76,7 +76,7 @@ class Engine:
     def count_copy(self, copy: Envelope, *, written: bool) -> None:
         """Hot has taken a copy: ``written`` by a write, else promoted."""
         self.stats.count(telemetry.WRITES if written else telemetry.PROMOTIONS, "hot")
-        self.stats.count(telemetry.BYTES_RAW, "hot", copy.header.raw_length)
+        self.stats.count(telemetry.BYTES_RAW, "hot", len(copy.payload) if copy.pointer else copy.header.raw_length)
         self.stats.count(telemetry.BYTES_STORED, "hot", len(copy.payload))
 
     async def seal(self, key: Key, serialised: Serialised, **fields: Any) -> Envelope:

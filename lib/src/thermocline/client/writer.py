@@ -21,7 +21,18 @@ from thermocline.errors import (
 )
 from thermocline.model import Authority, Envelope, MemoryTier, instant
 from thermocline.policy import HOT_CEILING, Plan
-from thermocline.protocols import Announce, Busy, Effect, EntryOperation, Publish, Settle, Verb, Withdraw, Write, Written
+from thermocline.protocols import (
+    Announce,
+    Busy,
+    Effect,
+    EntryOperation,
+    Publish,
+    Settle,
+    Verb,
+    Withdraw,
+    Write,
+    Written,
+)
 
 WRITE_SHARES: Final = 4.0  # a write may take so many shares of its tier: one without an answer is sent again
 _CEILING = HOT_CEILING // timedelta(milliseconds=1)
