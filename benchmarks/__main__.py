@@ -1,0 +1,92 @@
+"""``python -m benchmarks [--json] [--only hot,warm,cold,embedded,import] [--rounds N]``; ``make bench`` runs all of it in a few minutes.
+
+Exits with 1 if a target is missed.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from benchmarks.embedded import HOT_BYTES, RECORDS, in_process
+from benchmarks.hot import hot_groups
+from benchmarks.report import Line, as_json, lines, machine, table
+from benchmarks.rounds import Group
+from benchmarks.services import cold_groups, warm_groups
+from benchmarks.startup import import_ms
+from thermocline.testing.rig import MissingPart
+
+PARTS = ("hot", "warm", "cold", "embedded", "import")
+IMPORT_MS = 150
+
+
+async def _measured(part: str, groups: AbstractAsyncContextManager[list[Group]]) -> list[Line]:
+    try:
+        async with groups as made:
+            for group in made:
+                print(f"measuring: {group.title}", file=sys.stderr)
+                await group.measure()
+            return lines(made)
+    except MissingPart as missing:
+        print(f"{part} is left out: {missing}", file=sys.stderr)
+        return []
+
+
+async def _compared(parts: list[str], rounds: int) -> list[Line]:
+    found: list[Line] = []
+    for part, groups in (("hot", hot_groups), ("warm", warm_groups), ("cold", cold_groups)):
+        if part in parts:
+            found += await _measured(part, groups(rounds))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, of {','.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, default=15, help="at least 7")
+    given = parser.parse_args()
+    parts = given.only.split(",")
+    if given.rounds < 7 or set(parts) - set(PARTS):
+        parser.error(f"--rounds is 7 or more, and --only takes {','.join(PARTS)}")
+    busy = machine()
+    found = asyncio.run(_compared(parts, given.rounds))
+    extra: dict[str, Any] = {"machine": busy}
+    missed = [line.arm for line in found if line.reached is False]
+    if "embedded" in parts:
+        print(f"measuring: {RECORDS} records in the embedded tiers", file=sys.stderr)
+        extra["embedded"] = in_process(RECORDS, HOT_BYTES)
+    if "import" in parts:
+        wall, cpu = import_ms()
+        extra["import"] = {"wall_ms": wall, "cpu_ms": cpu}
+        if cpu > IMPORT_MS:
+            missed.append("import thermocline")
+    if given.json:
+        print(json.dumps(as_json(found, extra), indent=2))
+    else:
+        _show(found, extra)
+    if missed:
+        print(f"\nmissed: {'; '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def _show(found: list[Line], extra: dict[str, Any]) -> None:
+    print(", ".join(f"{name} {value}" for name, value in extra["machine"].items()))
+    print(table(found))
+    if "embedded" in extra:
+        e = extra["embedded"]
+        print(
+            f"\nembedded tiers: {e['records']:,} records written at {e['writes_per_second']:,.0f}/s and read back at {e['reads_per_second']:,.0f}/s;"
+            f" process memory set to {e['hot_mib']:.0f} MiB, the process grew by {e['rss_growth_mib']:.0f} MiB"
+            f" from {e['rss_before_mib']:.0f} MiB"
+        )
+    if "import" in extra:
+        print(
+            f"\nimport thermocline: {extra['import']['wall_ms']:.0f} ms, CPU {extra['import']['cpu_ms']:.0f} ms (target 150)"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
