@@ -17,7 +17,8 @@ from thermocline.model import Authority, Envelope, Key, MemoryTier, Pointer
 
 
 class Tier(Protocol):
-    """What every tier has. ``connect`` is idempotent and binds to the running loop; ``close`` closes only what the tier opened itself."""
+    """What every tier has. ``connect`` is idempotent and binds to the running loop; ``close`` closes only what the tier opened itself. One that
+    has ``connected`` (a bool) and is so when a client connects stays open when that client closes."""
 
     tier: MemoryTier
 

@@ -198,7 +198,11 @@ async def connect_tiers(parts: Parts) -> None:
             raise
         else:
             parts.opened.append(tier)
-    await _agree(parts)
+    try:
+        await _agree(parts)
+    except BaseException:
+        await parts.disconnect()
+        raise
 
 
 async def _agree(parts: Parts) -> None:
@@ -221,6 +225,7 @@ def _enter(parts: Parts, epoch: int) -> None:
     engine = parts.engine
     if epoch != parts.epoch:
         engine.floors.clear()
+        parts.recovery.forget()
     parts.epoch = epoch
     hot: object = engine.hot
     if isinstance(hot, OfEpoch):

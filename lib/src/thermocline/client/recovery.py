@@ -76,6 +76,12 @@ class Recovery:
         if self._task is None and not self._closing:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="thermocline recovery")
 
+    def forget(self) -> None:
+        """Drop what is due: the entries that it was due to are void, and its versions may be above those that are given out from now on."""
+        for key in self._due:
+            self._floors.unpin(key)
+        self._due.clear()
+
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while self._due:

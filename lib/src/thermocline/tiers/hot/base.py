@@ -82,6 +82,11 @@ class HotBase:
     def client(self, client: Any) -> None:
         self._link.give(client)
 
+    @property
+    def connected(self) -> bool:
+        """Whether it is open: a client neither connects nor closes a tier that was opened before."""
+        return self._loop is not None
+
     async def connect(self) -> None:
         """Bind to the running loop and open the client, within 15 seconds. Idempotent.
 

@@ -31,14 +31,23 @@ Run = tuple[Script, int, Command]
 class HotEntries(HotBase):
     """See `HotMemory`."""
 
+    _epoch = b""  # what the names of this epoch's entries end with, outside the hash tag
+
+    def enter_epoch(self, epoch: int) -> None:
+        """From now on only entries of this epoch count: behind epoch 0 each has names of its own, and those of the others run out unread. Makes no
+        request. Records, whose authority is Redis itself, belong to no epoch. Raises `InvalidArgument` for what is no epoch."""
+        if epoch < 0:
+            raise InvalidArgument(f"an epoch is a whole number, at least 0, not {epoch}")
+        self._epoch = b"e%d" % epoch if epoch else b""
+
     async def peek(self, key: Key, *, deadline: Deadline) -> Envelope | None:
-        data = await self._call(("GET", redis_key(key)), deadline)
+        data = await self._call(("GET", redis_key(key) + self._epoch), deadline)
         if data is None or self._codec.is_marker(data):
             return None
         return self._codec.unpack(data, key)
 
     async def peek_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
-        names = [redis_key(key) for key in keys]
+        names = [redis_key(key) + self._epoch for key in keys]
         return [self._seen(key, data) for key, data in zip(keys, await self._get_many(names, deadline), strict=True)]
 
     async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
@@ -68,14 +77,14 @@ class HotEntries(HotBase):
         return found
 
     async def drop(self, keys: Sequence[Key], *, deadline: Deadline) -> None:
-        names = [redis_key(key) for key in keys]
+        names = [redis_key(key) + self._epoch for key in keys]
         for answer in await self._call_many([(name, ("UNLINK", name)) for name in names], deadline):
             if isinstance(answer, ThermoclineError):
                 raise answer
 
     async def state(self, key: Key, *, deadline: Deadline) -> str:
         """The entry's state in words, for people: ``absent``, ``a value``, or what its marker says (common.lua has its layout). Changes nothing."""
-        data = await self._call(("GET", redis_key(key)), deadline)
+        data = await self._call(("GET", redis_key(key) + self._epoch), deadline)
         if data is None:
             return "absent"
         if not self._codec.is_marker(data):
@@ -143,7 +152,7 @@ class HotEntries(HotBase):
         token = owner.encode()
         if len(token) > OWNER_BYTES or not (token or name == b"settle"):
             raise InvalidArgument(f"a reader's or writer's token has 1 to {OWNER_BYTES} bytes, not {len(token)}")
-        key = redis_key(operation.key)
+        key = redis_key(operation.key) + self._epoch
         return script, 1, (key, name, token, number, self._times.rest_ms, ceiling, digest, packed, self._now())
 
     def _found(self, operation: EntryOperation, answer: Any) -> Found | ThermoclineError | None:
@@ -173,7 +182,7 @@ class HotEntries(HotBase):
         except TierFull:
             if not isinstance(operation, Announce | Publish):
                 raise full from None
-            await self._call(("UNLINK", redis_key(operation.key)), deadline)
+            await self._call(("UNLINK", redis_key(operation.key) + self._epoch), deadline)
             return [2, 0, b""] if isinstance(operation, Announce) else [3]
 
     async def _replace(
@@ -181,7 +190,7 @@ class HotEntries(HotBase):
     ) -> Found | ThermoclineError | None:
         """A look found a damaged value: it goes, unless it was replaced meanwhile, and the reader looks again."""
         mark = hashlib.sha1(damaged, usedforsecurity=False).hexdigest().encode()
-        name = redis_key(operation.key)
+        name = redis_key(operation.key) + self._epoch
         words: Command = (name, b"discard", mark, 0, 0, 0, key_digest(operation.key), b"", self._now())
         await self._run(ENTRY, 1, words, deadline)
         script, keys, words = self._script(operation)

@@ -56,6 +56,11 @@ class FolderMemory(FolderPayloads):
         self._files = Files(self.path, fsync=fsync)
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def connected(self) -> bool:
+        """Whether it is open: a client neither connects nor closes a tier that was opened before."""
+        return self._loop is not None
+
     async def connect(self) -> None:
         """Make the folder where it is missing, and clear it of what dead writers left. Idempotent.
 

@@ -91,7 +91,8 @@ class ProcessMemory:
         self._records = Records()
         self._bytes = 0
         self._token: object = None
-        self._epoch = 0
+        self._epoch = 0  # counts the changes of the fence
+        self._of_epoch = 0  # the authority's, of which the entries are
 
     @property
     def held_bytes(self) -> int:
@@ -101,6 +102,11 @@ class ProcessMemory:
     def __len__(self) -> int:
         """Entries (values and markers) and records."""
         return len(self._values) + len(self._markers) + len(self._records)
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is open: a client neither connects nor closes a tier that was opened before."""
+        return self._loop is not None
 
     async def connect(self) -> None:
         """Bind to the running loop. Raises `ClientClosed` if it is bound to another."""
@@ -116,6 +122,16 @@ class ProcessMemory:
         self._markers.clear()
         self._records = Records()
         self._bytes = 0
+
+    def enter_epoch(self, epoch: int) -> None:
+        """From now on only entries of this epoch count: all of another one are dropped. Records, whose authority this tier is, stay. Raises
+        `InvalidArgument` for what is no epoch."""
+        if epoch < 0:
+            raise InvalidArgument(f"an epoch is a whole number, at least 0, not {epoch}")
+        if epoch != self._of_epoch:
+            self._of_epoch = epoch
+            for key in [*self._values, *self._markers]:
+                self._put(key, None)
 
     async def ping(self, *, deadline: Deadline) -> None:
         self._enter(deadline)

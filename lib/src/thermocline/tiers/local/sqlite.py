@@ -75,6 +75,11 @@ class SqliteMemory:
 
     # --- opening and closing ---------------------------------------------------------------------------------------
 
+    @property
+    def connected(self) -> bool:
+        """Whether it is open: a client neither connects nor closes a tier that was opened before."""
+        return self._executor is not None
+
     async def connect(self) -> None:
         """Open the file, or create it with its folders. Raises `ConfigurationError`, `AccessDenied`, `TierDamaged`, and `UnreadableRecord`
         for a file of a newer version; nothing that is there is overwritten."""

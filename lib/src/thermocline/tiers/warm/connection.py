@@ -74,6 +74,11 @@ class Connection:
 
     # --- connecting ---------------------------------------------------------------------------------------------------
 
+    @property
+    def connected(self) -> bool:
+        """Whether it is open: a client neither connects nor closes a tier that was opened before."""
+        return self._service is not None
+
     async def connect(self) -> None:
         """Connect, and check the account and the container. Raises `ConfigurationError` for what can never work, `AccessDenied` with the role that is
         missing, `TierUnavailable`; `TierTimeout` after 15 seconds. Idempotent."""
