@@ -87,6 +87,15 @@ class Guard:
         except BaseException:
             self.breaker.success()
             raise
-        self.breaker.success()
+        if isinstance(result, list) and result and all(map(_says_sick, result)):
+            self.breaker.failure()
+            stats.count(telemetry.UNAVAILABLE, self.name)
+        else:
+            self.breaker.success()
         stats.observe(verb, self.name, clock.monotonic() - began)
         return result
+
+
+def _says_sick(answer: object) -> bool:
+    """Whether a batch's answer for one key says that the tier is down; if all of them do, the call has failed."""
+    return isinstance(answer, TierUnavailable | UnknownOutcome) and not isinstance(answer, _WELL)

@@ -1,6 +1,7 @@
 """The reading verbs of `MemoryClient`."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
@@ -152,10 +153,11 @@ class ReadVerbs(ClientLife):
             prefix, scope=scope, tenant=tenant, limit=limit, cursor=cursor, deadline=deadline
         )
 
-    async def stream(self, key: Key | str, *, timeout: Lifetime = None) -> AsyncIterator[bytes]:
+    async def stream(self, key: Key | str, *, timeout: Lifetime = None) -> AsyncGenerator[bytes, None]:
         """The value's bytes in chunks (of a value that is not bytes: its text or JSON). Raises KeyError if there is no value; `CorruptRecord` at the
         end if the payload does not fit its digest. ``timeout`` (ten minutes by default) is for the whole."""
         key = Key.of(key)
         deadline = await self._begin(timeout if timeout is not None else timedelta(minutes=10))
-        async for chunk in self._streams.read(key, self._engine.routes.route(key), deadline):
-            yield chunk
+        async with aclosing(self._streams.read(key, self._engine.routes.route(key), deadline)) as chunks:
+            async for chunk in chunks:
+                yield chunk

@@ -1,6 +1,7 @@
 """A client for one tenant and scope: names instead of keys, and no way to any other."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
@@ -147,9 +148,10 @@ class ScopedMemory:
             self.key(name), chunks, ttl=ttl, tags=tags, media_type=media_type, timeout=timeout
         )
 
-    async def stream(self, name: str, *, timeout: Lifetime = None) -> AsyncIterator[bytes]:
-        async for chunk in self._client.stream(self.key(name), timeout=timeout):
-            yield chunk
+    async def stream(self, name: str, *, timeout: Lifetime = None) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._client.stream(self.key(name), timeout=timeout)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 def _renamed(batch: Batch[Any], names: Mapping[Key, str]) -> Batch[Any]:

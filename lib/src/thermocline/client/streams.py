@@ -1,6 +1,8 @@
 """Values of any size as streams of bytes, in bounded memory."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
 
 from thermocline import telemetry
 from thermocline.client.cascade import Cascade
@@ -8,8 +10,8 @@ from thermocline.client.engine import Engine
 from thermocline.client.result import WriteResult
 from thermocline.client.writer import Writer
 from thermocline.clock import Deadline
-from thermocline.errors import InvalidArgument, TooLarge
-from thermocline.model import Envelope, Key, MemoryTier
+from thermocline.errors import CorruptRecord, InvalidArgument, TierTimeout, TooLarge
+from thermocline.model import Envelope, Key, MemoryTier, Pointer
 from thermocline.policy import Plan
 from thermocline.protocols import Verb
 
@@ -57,24 +59,53 @@ class Streams:
         intent = await self._writer.intent(Verb.PUT, envelope, plan, deadline)
         return await self._writer.carry_out(intent, deadline)
 
-    async def read(self, key: Key, plan: Plan, deadline: Deadline) -> AsyncIterator[bytes]:
+    async def read(self, key: Key, plan: Plan, deadline: Deadline) -> AsyncGenerator[bytes, None]:
+        """Chunks of the value's bytes. A pointer that leads nowhere is asked for again from the authority; only the same one twice is corrupt."""
         engine = self._engine
         envelope = (await self._cascade.read(key, plan, deadline)).envelope
-        if envelope is None:
-            raise KeyError(str(key))
-        if envelope.pointer and not envelope.header.compressor and engine.cold is not None:
+        failed = ""
+        while envelope is not None and envelope.pointer and not envelope.header.compressor and engine.cold is not None:
             pointer = engine.codec.pointer_of(envelope)
-            engine.stats.count(telemetry.READS, "cold")
-            async for chunk in engine.cold.stream_payload(key, pointer, deadline=deadline):
-                yield chunk
-            engine.stats.count(telemetry.HITS, "cold")
-            return
-        resolved = await self._cascade.resolve(envelope, plan, deadline)
+            begun = False
+            try:
+                async with aclosing(self._from_cold(key, pointer, deadline)) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+                return
+            except CorruptRecord:
+                if begun or pointer.path == failed:
+                    raise
+                failed = pointer.path
+            envelope = await self._cascade.ask(key, plan, envelope.version, deadline)
+            if envelope is not None and not envelope.live(engine.now_ms()):
+                envelope = None
+        resolved = await self._cascade.resolve(envelope, plan, deadline) if envelope is not None else None
         if resolved is None:
             raise KeyError(str(key))
         data = await self._bytes(resolved)
         for at in range(0, len(data), _CHUNK):
             yield data[at : at + _CHUNK]
+
+    async def _from_cold(self, key: Key, pointer: Pointer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
+        """Each chunk has cold's share of the deadline."""
+        engine = self._engine
+        assert engine.cold is not None
+        guard = engine.guards[MemoryTier.COLD]
+        engine.stats.count(telemetry.READS, "cold")
+        source: Any = engine.cold.stream_payload(key, pointer, deadline=deadline.within(guard.share))
+        async with aclosing(source) as chunks:
+
+            async def first(*, deadline: Deadline) -> bytes | None:
+                return await anext(chunks, None)
+
+            chunk = await guard.call("stream", first, deadline=deadline)
+            while chunk is not None:
+                yield chunk
+                if deadline.expired():
+                    raise TierTimeout(f"{key.name!r:.80} did not arrive within the call's deadline", tier="cold")
+                chunk = await anext(chunks, None)
+        engine.stats.count(telemetry.HITS, "cold")
 
     async def _bytes(self, envelope: Envelope) -> bytes:
         """The serialised value, decompressed: the bytes themselves of a value that is bytes."""
