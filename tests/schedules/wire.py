@@ -1,9 +1,10 @@
 """What lies between a client and its tiers: delays, losses and failures, as a seed decides. All time is virtual."""
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -42,6 +43,15 @@ class Weather:
     doubt: float = 0.0  # the authority does not answer a write
     late: float = 0.0  # the longest that a request may still be under way after its sender gave up
     lag: float = 0.0  # the longest that a read of the authority may be behind
+    outage: float = 0.0  # one client cannot reach hot for a while
+
+    def swarm(self, rng: random.Random) -> "Weather":
+        """The weather of one schedule: some of the faults more often, others not at all."""
+        drawn = {
+            name: min(0.8, getattr(self, name) * rng.choice((0.0, 0.5, 1.0, 2.0)))
+            for name in ("announce", "tell", "look", "read", "refuse", "doubt")
+        }
+        return replace(self, **drawn)
 
 
 class Way(Enum):
@@ -56,7 +66,12 @@ class Way(Enum):
 
 _TROUBLE = (Way.REFUSED, Way.LOST, Way.UNANSWERED, Way.LATE)
 _DOUBT = (Way.LOST, Way.UNANSWERED, Way.LATE)
-_DELAYS = (0.0, 0.0, 0.0, 0.001, 0.001, 0.002, 0.004)
+_DELAYS = (  # of a request or an answer, virtual seconds: one of these tuples for a schedule. Two of any are within hot's share, 50 ms.
+    (0.0, 0.0, 0.0, 0.001, 0.001, 0.002, 0.004),
+    (0.0, 0.0, 0.001, 0.005, 0.02),
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.022),
+)
+_HOT_LATE = 4.0  # virtual seconds: the client's announcements allow for requests that are under way for five
 
 
 class Wire:
@@ -68,6 +83,7 @@ class Wire:
         self.truth = truth
         self.calm = False
         self.under_way: set[asyncio.Task[None]] = set()
+        self._delays = rng.choice(_DELAYS)
 
     def chance(self, probability: float) -> bool:
         return probability > 0 and not self.calm and self.random.random() < probability
@@ -77,7 +93,8 @@ class Wire:
 
     async def pause(self) -> None:
         """As long as a request or an answer takes."""
-        await asyncio.sleep(_DELAYS[int(self.random.random() * len(_DELAYS))])
+        delays = self._delays
+        await asyncio.sleep(delays[int(self.random.random() * len(delays))])
 
     async def carry(
         self,
@@ -85,18 +102,19 @@ class Wire:
         request: Callable[[], Awaitable[T]],
         deadline: Deadline,
         error: Callable[[Way], ThermoclineError],
+        latest: float,
     ) -> T:
         """Carry one request. A caller who is cancelled may leave it under way."""
         try:
             await self.pause()
         except asyncio.CancelledError:
             if self.random.random() < 0.5:
-                self.leave(request)
+                self.leave(request, latest)
             raise
         if way is Way.REFUSED:
             raise error(way)
         if way is Way.LATE:
-            self.leave(request, deadline.remaining())
+            self.leave(request, latest, after=deadline.remaining())
         if way in (Way.LOST, Way.LATE):
             if self.random.random() < 0.5:  # the connection breaks; else silence until the deadline
                 await asyncio.sleep(min(deadline.remaining(), 60.0))
@@ -108,9 +126,9 @@ class Wire:
             raise error(way)
         return answer
 
-    def leave(self, request: Callable[[], Awaitable[Any]], after: float = 0.0) -> None:
-        """The request goes on alone, and arrives at some time."""
-        delay = min(after, 60.0) + self.random.random() * self.weather.late
+    def leave(self, request: Callable[[], Awaitable[Any]], latest: float, after: float = 0.0) -> None:
+        """The request goes on alone, and arrives at some time, ``latest`` seconds after its caller gave up at most."""
+        delay = min(after, 60.0) + self.random.random() * latest
 
         async def arrive() -> None:
             await asyncio.sleep(delay)
@@ -148,17 +166,23 @@ class HotLine(Line):
 
     tier = MemoryTier.HOT
 
-    def __init__(self, wire: Wire, inner: Entries) -> None:
+    def __init__(self, wire: Wire, inner: Entries, before: Callable[[Key], Awaitable[None]]) -> None:
         super().__init__(wire)
         self.inner = inner
+        self._before = before
+        begin = wire.random.choice((0.0, 0.01, 0.03)) if wire.chance(wire.weather.outage) else math.inf
+        self._away = (begin, begin + wire.random.choice((0.01, 0.05, 3.0)))
 
     def _way(self, operation: EntryOperation | None) -> Way:
         weather = self.wire.weather
+        if self._away[0] <= self.wire.truth.clock.monotonic() < self._away[1]:
+            return Way.REFUSED
         if operation is None or isinstance(operation, Look):
             return self.wire.way(weather.look)
         return self.wire.way(weather.announce if isinstance(operation, Announce) else weather.tell)
 
     async def _apply(self, operation: EntryOperation) -> Found | None:
+        await self._before(operation.key)
         found = await self.inner.operate(operation, deadline=Deadline.never())
         self.wire.truth.note("hot:", operation, "->", found)
         if isinstance(operation, (Publish, Settle)):
@@ -167,7 +191,9 @@ class HotLine(Line):
 
     async def peek(self, key: Key, *, deadline: Deadline) -> Envelope | None:
         way = self._way(None)
-        return await self.wire.carry(way, lambda: self.inner.peek(key, deadline=Deadline.never()), deadline, _no_hot)
+        return await self.wire.carry(
+            way, lambda: self.inner.peek(key, deadline=Deadline.never()), deadline, _no_hot, _HOT_LATE
+        )
 
     async def peek_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
         ways = [self._way(None) for _ in keys]
@@ -175,11 +201,11 @@ class HotLine(Line):
         async def request() -> list[Envelope | ThermoclineError | None]:
             return await self.inner.peek_many(keys, deadline=Deadline.never())
 
-        copies = await self.wire.carry(Way.WELL, request, deadline, _no_hot)
+        copies = await self.wire.carry(Way.WELL, request, deadline, _no_hot, _HOT_LATE)
         return [copy if way is Way.WELL else _no_hot(way) for copy, way in zip(copies, ways, strict=True)]
 
     async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
-        return await self.wire.carry(self._way(operation), lambda: self._apply(operation), deadline, _no_hot)
+        return await self.wire.carry(self._way(operation), lambda: self._apply(operation), deadline, _no_hot, _HOT_LATE)
 
     async def operate_many(
         self, operations: Sequence[EntryOperation], *, deadline: Deadline
@@ -214,7 +240,9 @@ class AuthorityLine(Line):
 
     async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
         way = self.wire.way(self.wire.weather.read)
-        found = await self.wire.carry(way, lambda: self.inner.read(key, deadline=deadline), deadline, _no_authority)
+        found = await self.wire.carry(
+            way, lambda: self.inner.read(key, deadline=deadline), deadline, _no_authority, 0.0
+        )
         return self._lagging(key, found)
 
     async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
@@ -223,7 +251,7 @@ class AuthorityLine(Line):
         async def request() -> list[Envelope | ThermoclineError | None]:
             return await self.inner.read_many(keys, deadline=deadline)
 
-        found = await self.wire.carry(Way.WELL, request, deadline, _no_authority)
+        found = await self.wire.carry(Way.WELL, request, deadline, _no_authority, 0.0)
         return [
             _no_authority(way)
             if way is not Way.WELL
@@ -254,7 +282,9 @@ class AuthorityLine(Line):
         def doubt(_: Way) -> ThermoclineError:
             return UnknownOutcome("the authority did not answer", write_id=write.id)
 
-        return await wire.carry(way, lambda: self.inner.write(write, deadline=Deadline.never()), deadline, doubt)
+        return await wire.carry(
+            way, lambda: self.inner.write(write, deadline=Deadline.never()), deadline, doubt, weather.late
+        )
 
     async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
         done: list[Written | ThermoclineError] = []

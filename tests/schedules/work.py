@@ -1,6 +1,7 @@
 """What the callers of a schedule do, at random, and how each answer is handed to the judge."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +15,26 @@ from thermocline.protocols import Verb
 if TYPE_CHECKING:
     from tests.schedules.world import Member, Schedule
 
+_SLEEPS = (0.0, 0.001, 0.003, 0.01, 0.02, 0.06, 2.0, 8.0)
 _LIFETIMES = (0.002, 0.01, 0.05, 1.0, 60.0)
-_MENU = (
-    ("put", 0.2),
-    ("lookup", 0.27),
-    ("get", 0.1),
-    ("get_many", 0.08),
-    ("delete", 0.08),
-    ("touch", 0.06),
-    ("increment", 0.08),
-    ("update", 0.04),
-    ("put_many", 0.04),
-    ("put_if_version", 0.03),
-    ("put_if_absent", 0.02),
-    ("restart", 0.02),
-)
+_ALWAYS = {"put": 0.2, "lookup": 0.3}
+_SOMETIMES = {
+    "get": 0.1,
+    "get_many": 0.15,
+    "delete": 0.12,
+    "touch": 0.12,
+    "increment": 0.2,
+    "update": 0.1,
+    "put_many": 0.1,
+    "put_if_version": 0.06,
+    "put_if_absent": 0.05,
+    "restart": 0.04,
+}
+
+
+def choose_menu(rng: random.Random) -> dict[str, float]:
+    """What the callers of one schedule do, and how often. Each schedule does only a few things: so they meet more often."""
+    return _ALWAYS | {name: weight for name, weight in _SOMETIMES.items() if rng.random() < 0.4}
 
 
 class Actor:
@@ -41,10 +47,10 @@ class Actor:
         self.truth = schedule.truth
         self.seen: dict[Key, int] = {}
 
-    async def work(self) -> None:
-        for _ in range(self.random.randint(2, 5)):
-            if self.random.random() < 0.3:
-                await asyncio.sleep(self.random.choice((0.0, 0.001, 0.003, 0.01, 0.06, 2.0, 12.0)))
+    async def work(self, calls: int) -> None:
+        for _ in range(calls):
+            if self.random.random() < self.schedule.leisure:
+                await asyncio.sleep(self.random.choice(_SLEEPS))
             self.schedule.operations += 1
             operation = self._pick()
             if operation != self.restart and self.random.random() < 0.12:
@@ -86,8 +92,9 @@ class Actor:
     # --- operations --------------------------------------------------------------------------------------------------
 
     def _pick(self) -> Callable[[], Awaitable[None]]:
-        choice = self.random.random()
-        for name, weight in _MENU:
+        menu = self.schedule.menu
+        choice = self.random.random() * sum(menu.values())
+        for name, weight in menu.items():
             choice -= weight
             if choice < 0:
                 operation: Callable[[], Awaitable[None]] = getattr(self, name)
@@ -189,9 +196,14 @@ class Actor:
 
     async def update(self) -> None:
         key, who = self._key(), self.member.identity
-        value = await self._client.update(
-            key, lambda there: self.schedule.value(on=0 if there is None else there["n"]), **self._options()
-        )
+        try:
+            value = await self._client.update(
+                key, lambda there: self.schedule.value(on=0 if there is None else there["n"]), **self._options()
+            )
+        except Conflict:
+            if not self.schedule.world.timeouts:
+                raise  # only where there was no time to try again
+            return
         for commit in self.truth.log[key]:
             if not commit.envelope.tombstone and self.truth.value_of(commit) == value:
                 self.truth.acknowledge(who, key, commit.version)
@@ -200,7 +212,12 @@ class Actor:
 
     async def increment(self) -> None:
         key, who = self.schedule.counter, self.member.identity
-        total = await self._client.increment(key, **self._options())
+        try:
+            total = await self._client.increment(key, **self._options())
+        except Conflict:
+            if not self.schedule.world.timeouts:
+                raise
+            return
         log = self.truth.log[key]
         if total > len(log) or self.truth.value_of(log[total - 1]) != total:
             self.truth.problem(

@@ -1,6 +1,7 @@
 """One schedule: real clients over embedded tiers on a `SeededLoop`, random work, and the judgement of `Truth` over all that they answered."""
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
@@ -10,7 +11,7 @@ from typing import Any
 
 from tests.schedules.truth import Truth
 from tests.schedules.wire import AuthorityLine, HotLine, Weather, Wire
-from tests.schedules.work import Actor
+from tests.schedules.work import Actor, choose_menu
 
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
@@ -19,7 +20,7 @@ from thermocline.coherence import Announced
 from thermocline.errors import ThermoclineError
 from thermocline.model import Envelope, Key
 from thermocline.policy import MemoryRules
-from thermocline.protocols import Write, Written
+from thermocline.protocols import Verb, Write, Written
 from thermocline.resilience import CircuitBreaker
 from thermocline.testing.schedule import EPOCH_MS, SeededLoop
 from thermocline.tiers.local.folder import FolderMemory
@@ -46,17 +47,20 @@ class World:
     )
     errors: bool = True  # calls may fail
     timeouts: bool = False  # some calls get very short deadlines
+    no_recovery: float = 0.0  # in so many schedules no recovery queue ever gets to work
 
 
 CALM = World("calm", evict=0.3, errors=False)
 LOSSES = World(
     "losses", Weather(announce=0.3, refuse=0.1, read=0.05, doubt=0.15, late=20.0), evict=0.6, evict_announced=True
 )
-FAILURES = World("failures", Weather(tell=0.3, look=0.1, refuse=0.1, read=0.05, doubt=0.15, late=2.0), evict=0.3)
+FAILURES = World(
+    "failures", Weather(tell=0.3, look=0.1, refuse=0.1, read=0.05, doubt=0.15, late=2.0), evict=0.3, no_recovery=0.5
+)
 LAG = World("lag", Weather(refuse=0.05, doubt=0.15, late=20.0, lag=3.0))
 MIXED = World(
     "mixed",
-    Weather(announce=0.2, tell=0.2, look=0.1, read=0.1, refuse=0.1, doubt=0.15, late=20.0),
+    Weather(announce=0.2, tell=0.2, look=0.1, read=0.1, refuse=0.1, doubt=0.15, late=20.0, outage=0.4),
     exact=False,
     evict=0.5,
     evict_announced=True,
@@ -70,7 +74,6 @@ WORLDS = (CALM, LOSSES, FAILURES, LAG, MIXED, EMBEDDED)
 class RecordingSqlite(SqliteMemory):
     """Tells ``sink`` of each transaction, at the moment of its commit."""
 
-    connected = True  # it outlives the schedules: their clients neither open nor close it
     sink: Callable[[Write, Written], None] | None = None
 
     def _commit(self, writes: Sequence[Write], claim: Any, deadline: Deadline) -> list[Written | ThermoclineError]:
@@ -80,12 +83,6 @@ class RecordingSqlite(SqliteMemory):
                 if isinstance(written, Written):
                     self.sink(write, written)
         return done
-
-
-class SharedFolder(FolderMemory):
-    """A folder that the clients of a schedule share."""
-
-    connected = True
 
 
 class MovedClock:
@@ -110,6 +107,8 @@ class Grounds:
         self.folder = folder / "cold"
         self.make_hot = make_hot
         self._all(lambda file: file.connect())
+        gc.collect()
+        gc.freeze()  # else each collection walks over pytest and all modules
 
     def clear(self) -> None:
         """Make room for the next schedule."""
@@ -118,6 +117,7 @@ class Grounds:
             transaction.commit()
 
     def close(self) -> None:
+        gc.unfreeze()
         self._all(lambda file: file.close())
 
     def _all(self, call: Callable[[RecordingSqlite], Coroutine[Any, Any, None]]) -> None:
@@ -177,16 +177,23 @@ class Schedule:
         self.loop = SeededLoop(seed)
         self.clock = self.loop.clock
         self.truth = Truth(self.clock, CODEC, self._payload_of, exact=world.exact, journal=journal)
-        self.wire = Wire(self.random, world.weather, self.truth)
-        self.cold = SharedFolder(grounds.folder, clock=self.clock, fsync=False) if self.random.random() < 0.05 else None
+        self.wire = Wire(self.random, world.weather.swarm(self.random), self.truth)
+        self.menu = choose_menu(self.random)
+        self.leisure = self.random.choice((0.1, 0.3, 0.5))  # how often a caller waits before a call
+        self.evicts = self.world.evict * self.random.choice((0.0, 0.2, 0.5))
+        self.tempo = self.random.choice(
+            ((0.0, 0.001, 0.002), (0.001, 0.005, 0.02), (0.005, 0.3, 3.0))
+        )  # of the disturber
+        self.cold = FolderMemory(grounds.folder, clock=self.clock, fsync=False) if self.random.random() < 0.05 else None
         self.rules = MemoryRules(
             cold_threshold_bytes=200,
-            write_around=self.random.random() < 0.1,
+            write_around=self.random.random() < 0.15,
             promote_on_read=self.random.random() > 0.05,
         )
-        names = [f"k{n}" for n in range(self.random.choice((1, 1, 2, 3)))]
+        names = [f"k{n}" for n in range(self.random.choice((1, 1, 1, 2, 3)))]
         self.keys = [Key("t", "s", name) for name in names]
         self.counter = Key("t", "s", "counter")
+        self._no_recovery = self.random.random() < world.no_recovery
         self.members: list[Member] = []
         self.operations = 0
         self._spoil = spoil
@@ -205,7 +212,7 @@ class Schedule:
         return CODEC.with_payload(envelope, path.read_bytes())
 
     def client_for(self, member: Member) -> MemoryClient:
-        hot: Any = member.hot if not self.world.shared else HotLine(self.wire, member.hot)
+        hot: Any = member.hot if not self.world.shared else HotLine(self.wire, member.hot, self.evict_sometimes)
         warm: Any = member.file if not self.world.shared else AuthorityLine(self.wire, member.file)
         client = MemoryClient(
             hot=hot,
@@ -219,6 +226,8 @@ class Schedule:
         if not self.world.breakers:
             for guard in client._engine.guards.values():
                 guard.breaker = CircuitBreaker(self.clock, failures=1_000_000_000)
+        if self._no_recovery:
+            client._recovery.add = lambda key, version: None  # type: ignore[method-assign]
         if self._spoil is not None:
             self._spoil(client)
         return client
@@ -290,25 +299,53 @@ class Schedule:
             member = Member(number, None, file, hot)  # type: ignore[arg-type]  # made in the next line
             member.client = self.client_for(member)
             self.members.append(member)
-        actors = [Actor(self, member) for member in self.members for _ in range(self.random.choice((1, 1, 2)))]
-        tasks = [self.loop.create_task(actor.work(), name=f"actor {at}") for at, actor in enumerate(actors)]
-        disturber = self.loop.create_task(self._disturb(), name="disturber")
-        await asyncio.gather(*tasks)
-        disturber.cancel()
-        await asyncio.gather(disturber, return_exceptions=True)
+        await self._prefill()
+        actors = [Actor(self, member) for member in self.members for _ in range(self.random.choice((1, 2, 2, 3)))]
+        disturber = self.loop.create_task(self._disturb(), name="disturber") if self.world.evict else None
+        await self._work(actors)
+        if disturber is not None:
+            disturber.cancel()
+            await asyncio.gather(disturber, return_exceptions=True)
         await self._judge_the_end()
         for member in self.members:
             await member.client.close()
+        if self.wire.under_way:
+            await asyncio.gather(*self.wire.under_way)
         left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if left:
             self.truth.problem(f"tasks outlived their clients: {left}")
 
+    async def _work(self, actors: list[Actor]) -> None:
+        """All at once; or in rounds, with a look at what came of each."""
+        rounds = self.random.choice((1, 2, 3))
+        for _ in range(rounds):
+            calls = self.random.choice((1, 2)) if rounds > 1 else self.random.choice((2, 3, 4))
+            work = [self.loop.create_task(actor.work(calls), name=f"actor {at}") for at, actor in enumerate(actors)]
+            await asyncio.gather(*work)
+            if rounds > 1:
+                await self._read_all(1, may_fail=True)
+
+    async def _prefill(self) -> None:
+        """In most schedules the keys have a value before the work begins, in some hot has it as well."""
+        if self.random.random() < 0.2:
+            return
+        writes = []
+        for key in self.keys:
+            envelope = CODEC.encode(key, self.value(), now_ms=self.clock.wall_ms())
+            writes.append(Write(Verb.PUT, f"prefill {key.name}", envelope))
+        for written in await self.members[0].file.write_many(writes, deadline=Deadline.never()):
+            if isinstance(written, Written) and written.envelope is not None:
+                self.truth.acknowledge("prefill", written.envelope.key, written.version)
+        await asyncio.sleep(self.world.weather.lag)  # nobody promised that a replica has it at once
+        if self.random.random() < 0.5:
+            await self._read_all(1, may_fail=True)
+
     async def _disturb(self) -> None:
         """Hot loses what it holds."""
         for _ in range(self.random.randint(2, 12)):
-            await asyncio.sleep(self.random.choice((0.001, 0.002, 0.005, 0.02, 0.3, 3.0)))
-            if self.random.random() < self.world.evict:
-                await self._evict(self.random.choice([*self.keys, self.counter]))
+            await asyncio.sleep(self.random.choice(self.tempo))
+            if self.random.random() < 0.5:
+                await self._evict(self.random.choice(self.keys + [self.counter] * ("increment" in self.menu)))
 
     async def _evict(self, key: Key) -> None:
         for hot in {id(member.hot): member.hot for member in self.members}.values():
@@ -316,6 +353,11 @@ class Schedule:
             if slot is None or not isinstance(slot.entry, Announced) or self.world.evict_announced:
                 await hot.drop([key], deadline=Deadline.never())
                 self.truth.note("hot loses", key)
+
+    async def evict_sometimes(self, key: Key) -> None:
+        """Just before an operation arrives, where it matters most."""
+        if self.evicts and not self.wire.calm and self.random.random() < self.evicts:
+            await self._evict(key)
 
     async def _judge_the_end(self) -> None:
         """The faults end. What is under way arrives, the queues empty, and then there is no excuse."""
@@ -334,10 +376,13 @@ class Schedule:
 
     async def _read_all(self, readers: int, *, may_fail: bool) -> None:
         for key in self.truth.log:
-            for member in self.random.sample(self.members, readers):
+            self.random.shuffle(self.members)
+            self.members.sort(key=lambda member: self.truth.seen.get((member.identity, key), 0))
+            for member in self.members[:readers]:  # those whose own floor protects them least
                 required = self.truth.required(member.identity, key)
                 outcome = await member.client.lookup(key)
                 self.truth.looked_up(member.identity, key, required, outcome)
+                self.truth.note("at the end of a round", member.identity, "reads", outcome)
                 error = getattr(outcome, "error", None)
                 if error is not None and not (may_fail and self.world.errors):
                     self.truth.problem(f"{key}: a read failed although nothing is wrong any more: {error!r}")
