@@ -3,6 +3,8 @@
 import asyncio
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +75,18 @@ class Session:
         return builder(self.settings())
 
 
+def first_of(group: ExceptionGroup[Exception]) -> ThermoclineError:
+    """The first of our errors in a group, to be told; a group without any is raised as it is."""
+    ours = group.subgroup(ThermoclineError)
+    if ours is None:
+        raise group
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, ThermoclineError)
+    return first
+
+
 Command = Callable[..., Coroutine[Any, Any, int | None]]
 
 
@@ -86,10 +100,15 @@ def command(function: Command) -> Callable[..., None]:
         shared = {name: values.pop(name) for name in _SHARED if name in values}
         given = {name: value for name, value in shared.items() if value is not None}
         session = Session(terminal, given, env_file)
+        code: int | None = None
         try:
             code = asyncio.run(function(session, **values))
         except (ThermoclineError, KeyError) as error:
             terminal.fail(error)
+        except ExceptionGroup as group:
+            terminal.fail(first_of(group))
+        except BrokenPipeError:  # whoever read our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         if code is not None and code != 0:

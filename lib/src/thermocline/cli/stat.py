@@ -1,5 +1,6 @@
 """The command ``stat``: what lies where. Each tier is asked directly, past the cascade."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
@@ -45,8 +46,10 @@ class Seen:
 class Asking:
     """Asks the tiers of one key."""
 
-    def __init__(self, key: Key, *, quick: bool) -> None:
+    def __init__(self, key: Key, tiers: Mapping[MemoryTier, Tier], *, quick: bool) -> None:
         self._key = key
+        order = (MemoryTier.WARM, MemoryTier.COLD, MemoryTier.HOT)
+        self._authority = next((name for name in order if name in tiers), None)
         self._quick = quick
         self._codec = Codec()
         self._pointer: Pointer | None = None
@@ -80,7 +83,8 @@ class Asking:
     async def _record(self, name: MemoryTier, tier: Versions) -> None:
         found = await tier.read(self._key, deadline=Deadline.after(_SECONDS))
         if found is None:
-            self.seen.append(Seen(name, "record", "absent"))
+            if name == self._authority:  # that the others have no record is nothing to tell
+                self.seen.append(Seen(name, "record", "absent"))
             return
         self.seen.append(self._of(name, "record", found))
         if found.pointer and self._pointer is None:
@@ -129,8 +133,8 @@ async def stat(
     """Show what lies where: each tier is asked directly."""
     key = key_of(name, tenant, scope)
     made = session.builder()
-    asking = Asking(key, quick=quick)
     tiers = made.tiers()
+    asking = Asking(key, tiers, quick=quick)
     try:
         for tier_name, tier in tiers.items():
             await asking.ask(tier_name, tier)

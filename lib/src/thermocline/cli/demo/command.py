@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from thermocline.cli.demo import documents, report, transcript
 from thermocline.cli.demo.agent import ROUTES
 from thermocline.cli.demo.outage import HotPort, HotProcess, Switch
-from thermocline.cli.demo.story import Make, Story, Told
+from thermocline.cli.demo.story import Story, Told
 from thermocline.cli.options import Session, command
 from thermocline.cli.terminal import Exit, Terminal
 from thermocline.client import MemoryClient
@@ -82,7 +82,11 @@ def place(url: str) -> str:
 
 Transcript = Annotated[
     Path | None,
-    typer.Option(help='Your own conversation: JSON lines {"role", "text", "attach": [names]}.', show_default="bundled"),
+    typer.Option(
+        "--transcript",
+        help='Your own conversation: JSON lines {"role", "text", "attach": [names], "recall": [names]}.',
+        show_default="bundled",
+    ),
 ]
 Attach = Annotated[Path | None, typer.Option(help="Folder with the documents of the conversation.", show_default=False)]
 FromEnvironment = Annotated[
@@ -96,10 +100,7 @@ Tamper = Annotated[bool, typer.Option("--tamper", help="Alter one value before t
 @command
 async def demo(
     session: Session,
-    transcript_file: Annotated[
-        Path | None,
-        typer.Option("--transcript", help="Your own conversation, as JSON lines.", show_default="bundled"),
-    ] = None,
+    transcript_file: Transcript = None,
     attach: Attach = None,
     from_environment: FromEnvironment = False,
     create: Create = False,
@@ -123,7 +124,18 @@ async def demo(
         stage = Stage(settings, home, create=create)
         if keep and not kept and not settings.any_service():
             raise InvalidArgument("--keep needs --home FOLDER: without it the embedded tiers lie in a temporary folder")
-        told = await _played(session.terminal, stage.make, stage.switch, turns, files, tamper, clean=not keep)
+        lasting = kept or settings.any_service()
+        story = Story(
+            make=stage.make,
+            switch=stage.switch,
+            turns=turns,
+            documents=files,
+            tenant=TENANT,
+            scope=f"run/{secrets.token_hex(6)}",
+            tamper=tamper,
+            clean=lasting and not keep,
+        )
+        told = await _played(session.terminal, story)
     if session.terminal.as_json:
         session.terminal.document(report.as_document(told, stage.where))
     else:
@@ -131,33 +143,13 @@ async def demo(
     return Exit.CORRUPT if told.differences else Exit.OK
 
 
-async def _played(
-    terminal: Terminal,
-    make: Make,
-    switch: Switch,
-    turns: list[transcript.Turn],
-    files: list[Path],
-    tamper: bool,
-    *,
-    clean: bool,
-) -> Told:
+async def _played(terminal: Terminal, story: Story) -> Told:
     """The story, with a progress bar where somebody watches."""
     columns = (TextColumn("{task.description:<42}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=terminal.err, disable=terminal.quiet, transient=True) as bar:
-        task = bar.add_task("the conversation", total=len(turns))
+        task = bar.add_task("the conversation", total=len(story.turns))
 
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        story = Story(
-            make=make,
-            switch=switch,
-            turns=turns,
-            documents=files,
-            tenant=TENANT,
-            scope=f"run/{secrets.token_hex(6)}",
-            progress=progress,
-            tamper=tamper,
-            clean=clean,
-        )
-        return await story.run()
+        return await story.run(progress)

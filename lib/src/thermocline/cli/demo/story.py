@@ -13,7 +13,8 @@ from thermocline.cli.demo.ledger import GONE, Difference, Ledger
 from thermocline.cli.demo.outage import Switch
 from thermocline.cli.demo.transcript import Turn
 from thermocline.client import MemoryClient
-from thermocline.errors import CorruptRecord, ThermoclineError, UnreadableRecord
+from thermocline.clock import Deadline
+from thermocline.errors import CorruptRecord, ThermoclineError, TierUnavailable, UnreadableRecord
 from thermocline.model import Hit, Key, Miss, Outcome
 
 STOPS: Final = 0.45  # of the conversation, hot is stopped
@@ -76,13 +77,14 @@ class Story:
     documents: Sequence[Path]
     tenant: str
     scope: str
-    progress: Progress
     tamper: bool = False
     clean: bool = False
     ledger: Ledger = field(default_factory=Ledger)
+    progress: Progress = field(default=lambda what, done, total: None)
 
-    async def run(self) -> Told:
+    async def run(self, progress: Progress) -> Told:
         """Live through it. Raises what the tiers raise; differences are in the answer."""
+        self.progress = progress
         began = time.monotonic()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.switch.close)
@@ -121,12 +123,13 @@ class Story:
 
     async def _refuse_without_hot(self, memory: MemoryClient) -> None:
         """Hot must work at the beginning, or there would be nothing to stop: ask it for a few keys, which in a cluster lie on several nodes."""
-        from thermocline.clock import Deadline
-
         keys = [Key(self.tenant, self.scope, f"turn/{n}") for n in range(16)]
         for answer in await self.switch.hot.peek_many(keys, deadline=Deadline.after(5.0)):
             if isinstance(answer, ThermoclineError):
-                raise answer
+                raise TierUnavailable(
+                    f"hot does not work from the beginning: {answer} (the demo shuts one port, so it takes a single server and no cluster)",
+                    tier="hot",
+                ) from answer
 
     # --- the conversation ---------------------------------------------------------------------------------------------
 
