@@ -1,0 +1,189 @@
+"""Redis as the authority itself: the script's answers are those of process memory, and what lies in Redis is as it should be."""
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from thermocline.clock import Deadline
+from thermocline.errors import CorruptRecord, TooLarge
+from thermocline.model import Authority, Envelope, Flags, Header, Key
+from thermocline.protocols import Effect, Verb, Write
+from thermocline.testing import ManualClock
+from thermocline.testing.rig import RedisCluster, RedisServer
+from thermocline.tiers.hot import HotMemory
+from thermocline.tiers.hot.records import GRACE_MS, INDEX_MS, index_keys, record_key
+from thermocline.tiers.local.process import ProcessMemory
+
+NOW = 4_000_000_000_000  # far ahead of the server's clock, which therefore removes nothing
+
+
+def soon() -> Deadline:
+    return Deadline.after(10)
+
+
+def write(
+    verb: Verb, id_: str, key: Key, *, expires_ms: int = 0, created_ms: int = 0, payload: bytes = b"value"
+) -> Write:
+    flags = Flags.TOMBSTONE if verb is Verb.DELETE else Flags.NONE
+    header = Header(
+        flags=flags, expires_ms=expires_ms, created_ms=created_ms, modified_ms=created_ms, serialiser=1, raw_length=5
+    )
+    media_type = "" if flags else "application/octet-stream"
+    return Write(verb, id_, Envelope(key, header, b"" if flags else payload, media_type))
+
+
+@pytest.fixture(params=["redis_server", "redis_cluster"])
+async def tier(request: pytest.FixtureRequest) -> AsyncIterator[HotMemory]:
+    server: RedisServer | RedisCluster = request.getfixturevalue(request.param)
+    tier = HotMemory(server.url)
+    await tier.connect()
+    yield tier
+    await tier.close()
+
+
+# --- the same as process memory --------------------------------------------------------------------------------------
+
+ids = st.sampled_from([f"id-{i}" for i in range(12)])
+steps = st.tuples(
+    st.sampled_from(Verb),
+    ids,
+    st.sampled_from([None, 0, "there", 7]),  # if_version
+    st.booleans(),  # if_absent
+    st.sampled_from([None, 3, "ahead"]),  # known
+    st.sampled_from([0, 5_000, GRACE_MS]),  # expires after ms
+    st.sampled_from([0, 1, 3_000, GRACE_MS // 2]),  # then so many ms pass
+)
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(steps, max_size=12))
+async def test_any_sequence_of_writes_has_the_answers_of_process_memory(
+    redis_server: RedisServer,
+    sequence: list[tuple[Verb, str, int | str | None, bool, int | str | None, int, int]],
+) -> None:
+    clock = ManualClock(wall_ms=NOW)
+    hot, local = HotMemory(redis_server.url, cluster=False), ProcessMemory(clock=clock)
+    hot._script_clock = clock
+    await hot.connect()
+    await local.connect()
+    key = Key("tenant", "scope", uuid.uuid4().hex)  # new in each run, also of the same example
+    used: set[str] = set()
+    for verb, id_, required, absent, known, lasting, pause in sequence:
+        there = await local.read(key, deadline=Deadline.never())
+        version = there.version if there else 0
+        if id_ in used and there is None:
+            continue  # process memory forgets the ids with the record
+        used.add(id_)
+        plain = write(
+            verb, id_, key, expires_ms=clock.wall_ms() + lasting if lasting else 0, created_ms=clock.wall_ms()
+        )
+        this = Write(
+            verb,
+            id_,
+            plain.envelope,
+            known=version + 5 if known == "ahead" else known if isinstance(known, int) else None,
+            if_version=version if required == "there" else required if isinstance(required, int) else None,
+            if_absent=absent and required is None and verb is Verb.PUT,
+        )
+        mine, theirs = await hot.write(this, deadline=soon()), await local.write(this, deadline=Deadline.never())
+        assert (mine.effect, mine.version) == (theirs.effect, theirs.version), this
+        found, expected = await hot.read(key, deadline=soon()), await local.read(key, deadline=Deadline.never())
+        assert found == expected
+        if mine.effect is Effect.TOOK and verb is Verb.PUT and found is not None and found.version == mine.version:
+            assert mine.envelope == found
+        clock.advance(pause / 1000)
+        ended = await local.read(key, deadline=Deadline.never()) is None
+        if not ended:
+            assert await hot.read(key, deadline=soon()) == expected
+    await hot.close()
+    await local.close()
+
+
+# --- what lies in Redis ----------------------------------------------------------------------------------------------
+
+
+async def test_a_record_and_an_entry_of_one_key_do_not_meet(tier: HotMemory, fresh_prefix: str) -> None:
+    key = Key("tenant", fresh_prefix, "name")
+    await tier.write(write(Verb.PUT, "id", key), deadline=soon())
+    assert await tier.peek(key, deadline=soon()) is None
+    await tier.drop([key], deadline=soon())
+    found = await tier.read(key, deadline=soon())
+    assert found is not None
+    assert found.header.authority is Authority.HOT
+
+
+async def test_the_creation_time_stays_and_a_touch_keeps_the_value(tier: HotMemory, fresh_prefix: str) -> None:
+    key = Key("tenant", fresh_prefix, "name")
+    await tier.write(write(Verb.PUT, "a", key, created_ms=1_000), deadline=soon())
+    second = await tier.write(write(Verb.PUT, "b", key, created_ms=2_000, payload=b"other"), deadline=soon())
+    assert second.envelope is not None
+    assert (second.envelope.header.created_ms, second.envelope.header.modified_ms) == (1_000, 2_000)
+    third = await tier.write(write(Verb.TOUCH, "c", key, created_ms=3_000, expires_ms=NOW), deadline=soon())
+    found = await tier.read(key, deadline=soon())
+    assert found is not None
+    header = found.header
+    assert (found.payload, found.version, header.expires_ms) == (b"other", third.version, NOW)
+    assert (header.created_ms, header.modified_ms) == (1_000, 3_000)
+
+
+async def test_how_long_redis_keeps_them(tier: HotMemory, fresh_prefix: str) -> None:
+    key = Key("tenant", fresh_prefix, "name")
+    name = record_key(key)
+    await tier.write(write(Verb.PUT, "a", key), deadline=soon())
+    assert await tier.client.pttl(name) == -1
+    await tier.write(write(Verb.PUT, "b", key, expires_ms=NOW), deadline=soon())
+    assert await tier.client.execute_command("PEXPIRETIME", name) == NOW + GRACE_MS
+    await tier.write(write(Verb.DELETE, "c", key), deadline=soon())
+    assert GRACE_MS - 60_000 < await tier.client.pttl(name) <= GRACE_MS
+
+
+async def test_a_damaged_record_raises_until_it_is_put_anew(tier: HotMemory, fresh_prefix: str) -> None:
+    key = Key("tenant", fresh_prefix, "name")
+    await tier.write(write(Verb.PUT, "a", key), deadline=soon())
+    await tier.client.setrange(record_key(key), 20, b"\xff")
+    with pytest.raises(CorruptRecord):
+        await tier.read(key, deadline=soon())
+    for verb in (Verb.DELETE, Verb.TOUCH):
+        with pytest.raises(CorruptRecord, match="put it anew"):
+            await tier.write(write(verb, "b", key), deadline=soon())
+    await tier.write(write(Verb.PUT, "c", key), deadline=soon())
+    assert await tier.read(key, deadline=soon()) is not None
+
+
+async def test_a_record_over_the_limit_is_too_large(tier: HotMemory, fresh_prefix: str) -> None:
+    key = Key("tenant", fresh_prefix, "name")
+    with pytest.raises(TooLarge, match="max_value_bytes"):
+        await tier.write(write(Verb.PUT, "a", key, payload=bytes(1_000_000)), deadline=soon())
+    assert await tier.read(key, deadline=soon()) is None
+
+
+# --- the index -------------------------------------------------------------------------------------------------------
+
+
+async def test_names_whose_records_are_gone_leave_the_index_after_a_day(tier: HotMemory, fresh_prefix: str) -> None:
+    keys = [Key("tenant", fresh_prefix, f"name-{i}") for i in range(5)]
+    await tier.write_many([write(Verb.PUT, key.name, key) for key in keys], deadline=soon())
+    names, times = index_keys("tenant", fresh_prefix)
+    for key in keys[:4]:
+        await tier.client.delete(record_key(key))
+    for key in keys[:2] + keys[4:]:  # written more than a day ago
+        await tier.client.zincrby(times, -INDEX_MS - 1, key.name)
+
+    page = await tier.scan("tenant", fresh_prefix, "", limit=10, cursor=None, deadline=soon())
+
+    assert [item.key for item in page.items] == keys[4:]
+    assert await tier.client.zrange(names, 0, -1) == [key.name.encode() for key in keys[2:]]
+    assert await tier.client.zcard(times) == 3
+
+
+async def test_a_name_is_in_the_index_before_its_record_can_be_there(tier: HotMemory, fresh_prefix: str) -> None:
+    key = Key("tenant", fresh_prefix, "name")
+    names, _ = index_keys("tenant", fresh_prefix)
+    await tier.client.set(names, "no index")
+    with pytest.raises(Exception, match="something else"):
+        await tier.write(write(Verb.PUT, "id", key), deadline=soon())
+    assert await tier.read(key, deadline=soon()) is None
+    await tier.client.delete(names)
