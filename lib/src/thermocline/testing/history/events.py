@@ -39,6 +39,7 @@ class Event:
     ``client`` names the process that did it, and is another one after a restart. ``version`` 0: not told. ``value`` is the unique id of the value that was
     written or read. ``expires_ms`` is the end of the record as the answer told it (0: never or not told), ``ttl_ms`` the lifetime that a write asked
     for (0: for ever). ``told``: a write's answer said that hot knows of it. ``torn``: what was read was not what any writer makes.
+    ``number`` counts the writes of a client, from 1; the recorder sets it.
     """
 
     client: str
@@ -59,6 +60,7 @@ class Event:
     torn: bool = False
     tier: str = ""
     error: str = ""
+    number: int = 0
 
     def __str__(self) -> str:
         words = [f"[{self.begin:.6f} {self.end:.6f}]", self.client, self.verb, self.key, self.outcome]

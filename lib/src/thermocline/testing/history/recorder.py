@@ -1,7 +1,6 @@
 """Writing a history down as it happens, and reading it back."""
 
 import json
-import math
 import os
 import time
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from typing import Any, Self
 
 from thermocline.testing.history.events import Event, Fault, History, Outcome, Verb
 
-_FIELDS = [field.name for field in fields(Event)]
+_FIELDS = {field.name: field.default for field in fields(Event)}
 
 
 class Recorder:
@@ -25,7 +24,6 @@ class Recorder:
         self.client = client
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._numbers = 0
-        self._begun: dict[int, int] = {}
 
     def read(self, verb: Verb, key: str) -> Event:
         """A read begins now."""
@@ -42,21 +40,21 @@ class Recorder:
         if_absent: bool = False,
     ) -> Event:
         """A write begins now; until `end` says otherwise its outcome is unknown."""
+        self._numbers += 1
         event = Event(
             self.client,
             verb,
             key,
             time.monotonic(),
             Outcome.UNKNOWN,
+            number=self._numbers,
             begin_ms=time.time_ns() // 1_000_000,
             value=value,
             ttl_ms=ttl_ms,
             if_version=if_version,
             if_absent=if_absent,
         )
-        self._numbers += 1
-        self._begun[id(event)] = self._numbers
-        self._line(self._told(event) | {"#": self._numbers})
+        self._line(self._told(event))
         return event
 
     def end(self, event: Event, outcome: Outcome) -> None:
@@ -64,15 +62,15 @@ class Recorder:
         event.outcome = outcome
         event.end = time.monotonic()
         event.end_ms = time.time_ns() // 1_000_000
-        number = self._begun.pop(id(event), 0)
-        self._line(self._told(event) | ({"#": number} if number else {}))
+        self._line(self._told(event))
 
     def settled(self) -> None:
         """The recovery queue of this process is empty now."""
         self._line({"settled": time.monotonic(), "client": self.client})
 
     def _told(self, event: Event) -> dict[str, Any]:
-        return {name: value for name in _FIELDS if (value := getattr(event, name)) != math.inf}
+        """What is not as the field's default says."""
+        return {name: value for name, default in _FIELDS.items() if (value := getattr(event, name)) != default}
 
     def _line(self, words: dict[str, Any]) -> None:
         os.write(self._file, json.dumps(words, separators=(",", ":")).encode() + b"\n")
@@ -109,13 +107,12 @@ def _read_file(path: Path, history: History) -> None:
         if "settled" in words:
             history.settled.setdefault(words["client"], []).append(words["settled"])
             continue
-        number = words.pop("#", 0)
         event = Event(**words | {"verb": Verb(words["verb"]), "outcome": Outcome(words["outcome"])})
-        before = begun.pop(number, None) if number else None
+        before = begun.pop(event.number, None)
         if before is None:
             history.events.append(event)
-            if number:
-                begun[number] = event
+            if event.number:
+                begun[event.number] = event
             continue
         for name in _FIELDS:
             setattr(before, name, getattr(event, name))

@@ -1,0 +1,87 @@
+"""What a client process is told: which tiers, how much work, which seed. Goes to it as JSON."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+
+from tests.histories.values import TO_COLD
+
+from thermocline import MemoryClient, MemoryRules
+from thermocline.model import Key
+from thermocline.protocols import Entries, Payloads, Versions
+from thermocline.resilience import Budget
+from thermocline.tiers.cold import ColdMemory
+from thermocline.tiers.hot import HotMemory
+from thermocline.tiers.local.folder import FolderMemory
+from thermocline.tiers.local.process import ProcessMemory
+from thermocline.tiers.local.sqlite import SqliteMemory
+from thermocline.tiers.warm import WarmMemory
+
+DATABASE = "histories"
+TENANT = "histories"
+SCOPES = 3
+KEYS = 8  # at a time
+ROUND = 150  # operations of one process on the same keys
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """Where the tiers are. Without ``redis`` hot is process memory, without ``cosmos`` warm is the SQLite file, without ``blob`` cold is the folder."""
+
+    folder: str
+    redis: str = ""
+    cosmos: str = ""
+    cosmos_key: str = ""
+    container: str = ""
+    blob: str = ""  # a connection string
+    hot_ttl: float = 300.0  # seconds
+    hot_share: float = 2.0  # seconds: long, so that a busy machine does not look like a broken Redis
+
+    def hot(self) -> Entries:
+        return HotMemory(self.redis, max_connections=16) if self.redis else ProcessMemory()
+
+    def warm(self) -> Versions:
+        if not self.cosmos:
+            return SqliteMemory(f"{self.folder}/authority.db")
+        return WarmMemory(self.cosmos, DATABASE, self.container, key=self.cosmos_key, create=True)
+
+    def cold(self) -> Payloads:
+        if not self.blob:
+            return FolderMemory(f"{self.folder}/payloads", fsync=False)
+        return ColdMemory.from_connection_string(self.blob, self.container, create=True)
+
+    def client(self, *, with_hot: bool = True) -> MemoryClient:
+        rules = MemoryRules(hot_ttl_seconds=self.hot_ttl, cold_threshold_bytes=TO_COLD)
+        budget = Budget(hot=timedelta(seconds=self.hot_share), warm=timedelta(seconds=1))
+        return MemoryClient(
+            hot=self.hot() if with_hot else None, warm=self.warm(), cold=self.cold(), rules=rules, budget=budget
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One client process. ``name`` is of one life of it: ``2.0``, and after it was killed ``2.1``."""
+
+    name: str
+    seed: int
+    tiers: Tiers
+    operations: int
+    done: int = 0  # operations that its earlier lives have made
+    tasks: int = 4
+    naive: bool = False
+    reads: float = 0.7
+    watched: bool = False  # whether to write down when the recovery queue is empty
+    keys: list[str] = field(default_factory=list)  # of a final reader: what to read
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> "Spec":
+        words = json.loads(text)
+        return cls(**words | {"tiers": Tiers(**words["tiers"])})
+
+
+def key_of(name: str) -> Key:
+    """The key of a name such as ``12-3``."""
+    return Key(TENANT, f"scope{int(name.rpartition('-')[2]) % SCOPES}", name)

@@ -1,0 +1,261 @@
+"""The worlds: which tiers, which faults; and the conductor that runs one and has it judged."""
+
+import asyncio
+import contextlib
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from tests.histories.faults import AT_ONCE, CLIENT, COSMOS, FAULTS, Faults
+from tests.histories.spec import KEYS, ROUND, Spec, Tiers
+
+from thermocline.testing.history import Bound, History, Verdict, check, read_history
+from thermocline.testing.proxy import ChaosProxy
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """``faults`` strike one after the other; more of the same name make it more frequent. ``bound`` None: nothing is excused."""
+
+    name: str
+    faults: tuple[str, ...]
+    services: bool = True
+    blob: bool = False  # Azurite; else a folder
+    proxied: bool = False  # each client reaches Redis through a proxy of its own
+    maxmemory: int | None = None
+    hot_ttl: float = 300.0
+    hot_share: float = 2.0
+    processes: int = 3
+    naive: bool = False
+    reads: float = 0.7
+    bound: Bound | None = None
+
+
+LASTING = timedelta(
+    seconds=45
+)  # the longest that a breaker (30 s) and the recovery queue's pause (5 s) keep hot from being told, and a margin
+HOT_MISSES = frozenset({*CLIENT, "redis paused", "redis crashed", "redis rolled back"}) - {"client killed"}
+
+EXACT = World(
+    "exact",
+    ("redis flushed", "redis flushed", "redis crashed", "client killed", *COSMOS),
+    maxmemory=4_000_000,
+)
+BOUNDED = World(
+    "bounded",
+    ("redis flushed", "redis crashed", "redis paused", "redis rolled back", *CLIENT, *CLIENT, "cosmos drops answers"),
+    proxied=True,
+    hot_share=0.1,
+    bound=Bound(HOT_MISSES, LASTING, frozenset({"redis rolled back"})),
+)
+LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"))
+EMBEDDED = World("embedded", ("client killed",), services=False)
+AZURITE = World("azurite", ("redis flushed", "client killed", "cosmos drops answers"), blob=True)
+NAIVE = World("naive", ("cosmos slow after the write",), naive=True, reads=0.6)
+
+
+@dataclass(slots=True)
+class Report:
+    world: World
+    seed: int
+    verdict: Verdict
+    faults: dict[str, int]
+
+    def __str__(self) -> str:
+        struck = ", ".join(f"{count} × {name}" for name, count in sorted(self.faults.items()))
+        return f"{self.world.name} (seed {self.seed}): {self.verdict}; faults: {struck or 'none'}"
+
+
+class Client:
+    """One client process through all its lives."""
+
+    def __init__(self, spec: Spec, folder: Path) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.life = 0
+        self.process: asyncio.subprocess.Process | None = None
+        self.reading: asyncio.Task[None] | None = None
+        self.ready = asyncio.Event()
+        self.done = asyncio.Event()
+        self.progress = 0
+
+    async def start(self) -> None:
+        self.ready.clear()
+        name = f"{self.spec.name}.{self.life}"
+        spec = replace(self.spec, name=name, done=self.progress)
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "tests.histories.client_process",
+            str(self.folder / f"client-{name}.jsonl"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        await self.say(spec.dump())
+        self.reading = asyncio.create_task(self._read(self.process))
+
+    async def say(self, line: str) -> None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            word = line.decode().strip()
+            if word == "ready":
+                self.ready.set()
+            elif word == "done":
+                self.done.set()
+            else:
+                self.progress = int(word)
+
+    async def kill(self) -> None:
+        """SIGKILL, and a new life that goes on where this one was."""
+        assert self.process is not None
+        self.process.kill()
+        await self.ended()
+        self.life += 1
+        await self.start()
+
+    async def ended(self) -> int:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        assert self.reading is not None
+        self.process.stdin.close()
+        await self.reading
+        return await self.process.wait()
+
+
+class Run:
+    """One run of a world."""
+
+    def __init__(self, world: World, seed: int, operations: int, folder: Path) -> None:
+        self.world = world
+        self.folder = folder
+        self.seed = seed
+        self.random = random.Random(f"{world.name} {seed}")
+        self.operations = operations
+        self.faults = Faults(self.random, kill=self._kill)
+        self.clients: list[Client] = []
+
+    async def history(self) -> History:
+        async with self._tiers() as tiers:
+            each = self.operations // self.world.processes
+            for number in range(self.world.processes):
+                mine = tiers
+                if self.faults.proxies:
+                    mine = replace(tiers, redis=self.faults.proxies[number].url)
+                spec = Spec(
+                    str(number),
+                    self.seed,
+                    mine,
+                    each,
+                    naive=self.world.naive,
+                    reads=self.world.reads,
+                    watched=self.world.bound is not None,
+                )
+                self.clients.append(Client(spec, self.folder))
+            try:
+                await self._work()
+                await self._read_all(tiers, each)
+            finally:
+                await self._end()
+        return read_history(sorted(self.folder.glob("*.jsonl")), self.faults.log)
+
+    async def _work(self) -> None:
+        await asyncio.gather(*(client.start() for client in self.clients))
+        await self._all("ready")
+        breaking = asyncio.create_task(self.faults.run(list(self.world.faults), 1.0))
+        await self._all("done")
+        breaking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await breaking
+        for client in self.clients:
+            await client.say("drain")
+        for client in self.clients:
+            code = await client.ended()
+            assert code == 0, f"client {client.spec.name}.{client.life} ended with {code}"
+
+    async def _all(self, what: str) -> None:
+        """Wait until each client is there; a client that ends before fails the run."""
+        for client in self.clients:
+            event = client.ready if what == "ready" else client.done
+            while not event.is_set():
+                process = client.process
+                assert process is not None
+                waiting = asyncio.ensure_future(event.wait())
+                dying = asyncio.ensure_future(process.wait())
+                await asyncio.wait([waiting, dying], return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                dying.cancel()
+                died = process.returncode is not None and process is client.process and process.returncode != -9
+                assert not died or event.is_set(), f"client {client.spec.name} ended with {process.returncode}"
+
+    async def _kill(self) -> None:
+        working = [client for client in self.clients if not client.done.is_set()]
+        if working:
+            await self.random.choice(working).kill()
+
+    async def _read_all(self, tiers: Tiers, each: int) -> None:
+        """After all is over, two fresh clients read every key: one through hot, one from the authority alone."""
+        keys = [f"{number}-{key}" for number in range(each // ROUND + 1) for key in range(KEYS)]
+        reader = Client(Spec("final", self.seed, tiers, 0, keys=keys, naive=self.world.naive), self.folder)
+        self.clients.append(reader)
+        await reader.start()
+        assert await reader.ended() == 0
+
+    async def _end(self) -> None:
+        for client in self.clients:
+            if client.process is not None and client.process.returncode is None:
+                client.process.kill()
+                await client.ended()
+
+    @asynccontextmanager
+    async def _tiers(self) -> AsyncIterator[Tiers]:
+        """The servers of this run, started."""
+        world, tiers = self.world, Tiers(str(self.folder), hot_ttl=self.world.hot_ttl, hot_share=self.world.hot_share)
+        async with AsyncExitStack() as stack:
+            if world.services:
+                redis = RedisServer(maxmemory=world.maxmemory, maxmemory_policy="allkeys-lru")
+                server = CosmosServer(kind="strict")
+                for part in (redis, server):
+                    await asyncio.to_thread(part.start)
+                    stack.push_async_callback(asyncio.to_thread, part.stop)
+                self.faults.redis, self.faults.control = redis, server.control
+                if world.proxied:
+                    for _ in range(world.processes):
+                        self.faults.proxies.append(await stack.enter_async_context(ChaosProxy(redis.url)))
+                tiers = replace(
+                    tiers, redis=redis.url, cosmos=server.url, cosmos_key=server.key, container=f"run{self.seed}"
+                )
+            if world.blob:
+                azurite = Azurite()
+                await asyncio.to_thread(azurite.start)
+                stack.push_async_callback(asyncio.to_thread, azurite.stop)
+                tiers = replace(tiers, blob=azurite.connection_string)
+            yield tiers
+
+
+async def run_world(world: World, seed: int, operations: int, folder: Path) -> Report:
+    """Run it, and judge what happened. ``folder`` is empty, and keeps the histories, so that they can be looked at."""
+    run = Run(world, seed, operations, folder)
+    history = await run.history()
+    verdict = await asyncio.to_thread(check, history, world.bound)
+    struck = [fault.cause for fault in run.faults.log]
+    return Report(world, seed, verdict, {name: struck.count(name) for name in set(struck)})
+
+
+assert set(AT_ONCE) <= set(FAULTS)
