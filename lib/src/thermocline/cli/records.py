@@ -131,11 +131,12 @@ async def rm(
     """Delete records. Ends with 1 if one of them was not there."""
     keys = {key_of(name, tenant, scope): name for name in names}
     async with session.builder().build() as memory:
+        there = {key: await memory.exists(key) for key in keys}  # a delete finds tombstones too
         batch = await memory.delete_many(keys)
     for error in batch.errors.values():
         raise error
-    deleted = [keys[key] for key in batch]
-    missing = [keys[key] for key in batch.missing]
+    deleted = [keys[key] for key in batch if there[key]]
+    missing = [name for key, name in keys.items() if name not in deleted]
     if session.terminal.as_json:
         session.terminal.document({"deleted": deleted, "missing": missing})
     else:
