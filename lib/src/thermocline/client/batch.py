@@ -73,9 +73,10 @@ class Batches:
                 results.update(await self._ask(plan, keys[at : at + CHUNK], {}, deadline))
             return results
         if not plan.rules.read_fallback:
-            return results | dict.fromkeys(rest, None)
-        for at in range(0, len(rest), CHUNK):
-            results.update(await self._miss(plan, rest[at : at + CHUNK], deadline))
+            return results | rest  # what could not be asked is no absence (P1)
+        unknown = list(rest)
+        for at in range(0, len(unknown), CHUNK):
+            results.update(await self._miss(plan, unknown[at : at + CHUNK], deadline))
         return results
 
     async def _resolve(self, found: Any, plan: Plan, deadline: Deadline) -> Envelope | None:
@@ -98,15 +99,15 @@ class Batches:
             for key in keys:
                 group.create_task(one(key))
 
-    async def _from_hot(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> list[Key]:
-        """The plain MGET; what it cannot answer is returned."""
+    async def _from_hot(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> Reads:
+        """The plain MGET. Returned is what it cannot answer: None, or the error of a key whose shard could not be asked."""
         engine = self._engine
         hot, floors = engine.hot, engine.floors
         assert hot is not None
         engine.stats.count(telemetry.READS, "hot", len(keys))
         copies = await engine.guards[MemoryTier.HOT].call("get_many", hot.peek_many, keys, deadline=deadline)
         now = engine.now_ms()
-        rest: list[Key] = []
+        rest: Reads = {}
         for key, copy in zip(keys, copies, strict=True):
             if isinstance(copy, Envelope):
                 verdict = serve(copy, now_ms=now, floor=floors.get(key), plan=plan)
@@ -120,7 +121,7 @@ class Batches:
                     continue
                 if verdict is Serve.CONFLICT:
                     engine.stats.count(telemetry.ROUTE_CONFLICTS, "hot")
-            rest.append(key)
+            rest[key] = copy if isinstance(copy, TierUnavailable) else None
         engine.stats.count(telemetry.HITS, "hot", len(keys) - len(rest))
         engine.stats.count(telemetry.MISSES, "hot", len(rest))
         return rest
@@ -146,7 +147,7 @@ class Batches:
                     engine.floors.note(look.key, answer.version)
                     results[look.key] = answer if verdict is Serve.VALUE else None
                     continue
-                leases[look.key] = (look.reader, 0)
+                leases[look.key] = (look.reader, answer.version if verdict is not Serve.CONFLICT else 0)
             elif isinstance(answer, ThermoclineError) or answer is None:
                 leases[look.key] = None
             else:
