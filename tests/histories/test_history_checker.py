@@ -229,6 +229,14 @@ def test_without_its_reasons_it_is_not_excused(name: str) -> None:
     assert judge(ONE, UNTOLD, OLD, **given).count(Kind.STALE) == 1
 
 
+def test_an_answer_without_a_version_is_excused_by_the_last_that_explains_it() -> None:
+    gone, again = delete(3, 4, 11), put(4, 4.4, 12, "z", told=False)
+    assert judge(ONE, gone, again, miss(5, 6, verb=Verb.GET), bound=BOUND, faults=[CUT]).excused == {"cut": 1}
+    assert judge(ONE, touch(3, 4, 11), again, got(5, 6, "x"), bound=BOUND, faults=[CUT]).excused == {"cut": 1}
+    assert judge(ONE, gone, again, got(5, 6, "x"), bound=BOUND, faults=[CUT]).count(Kind.STALE) == 1
+    assert judge(ONE, again, miss(5, 6, verb=Verb.EXISTS), bound=BOUND, faults=[CUT]).count(Kind.LOST) == 1
+
+
 def test_a_queue_that_was_empty_before_the_write_tells_nothing() -> None:
     assert judge(ONE, UNTOLD, OLD, bound=BOUND, faults=[CUT], a=3.5).problems == []
 

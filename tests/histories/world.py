@@ -205,7 +205,7 @@ class Run:
                 assert not died or event.is_set(), f"client {client.spec.name} ended with {process.returncode}"
 
     async def _kill(self) -> None:
-        working = [client for client in self.clients if not client.done.is_set()]
+        working = [client for client in self.clients if client.ready.is_set() and not client.done.is_set()]
         if working:
             await self.random.choice(working).kill()
 

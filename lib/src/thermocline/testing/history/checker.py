@@ -191,7 +191,7 @@ class _Judge:
             return  # of unknown outcome: it may have taken effect at any time before
         if self.line.between(pin, floor):
             kind = Kind.RESURRECTED if self._gone(floor, event.begin_ms) else Kind.STALE
-            self.behind(kind, event, pin, floor, f"its value is of version {pin}")
+            self.behind(kind, event, self.line.reach(pin), floor, f"its value is of version {pin}")
 
     def exists(self, event: Event) -> None:
         """Something live must have been there: what was known, or a put or touch that was on its way."""
@@ -229,9 +229,9 @@ class _Judge:
             elif version < floor:
                 self.behind(Kind.STALE, event, version, floor, "it is older than what was known")
         elif event.verb is Verb.LOOKUP and floor:
-            self.behind(Kind.LOST, event, 0, floor, "nothing was known of the key")
+            self.bad(Kind.LOST, event, f"nothing was known of the key, and there was a record of version {floor}")
         elif floor and not line.later_dead(floor, event):
-            self.behind(Kind.LOST, event, 0, floor, "nothing at or above what was known is dead")
+            self.behind(Kind.LOST, event, line.last_dead(floor, event), floor, "nothing at or above that is dead")
 
     # --- writes ---------------------------------------------------------------------------------------------------------
 

@@ -134,6 +134,16 @@ class Timeline:
                 return True
         return False
 
+    def last_dead(self, floor: int, until: Event) -> int:
+        """The highest version below ``floor`` that was deleted or had expired before ``until`` ended; 0: none."""
+        return max((v for v in self.acked if v < floor and self.dead(v, until.end_ms)), default=0)
+
+    def reach(self, pin: int) -> int:
+        """The last version that holds the value of version ``pin``: that of the last touch before the next put or delete."""
+        at = bisect_right(self._versions, pin)
+        end = self._versions[at] if at < len(self._versions) else NEVER
+        return max(version for version in self.acked if pin <= version < end)
+
     def open_touch(self, before: float) -> bool:
         return any(event.verb is Verb.TOUCH and event.begin < before for event in self.open)
 
