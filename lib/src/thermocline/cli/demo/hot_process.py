@@ -5,6 +5,7 @@ A frame is two lengths (u32), a JSON document and the packed envelopes that it s
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import struct
@@ -16,7 +17,7 @@ from typing import Any, Final
 from thermocline import errors
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
-from thermocline.errors import CorruptRecord, ThermoclineError, TierTimeout, TierUnavailable
+from thermocline.errors import ClientClosed, CorruptRecord, ThermoclineError, TierTimeout, TierUnavailable
 from thermocline.model import Envelope, Key, MemoryTier
 from thermocline.protocols import Announce, Busy, EntryOperation, Found, Leased, Look, Publish, Settle, Withdraw
 from thermocline.telemetry import REQUESTS, Stats
@@ -173,18 +174,29 @@ class RemoteMemory:
     def __init__(self, port: int) -> None:
         self.port = port
         self.stats = Stats()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def connect(self) -> None:
-        """Open a connection. Raises `TierUnavailable`."""
+        """Bind to the running loop and see that the process answers. Raises `TierUnavailable`, and `ClientClosed` in another loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            raise ClientClosed("the hot process's tier belongs to another event loop: make one per loop")
+        self._loop = loop
         if not self._free:
             await self.ping(deadline=Deadline.after(5.0))
 
     async def close(self) -> None:
         """Close the connections. Idempotent."""
+        self._loop = None
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         free, self._free = self._free, []
         for _, writer in free:
-            await _hang_up(writer)
+            writer.close()
+            with contextlib.suppress(OSError):  # the other side was gone before us
+                await writer.wait_closed()
 
     async def ping(self, *, deadline: Deadline) -> None:
         await self._call({"verb": "ping"}, [], deadline)
@@ -222,6 +234,10 @@ class RemoteMemory:
 
     async def _call(self, body: dict[str, Any], parts: list[bytes], deadline: Deadline) -> tuple[Any, list[bytes]]:
         """One request and its answer, over a connection that is this call's alone and is closed if the call is cut short (P10)."""
+        if self._loop is not asyncio.get_running_loop():
+            raise ClientClosed("the hot process's tier is not connected in this event loop: await connect() first")
+        if deadline.expired():
+            raise TierTimeout("the deadline had passed before hot was asked", tier="hot", sent=False)
         self.stats.count(REQUESTS, self.tier)
         seconds = min(deadline.remaining(), 60.0)
         sent = False
@@ -239,7 +255,7 @@ class RemoteMemory:
         except TimeoutError as error:
             raise TierTimeout("the hot process did not answer in time", tier="hot", sent=sent) from error
         except _BROKEN as error:
-            await self.close()  # the other connections are as dead
+            await self._hang_up()  # the other connections are as dead
             raise TierUnavailable(
                 f"the hot process on port {self.port} cannot be reached: {error}", tier="hot", sent=sent
             ) from error
@@ -254,14 +270,6 @@ class RemoteMemory:
         if not isinstance(answer, list):
             raise CorruptRecord("the hot process answered what is no answer")
         return answer, received
-
-
-async def _hang_up(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    try:
-        await writer.wait_closed()
-    except OSError:
-        return  # the other side was gone before us
 
 
 if __name__ == "__main__":
