@@ -200,33 +200,35 @@ def withdraws_what_is_unknown(client: MemoryClient) -> None:
 
 @dataclass(frozen=True)
 class Mutant:
-    """``hot`` or ``spoil`` breaks it, in ``world`` it must be caught, within ``within`` schedules."""
+    """``hot`` or ``spoil`` breaks it; in ``world`` it must be caught by a problem that says ``shows``. ``rare``: only in a long run, since it takes three
+    callers in an order of their own."""
 
     name: str
     world: World
     hot: Callable[..., ProcessMemory] = ProcessMemory
     spoil: Callable[[MemoryClient], None] | None = None
-    within: int = 1000
+    shows: str = "STALE"
+    rare: bool = False
 
 
 MUTANTS = (
     Mutant("naive", CALM, Naive),
     Mutant("fills without a lease", CALM, FillsWithoutLease),
-    Mutant("publishes onto nothing", LOSSES, PublishesOntoNothing),
-    Mutant("the last publish wins", LOSSES, LastPublishWins),
-    Mutant("fills below the floor", LOSSES, FillsBelowFloor),
+    Mutant("publishes onto nothing", LOSSES, PublishesOntoNothing, rare=True),
+    Mutant("the last publish wins", LOSSES, LastPublishWins, rare=True),
+    Mutant("fills below the floor", LOSSES, FillsBelowFloor, rare=True),
     Mutant("keeps older values", LOSSES, KeepsOlderValues),
-    Mutant("withdrawing restores", LOSSES, WithdrawingRestores),
+    Mutant("withdrawing restores", LOSSES, WithdrawingRestores, rare=True),
     Mutant("announces nothing", FAILURES, NothingAnnounced),
     Mutant("forgets floors", LAG, ForgetsFloors),
-    Mutant("forgets writers who ran out", FAILURES, ForgetsWriters),
+    Mutant("forgets writers who ran out", FAILURES, ForgetsWriters, rare=True),
     Mutant("no fence", EMBEDDED, NoFence),
-    Mutant("ignores its floors", MIXED, spoil=ignores_floors),
-    Mutant("joins reads that were sent", CALM, spoil=joins_sent_reads),
+    Mutant("ignores its floors", MIXED, spoil=ignores_floors, rare=True),
+    Mutant("joins reads that were sent", CALM, spoil=joins_sent_reads, rare=True),
     Mutant("forgets what hot missed", MIXED, spoil=forgets_what_hot_missed),
-    Mutant("forgets expiry", CALM, ForgetsExpiry),
-    Mutant("updates without a condition", CALM, spoil=updates_without_condition),
+    Mutant("forgets expiry", CALM, ForgetsExpiry, shows="EXPIRED"),
+    Mutant("updates without a condition", CALM, spoil=updates_without_condition, shows="an update of value"),
     Mutant("ignores the floors of hot", LAG, spoil=ignores_the_floors_of_hot),
-    Mutant("settles only leases", LOSSES, SettlesOnlyLeases),
-    Mutant("withdraws what is unknown", FAILURES, spoil=withdraws_what_is_unknown),
+    Mutant("settles only leases", LOSSES, SettlesOnlyLeases, rare=True),
+    Mutant("withdraws what is unknown", FAILURES, spoil=withdraws_what_is_unknown, rare=True),
 )

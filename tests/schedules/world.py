@@ -179,7 +179,7 @@ class Schedule:
         self.truth = Truth(self.clock, CODEC, self._payload_of, exact=world.exact, journal=journal)
         self.wire = Wire(self.random, world.weather.swarm(self.random), self.truth)
         self.menu = choose_menu(self.random)
-        self.leisure = self.random.choice((0.1, 0.3, 0.5))  # how often a caller waits before a call
+        self.leisure = self.random.choice((0.0, 0.2, 0.5))  # how often a caller waits before a call
         self.evicts = self.world.evict * self.random.choice((0.0, 0.2, 0.5))
         self.tempo = self.random.choice(
             ((0.0, 0.001, 0.002), (0.001, 0.005, 0.02), (0.005, 0.3, 3.0))
@@ -190,7 +190,7 @@ class Schedule:
             write_around=self.random.random() < 0.15,
             promote_on_read=self.random.random() > 0.05,
         )
-        names = [f"k{n}" for n in range(self.random.choice((1, 1, 1, 2, 3)))]
+        names = [f"k{n}" for n in range(self.random.choice((1, 1, 1, 1, 2, 3)))]
         self.keys = [Key("t", "s", name) for name in names]
         self.counter = Key("t", "s", "counter")
         self._no_recovery = self.random.random() < world.no_recovery
@@ -317,13 +317,12 @@ class Schedule:
 
     async def _work(self, actors: list[Actor]) -> None:
         """All at once; or in rounds, with a look at what came of each."""
-        rounds = self.random.choice((1, 2, 3))
+        rounds = self.random.choice((1, 1, 2))
         for _ in range(rounds):
-            calls = self.random.choice((1, 2)) if rounds > 1 else self.random.choice((2, 3, 4))
+            calls = self.random.choice((1, 2)) if rounds > 1 else self.random.choice((1, 2, 3))
             work = [self.loop.create_task(actor.work(calls), name=f"actor {at}") for at, actor in enumerate(actors)]
             await asyncio.gather(*work)
-            if rounds > 1:
-                await self._read_all(1, may_fail=True)
+            await self._read_all(1, may_fail=True)
 
     async def _prefill(self) -> None:
         """In most schedules the keys have a value before the work begins, in some hot has it as well."""
@@ -364,7 +363,7 @@ class Schedule:
         self.wire.calm = True
         if self.wire.under_way:
             await asyncio.gather(*self.wire.under_way)
-        await self._read_all(1, may_fail=True)
+            await self._read_all(1, may_fail=True)
         if self.world.errors:
             await asyncio.sleep(QUIET)
             for member in self.members:

@@ -58,6 +58,7 @@ class Cascade:
                 if answer is not None:
                     return answer
                 last = found
+                floor = max(known, _floor_of(found, plan))
             else:
                 token = engine.token()
                 looked = await guard.call("look", hot.operate, Look(key, token, LEASE_MS), deadline=deadline)
@@ -66,6 +67,7 @@ class Cascade:
                     if answer is not None:
                         return answer
                     last = looked
+                    floor = max(known, _floor_of(looked, plan))
                 elif looked is not None:
                     floor = max(known, looked.floor)
                     lease = None if isinstance(looked, Busy) else token
@@ -247,3 +249,9 @@ class Cascade:
 
     async def close(self) -> None:
         await self.flights.close()
+
+
+def _floor_of(copy: Envelope, plan: Plan) -> int:
+    """The version that hot knows to exist, by a copy that cannot be served: a record that has expired is its own tombstone. Another authority's
+    versions mean nothing here."""
+    return copy.version if copy.header.authority == plan.authority else 0

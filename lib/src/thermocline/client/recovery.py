@@ -47,6 +47,9 @@ class Recovery:
         self._ceiling = ceiling
         self._recovered = recovered
         self._due: dict[Key, int] = {}
+        self._anew: set[Key] = (
+            set()
+        )  # what was added while a drain was under way, which may have asked too early to know of it
         self._blind_until = 0.0
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -69,6 +72,7 @@ class Recovery:
         if due is None and len(self._due) >= self._capacity:
             self._blind_until = self._clock.monotonic() + self._ceiling
             return
+        self._anew.add(key)
         self._due[key] = UNKNOWN if due == UNKNOWN or version == UNKNOWN else max(version, due or 0)
         self._floors.pin(key)
         if version > 0:
@@ -95,6 +99,7 @@ class Recovery:
     async def drain(self) -> bool:
         """Tell hot of up to 100 keys; whether at least one was."""
         chunk = list(self._due.items())[:_CHUNK]
+        self._anew.clear()
         known: list[tuple[Key, int]] = []
         for key, version in chunk:
             if version != UNKNOWN:
@@ -111,11 +116,10 @@ class Recovery:
         except ThermoclineError:
             return False
         told = 0
-        expected = dict(chunk)
         for (key, _), error in zip(known, results, strict=True):
             if error is None:
                 told += 1
-                if self._due.get(key) == expected[key]:
+                if key in self._due and key not in self._anew:
                     del self._due[key]
                     self._floors.unpin(key)
         # those that failed go to the end, so that one sick shard does not hold up the others

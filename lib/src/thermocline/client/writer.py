@@ -148,6 +148,7 @@ class Writer:
         except asyncio.CancelledError:
             raise
         except ThermoclineError as error:
+            intent.told = False  # nor does an earlier announcement last long enough
             await self.unannounced(intent, error, deadline)
             return
         self.announced(intent, found)
@@ -214,6 +215,9 @@ class Writer:
         """What hot is to hold: the record as the authority stamped it, with its payload if that is small enough."""
         plan, stamped = intent.plan, written.envelope
         if plan.rules.write_around or stamped is None or intent.write.verb is Verb.TOUCH:
+            return None
+        if not intent.told:
+            # Its announcement may still arrive late, and a publish that is late as well would then put this value over a newer one that hot lost.
             return None
         if intent.write.verb is Verb.DELETE or intent.inline.pointer:
             return stamped

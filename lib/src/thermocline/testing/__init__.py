@@ -2,6 +2,7 @@
 
 * `ManualClock`: a clock that a test moves.
 * `ChaosTier`: wraps any tier and makes it fail, lose answers, wait or be cancelled, by a script or a seed.
+* `SeededLoop`: an event loop whose order of steps and clock a seed decides.
 * `thermocline.testing.conformance`: what a tier must do, as pytest classes to inherit from.
 * `thermocline.testing.rig` and `thermocline.testing.pytest_plugin`: real servers, and pytest fixtures for them.
 * `thermocline.testing.cosmos`: a strict emulator of Cosmos DB's REST surface, a process of its own.
@@ -15,13 +16,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thermocline.testing.chaos import ChaosTier, Fault
     from thermocline.testing.clocks import ManualClock
+    from thermocline.testing.schedule import LoopClock, ScheduleStuckError, SeededLoop
 
-__all__ = ["ChaosTier", "Fault", "ManualClock"]
+__all__ = ["ChaosTier", "Fault", "LoopClock", "ManualClock", "ScheduleStuckError", "SeededLoop"]
 
 _HOMES = {
     "ChaosTier": "thermocline.testing.chaos",
     "Fault": "thermocline.testing.chaos",
+    "LoopClock": "thermocline.testing.schedule",
     "ManualClock": "thermocline.testing.clocks",
+    "ScheduleStuckError": "thermocline.testing.schedule",
+    "SeededLoop": "thermocline.testing.schedule",
 }
 
 

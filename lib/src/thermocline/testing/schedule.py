@@ -13,7 +13,6 @@ import asyncio
 import heapq
 import random
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -81,7 +80,6 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._random: Final = random.Random(seed)
         self._now = 0.0
         self._made = 0
-        self._numbers: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
         self._home = threading.get_ident()
         self.set_exception_handler(lambda _, context: self.errors.append(context))
 
@@ -91,8 +89,9 @@ class SeededLoop(asyncio.BaseEventLoop):
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """As every loop's; the task gets the next number."""
-        task = super().create_task(coro, **options)
-        self._number(task)
+        task = _NumberedTask(coro, loop=self, **options)
+        self._made += 1
+        task.number = self._made
         return task
 
     def run_in_executor(  # type: ignore[override]  # typeshed binds the answer's type to the arguments'
@@ -115,10 +114,11 @@ class SeededLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """One step. `BaseEventLoop.run_forever` calls this until it is stopped."""
-        ready = self._ready
+        ready, timers = self._ready, self._scheduled
         if not ready:
             self._wait()
-        self._collect_due()
+        if timers and timers[0].when() <= self._now:
+            self._collect_due()
         if not ready:
             return
         handle = ready.popleft() if len(ready) == 1 else self._choose()
@@ -157,34 +157,33 @@ class SeededLoop(asyncio.BaseEventLoop):
     def _choose(self) -> asyncio.Handle:
         """Take one handle out of ``_ready``: any task's step, any job, or the first of the other callbacks."""
         ready = self._ready
-        options: list[
-            tuple[float, int]
-        ] = []  # (who, where); the first one who is no task has the place behind all tasks
+        options: list[tuple[float, int]] = []  # (who, where); those who are no tasks have their place behind all tasks
         others = False
         for at, handle in enumerate(ready):
-            callback = getattr(handle, "_callback", None)
+            callback = handle._callback  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio too tells by it whose a handle is
             owner = getattr(callback, "__self__", None)
-            if isinstance(owner, asyncio.Task):
-                options.append((self._number(owner), at))
+            if isinstance(owner, _NumberedTask):
+                options.append((owner.number, at))
             elif isinstance(callback, _Job):
                 options.append((_BEHIND, at))
             elif not others:
                 others = True
                 options.append((_BEHIND, at))
-        options.sort()
-        chosen = int(self._random.random() * len(options))
-        at = options[chosen][1]
-        self.digest = hash((self.digest, chosen, len(options), self._now))
+        at = 0
+        if len(options) > 1:
+            options.sort()
+            chosen = int(self._random.random() * len(options))
+            at = options[chosen][1]
+            self.digest = hash((self.digest, chosen, len(options), self._now))
         handle = ready[at]
         del ready[at]
         return handle
 
-    def _number(self, task: asyncio.Task[Any]) -> int:
-        number = self._numbers.get(task)
-        if number is None:
-            self._made += 1
-            number = self._numbers[task] = self._made
-        return number
+
+class _NumberedTask(asyncio.Task[Any]):
+    """A task that knows as the how manieth of its loop it was made: no set's order, and no address, can then decide who goes on."""
+
+    number: int
 
 
 class _Job:
