@@ -21,9 +21,11 @@ from thermocline.errors import (
     TierTimeout,
     TierUnavailable,
 )
+from thermocline.keys import head_path
 from thermocline.model import MemoryTier
 from thermocline.protocols import Payloads, Versions
 from thermocline.testing import ManualClock
+from thermocline.testing.conformance.samples import new_key, put, soon
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import Azurite
 from thermocline.testing.rig.ports import free_port
@@ -72,12 +74,38 @@ async def test_missing_blob_is_said_so(cold: ColdMemory) -> None:
     assert isinstance(caught.value, LookupError)
 
 
-@pytest.mark.parametrize("name", ["", "tc1/h/a/b/c", "x" * 1025, None, 5])
+@pytest.mark.parametrize("name", ["", "tc1/h/a/b/c", "x" * 1025, None, 5, "lone \ud800", "a/./b", ".."])
 async def test_names_that_are_refused(cold: ColdMemory, name: Any) -> None:
     with pytest.raises(InvalidArgument):
         await cold.upload_text(name, "text")
     with pytest.raises(InvalidArgument):
         await cold.download_text(name)
+
+
+@pytest.mark.parametrize(
+    "spelt", [r"tc1\{}", "/tc1/{}", "./tc1/{}", "x/../tc1/{}", r"x\..\tc1\{}", "//tc1/{}", "../{c}/tc1/{}"]
+)
+async def test_no_other_spelling_leads_to_the_records_of_the_cascade(
+    cold: ColdMemory, azurite: Azurite, spelt: str
+) -> None:
+    """The service takes a backslash for a slash, and the way there resolves dots, which a SAS (or an Entra token) lets through."""
+    container = cold._account.container
+    key = new_key()
+    await cold.write(put(key, "a record"), deadline=soon())
+    name = spelt.format(head_path(key).removeprefix("tc1/"), c=container)
+    permission = ContainerSasPermissions(read=True, write=True, create=True, list=True, delete=True)
+    sas = generate_container_sas(
+        azurite.account, container, azurite.key, permission=permission, expiry=datetime.now(UTC) + timedelta(hours=1)
+    )
+    async with ColdMemory(azurite.blob_url, container, credential=sas) as attacker:
+        for tier in (cold, attacker):
+            with pytest.raises(InvalidArgument):
+                await tier.download_bytes(name)
+            with pytest.raises(InvalidArgument):
+                await tier.upload_bytes(name, b"forged")
+            with pytest.raises(InvalidArgument):
+                await tier.delete_blob(name)
+    assert await cold.read(key, deadline=soon()) is not None
 
 
 async def test_values_that_are_refused(cold: ColdMemory) -> None:
@@ -87,6 +115,15 @@ async def test_values_that_are_refused(cold: ColdMemory) -> None:
     wrong = "text"
     with pytest.raises(InvalidArgument, match="bytes"):
         await cold.upload_bytes("name", wrong)
+    with pytest.raises(InvalidArgument, match="surrogate"):
+        await cold.upload_text("name", "lone \ud800")
+    wrong = 5
+    with pytest.raises(InvalidArgument, match="timedelta"):
+        await cold.upload_text("name", "text", timeout=wrong)
+    for url, container in ((5, "c"), (None, "c"), ("https://a.blob.core.windows.net", 5)):
+        given: Any = url, container
+        with pytest.raises(ConfigurationError):
+            ColdMemory(*given)
 
 
 # --- connecting ------------------------------------------------------------------------------------------------------

@@ -102,3 +102,17 @@ async def test_a_damaged_envelope_is_no_value(tier: HotMemory, fresh_prefix: str
     await tier.client.setrange(fresh_prefix, 90, b"\xff")
     with pytest.raises(CorruptRecord):
         await tier.get(fresh_prefix)
+
+
+@pytest.mark.parametrize("key", [5, None, b"bytes", ["a"]], ids=repr)
+async def test_what_is_no_string_is_no_key(tier: HotMemory, key: Any) -> None:
+    calls: list[Any] = [tier.get(key), tier.set(key, "v"), tier.delete(key), tier.exists(key), tier.mget([key])]
+    for call in calls:
+        with pytest.raises(InvalidKey):
+            await call
+
+
+@pytest.mark.parametrize("ttl", ["soon", []], ids=repr)
+async def test_what_is_no_number_is_no_lifetime(tier: HotMemory, fresh_prefix: str, ttl: Any) -> None:
+    with pytest.raises(InvalidArgument, match="ttl_seconds"):
+        await tier.set(fresh_prefix, "text", ttl)

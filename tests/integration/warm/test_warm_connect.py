@@ -215,11 +215,26 @@ async def test_it_plays_the_authority(warm: WarmMemory) -> None:
     {"container": ""},
     {"grace": timedelta(seconds=10)},
     {"key": "k", "credential": object()},
+    {"account_uri": 5},
+    {"container": None},
+    {"grace": 86_400},
+    {"connection_limit": -1},
 ], ids=" ".join)  # fmt: skip
 def test_impossible_settings_are_refused_at_once(options: dict[str, Any]) -> None:
     given = {"account_uri": "https://a.documents.azure.com", "database": "d", "container": "c"} | options
     with pytest.raises(ConfigurationError):
         WarmMemory(**given)
+
+
+class SynchronousCredential:
+    def get_token(self, *scopes: str, **options: Any) -> None:
+        raise AssertionError("nobody asks it")
+
+
+def test_synchronous_credential_is_refused() -> None:
+    """It would block the event loop for as long as it asks for its token."""
+    with pytest.raises(ConfigurationError, match=r"azure\.identity\.aio"):
+        WarmMemory("https://a.documents.azure.com", "d", "c", credential=SynchronousCredential())
 
 
 async def test_without_any_identity_it_says_where_one_comes_from() -> None:

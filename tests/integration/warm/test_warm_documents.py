@@ -110,3 +110,36 @@ async def test_document_with_a_lost_answer_is_there(warm: WarmMemory, control: C
     await warm.upsert({"id": "a", "pk": "lost"})
 
     assert (await warm.read("a", "lost"))["id"] == "a"
+
+
+@pytest.mark.parametrize("spelt", ["./{}", "x/../{}", "{}/", "\\{}", "{}?x", "{}#x", "../docs/{}"])
+async def test_no_other_spelling_leads_to_the_records_of_the_cascade(warm: WarmMemory, spelt: str) -> None:
+    """With a key the signature would not fit; an Entra token signs no path."""
+    key = new_key()
+    await stored(warm, key, "a record")
+    name = spelt.format(cosmos_id(key))
+
+    with pytest.raises(InvalidArgument):
+        await warm.read(name, cosmos_partition(key))
+    with pytest.raises(InvalidArgument):
+        await warm.delete(name, cosmos_partition(key))
+    with pytest.raises(InvalidArgument):
+        await warm.upsert({"id": name, "tenant": key.tenant, "scope": key.scope})
+    assert await warm.read(key, deadline=soon()) is not None
+
+
+async def test_document_that_looks_like_a_record_is_in_no_listing(warm: WarmMemory) -> None:
+    key = new_key()
+    await stored(warm, key, "a record")
+    record = {"f": 0, "u": 1, "l": 1, "e": {"x": 0, "m": 0}}
+    forged = {"tenant": key.tenant, "scope": key.scope, "r": record}
+    await warm.upsert({"id": "one", "n": key.name + "1", "v": 5, **forged})
+    await warm.upsert({"id": "two", "n": key.name + "2", "v": "no version", **forged})
+
+    page = await warm.scan(key.tenant, key.scope, "", limit=10, cursor=None, deadline=soon())
+    assert [line.key for line in page.items] == [key]
+
+
+async def test_document_whose_pk_is_none_lies_under_its_id(warm: WarmMemory) -> None:
+    await warm.upsert({"id": "alone", "pk": None, "x": 0})
+    assert (await warm.read("alone"))["x"] == 0

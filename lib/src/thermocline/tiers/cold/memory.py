@@ -48,9 +48,10 @@ class ColdMemory(BlobPayloads, HeadVersions):
         connection_string: str | None = None,
     ) -> None:
         _check_credential(credential)
-        if not container_name:
+        given: Any = container_name
+        if not isinstance(given, str) or not given:
             raise ConfigurationError("cold: the container has no name (BLOB_CONTAINER)")
-        if connection_string is None and not account_url.startswith(("https://", "http://")):
+        if connection_string is None and not str(account_url).startswith(("https://", "http://")):
             raise ConfigurationError("cold: the account URL must begin with https:// (BLOB_ACCOUNT_URL)")
         default = Account("", "")
         account = Account(
@@ -157,7 +158,11 @@ class ColdMemory(BlobPayloads, HeadVersions):
             raise InvalidArgument(
                 f"upload_text takes a str, not {type(data).__name__}; for bytes there is upload_bytes"
             )
-        await self._upload(blob_name, data.encode(), "text/plain; charset=utf-8", timeout)
+        try:
+            encoded = data.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument("the text holds a lone surrogate, which UTF-8 cannot hold") from error
+        await self._upload(blob_name, encoded, "text/plain; charset=utf-8", timeout)
 
     async def download_text(self, blob_name: str, *, timeout: timedelta | None = None) -> str:
         """The text of that name. Raises `NotFound` (a `LookupError`) if there is none, `InvalidArgument` if it is not UTF-8."""
@@ -189,13 +194,24 @@ class ColdMemory(BlobPayloads, HeadVersions):
         await self._service.put(_named(blob_name), data, overwrite=True, content_type=content_type, deadline=deadline)
 
     def _deadline(self, timeout: timedelta | None) -> Deadline:
-        return Deadline.after((_CALL if timeout is None else timeout).total_seconds(), self._clock)
+        given: Any = _CALL if timeout is None else timeout
+        if not isinstance(given, timedelta):
+            raise InvalidArgument(f"timeout is a timedelta, not {type(given).__name__}")
+        return Deadline.after(given.total_seconds(), self._clock)
 
 
 def _named(blob_name: Any) -> str:
     if not isinstance(blob_name, str) or not 0 < len(blob_name) <= _NAME_LENGTH:
         raise InvalidArgument(f"a blob's name is text of 1 to {_NAME_LENGTH} characters")
-    if blob_name.startswith(OWN_NAMES):
+    try:
+        blob_name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument("a blob's name holds a lone surrogate, which UTF-8 cannot hold") from error
+    # The service takes a backslash for a slash, and what is between here and there resolves the dots: that would be another name than this.
+    segments = blob_name.replace("\\", "/").split("/")
+    if "." in segments or ".." in segments:
+        raise InvalidArgument("a blob's name has no segment that is '.' or '..'")
+    if "/".join(segments).lstrip("/").startswith(OWN_NAMES):
         raise InvalidArgument(f"names that begin with {OWN_NAMES!r} are the cascade's own: use a client for them")
     return blob_name
 

@@ -67,8 +67,8 @@ class HotDirect(HotRecords):
         name, data = _name(key), self._data(key, value)
         if ttl_seconds is None:
             return ("SET", name, data)
-        seconds = ttl_seconds.total_seconds() if isinstance(ttl_seconds, timedelta) else ttl_seconds
-        if not 0 < seconds < 2**40:
+        seconds: Any = ttl_seconds.total_seconds() if isinstance(ttl_seconds, timedelta) else ttl_seconds
+        if not isinstance(seconds, int | float) or not 0 < seconds < 2**40:
             raise InvalidArgument(
                 f"ttl_seconds is a number of seconds or a timedelta above 0, or None, not {ttl_seconds!r}"
             )
@@ -106,7 +106,9 @@ def _as_key(key: str) -> Key:
     return Key("hot", "direct", key)
 
 
-def _name(key: str) -> bytes:
+def _name(key: Any) -> bytes:
+    if not isinstance(key, str):
+        raise InvalidKey(f"a key of the hot tier is a string, not {type(key).__name__}")
     if not key:
         raise InvalidKey("a key of the hot tier must not be empty")
     if key.startswith(OWN):

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -49,17 +50,24 @@ class Connection:
         options = dict(client_kwargs or {})
         self.credential = options.pop("credential", None) if credential is None else credential
         self.key = options.pop("key", None) if key is None else key
-        for name, value in (("account_uri", account_uri), ("database", database), ("container", container)):
-            if not value:
+        needed: dict[str, Any] = {"account_uri": account_uri, "database": database, "container": container}
+        for name, value in needed.items():
+            if not isinstance(value, str) or not value:
                 raise ConfigurationError(
                     f"WarmMemory needs {name} (COSMOS_ACCOUNT_URI, COSMOS_DATABASE, COSMOS_CONTAINER)"
                 )
         if not account_uri.startswith(("https://", "http://")):
             raise ConfigurationError(f"the Cosmos DB account's URI begins with https://, not {account_uri[:40]!r}")
-        if grace < timedelta(minutes=2):
-            raise ConfigurationError("grace must be two minutes at least: longer than any write can be under way")
+        lasting: Any = grace
+        if not isinstance(lasting, timedelta) or lasting < timedelta(minutes=2):
+            raise ConfigurationError(
+                "grace is a timedelta of two minutes at least: longer than any write can be under way"
+            )
+        if connection_limit is not None and not connection_limit > 0:
+            raise ConfigurationError(f"connection_limit is at least 1, not {connection_limit!r}")
         if self.key is not None and self.credential is not None:
             raise ConfigurationError("give WarmMemory a credential or a key, not both")
+        _check_credential(self.credential)
         _need_sdk()
         self._uri, self._database, self._container = account_uri, database, container
         self._limit, self._options = connection_limit, options
@@ -199,6 +207,14 @@ async def epoch_of(service: "Service") -> int:
             return 0
         raise
     return int(item["epoch"])
+
+
+def _check_credential(credential: Any) -> None:
+    get_token = getattr(credential, "get_token", None) or getattr(credential, "get_token_info", None)
+    if get_token is not None and not inspect.iscoroutinefunction(get_token):
+        raise ConfigurationError(
+            f"{type(credential).__name__} is a synchronous credential, which would block the event loop: take the one of azure.identity.aio"
+        )
 
 
 def _need_sdk() -> None:

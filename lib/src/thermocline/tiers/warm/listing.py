@@ -18,9 +18,9 @@ from thermocline.model import Flags, Key
 from thermocline.protocols import Listed
 from thermocline.tiers.warm.item import version_of
 
-QUERY: Final = (  # a flag of 1 alone is a tombstone
-    "SELECT c.n, c.v, c.r.e.x, c.r.e.m, c.r.u, c.r.l, c.r.f, c.r.g FROM c "
-    "WHERE STARTSWITH(c.n, @prefix) AND c.n > @last AND c.r.f != 1 AND (c.r.e.x = 0 OR c.r.e.x > @now) ORDER BY c.n"
+QUERY: Final = (  # a flag of 1 alone is a tombstone; a raw document may look like a record, but never has such an id
+    "SELECT c.n, c.v, c.r.e.x, c.r.e.m, c.r.u, c.r.l, c.r.f, c.r.g FROM c WHERE STARTSWITH(c.id, @own) AND STARTSWITH(c.n, @prefix) "
+    "AND c.n > @last AND c.r.f != 1 AND (c.r.e.x = 0 OR c.r.e.x > @now) ORDER BY c.n"
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, overload
 
 from thermocline.clock import Deadline
 from thermocline.errors import InvalidArgument, ThermoclineError
-from thermocline.keys import cosmos_id, cosmos_partition
+from thermocline.keys import COSMOS_PREFIX, cosmos_id, cosmos_partition
 from thermocline.model import Envelope, Key
 from thermocline.protocols import Page, Write, Written
 from thermocline.tiers.warm import listing
@@ -136,7 +136,7 @@ class WarmMemory(Documents):
         listing.check(tenant, scope, prefix, limit)
         last = listing.last_of(tenant, scope, prefix, cursor)
         deadline = bounded(deadline)
-        parameters = {"@prefix": prefix, "@last": last, "@now": self._now_ms()}
+        parameters = {"@own": COSMOS_PREFIX, "@prefix": prefix, "@last": last, "@now": self._now_ms()}
 
         async def ask() -> list[dict[str, Any]]:
             rows: list[dict[str, Any]] = []

@@ -21,7 +21,8 @@ def document_of(item: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidArgument("an item has both tenant and scope, or neither (then its pk, or its id, is the scope)")
     document = dict(item)
     if "tenant" not in document:
-        document["tenant"], document["scope"] = "", str(item.get("pk", item_id))
+        pk = item.get("pk")
+        document["tenant"], document["scope"] = "", str(item_id if pk is None else pk)
     if not isinstance(document["tenant"], str) or not isinstance(document["scope"], str):
         raise InvalidArgument("an item's tenant and scope are strings")
     _check_partition((document["tenant"], document["scope"]))
@@ -46,6 +47,8 @@ def partition_of(partition_key: Any, item_id: str) -> tuple[str, str]:
 def _check_id(item_id: object) -> None:
     if not isinstance(item_id, str) or not item_id:
         raise InvalidArgument("an item has an id: a string that is not empty")
+    if item_id in (".", "..") or any(character in item_id for character in "/\\?#"):
+        raise InvalidArgument("an item's id is not '.' or '..', and holds no '/', '\\\\', '?' or '#'")
     if item_id.startswith(COSMOS_PREFIX):
         raise InvalidArgument(f"ids that begin with {COSMOS_PREFIX!r} are the cascade's own")
 
