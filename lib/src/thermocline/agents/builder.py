@@ -31,7 +31,8 @@ class AgentBuilder(Generic[A]):
 
     def with_agent(self, agent: type[A], **options: Any) -> Self:
         """The agent's class, and what its constructor takes besides the memory and the tools."""
-        if not inspect.isclass(agent) or not issubclass(agent, Agent):
+        given: Any = agent
+        if not inspect.isclass(given) or not issubclass(given, Agent):
             raise ConfigurationError(f"with_agent takes a subclass of thermocline.agents.Agent, not {agent!r}")
         self._agent = agent
         self._options = options
