@@ -6,7 +6,7 @@ import pytest
 
 from thermocline import coherence
 from thermocline.coherence import Announced, Lease, Value
-from thermocline.testing.exploration import Designed, E, World, explore, offer
+from thermocline.testing.exploration import NOW, Designed, E, World, explore, offer
 
 
 def value(version: int) -> E:
