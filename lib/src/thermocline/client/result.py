@@ -97,7 +97,8 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class ListedKey:
-    """A live key. ``size`` is its stored payload's bytes, ``raw_size`` those before compression, ``tier`` where the payload lies."""
+    """A live key. ``tier`` is where its payload lies, ``raw_size`` the value's bytes before compression, ``size`` those that the authority holds: of
+    a payload in cold, its pointer's."""
 
     key: Key
     version: int

@@ -8,6 +8,7 @@ from typing import Any
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.result import NOT_GIVEN, NotGiven
 from thermocline.client.writing import WriteVerbs
+from thermocline.codec import MEDIA_TYPES
 from thermocline.errors import (
     Conflict,
     InvalidArgument,
@@ -36,8 +37,8 @@ class UpdateVerbs(WriteVerbs):
         timeout: Lifetime = None,
     ) -> Any:
         """Replace the value by ``function(value)`` (``function(default)`` where there is none), atomically: made anew if another writer came between,
-        until the deadline. ``function`` may be called several times and must not have effects. The record keeps its expiry unless ``ttl`` is given.
-        Returns the new value.
+        until the deadline. ``function`` may be called several times and must not have effects. The record keeps its tags and its media type,
+        and its expiry unless ``ttl`` is given. Returns the new value.
 
         Raises what `get` and `set` raise; `Conflict` if other writers came between until the deadline.
         """
@@ -51,9 +52,11 @@ class UpdateVerbs(WriteVerbs):
             if found is not None and found.pointer:
                 found = await self._cascade.resolve(found, plan, deadline)
             value = function(default if found is None else await engine.decode(found, type))
-            sealed = await self._sealed(key, value, plan, ttl, found.tags if found is not None else None)
-            if found is not None and isinstance(ttl, NotGiven):
-                sealed = _keep_expiry(sealed, found)
+            if found is None:
+                sealed = await self._sealed(key, value, plan, ttl, None)
+            else:
+                sealed = await self._sealed(key, value, plan, ttl, found.tags, _media_type_given(found))
+                sealed = _keep_expiry(sealed, found) if isinstance(ttl, NotGiven) else sealed
             intent = await self._writer.intent(
                 Verb.PUT,
                 sealed,
@@ -111,6 +114,12 @@ class UpdateVerbs(WriteVerbs):
 
         extended = await self.update(key, extend, default=[], ttl=ttl, timeout=timeout)
         return len(extended)
+
+
+def _media_type_given(found: Envelope) -> str | None:
+    """The media type that the record was written with; None where it is the usual one of its kind of value, as the new value may be of another."""
+    usual = MEDIA_TYPES[found.header.serialiser]
+    return None if found.media_type == usual else found.media_type
 
 
 def _keep_expiry(sealed: Envelope, found: Envelope) -> Envelope:

@@ -33,6 +33,7 @@ __all__ = [
     "HEADER_LENGTH",
     "JSON",
     "MAGIC",
+    "MEDIA_TYPES",
     "MEDIA_TYPE_BYTES",
     "RAW_LIMIT",
     "TAGS",
