@@ -374,7 +374,7 @@ class Schedule:
         await self._read_all(2, may_fail=False)
 
     async def _read_all(self, readers: int, *, may_fail: bool) -> None:
-        for key in self.truth.log:
+        for key in list(self.truth.log):
             self.random.shuffle(self.members)
             self.members.sort(key=lambda member: self.truth.seen.get((member.identity, key), 0))
             for member in self.members[:readers]:  # those whose own floor protects them least
