@@ -32,13 +32,17 @@ def record(number: int) -> dict[str, Any]:
 
 async def write_and_read(records: int, hot_bytes: int, folder: Path) -> dict[str, float]:
     """Write all, read all back in another order, compare each. Raises AssertionError for a record that is lost or another."""
+    from benchmarks.payload import patient
     from thermocline.client import MemoryClient
     from thermocline.tiers.local.folder import FolderMemory
     from thermocline.tiers.local.process import ProcessMemory
     from thermocline.tiers.local.sqlite import SqliteMemory
 
     client = MemoryClient(
-        hot=ProcessMemory(hot_bytes), warm=SqliteMemory(folder / "warm.sqlite3"), cold=FolderMemory(folder / "cold")
+        hot=ProcessMemory(hot_bytes),
+        warm=SqliteMemory(folder / "warm.sqlite3"),
+        cold=FolderMemory(folder / "cold"),
+        budget=patient(),
     )
     async with client:
         await client.set("first", record(0))

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis.asyncio as redis
 
-from benchmarks.payload import packed, turn
+from benchmarks.payload import packed, patient, turn
 from benchmarks.rounds import Arm, Group, Operation
 from thermocline.client import MemoryClient
 from thermocline.codec import Codec
@@ -37,10 +37,14 @@ async def hot_groups(rounds: int) -> AsyncIterator[list[Group]]:
         raw = await stack.enter_async_context(_plain(server.url))
         above = await stack.enter_async_context(
             MemoryClient(
-                hot=HotMemory(server.url, max_connections=CONNECTIONS), warm=SqliteMemory(folder / "warm.sqlite3")
+                hot=HotMemory(server.url, max_connections=CONNECTIONS),
+                warm=SqliteMemory(folder / "warm.sqlite3"),
+                budget=patient(),
             )
         )
-        alone = await stack.enter_async_context(MemoryClient(hot=HotMemory(server.url, max_connections=CONNECTIONS)))
+        alone = await stack.enter_async_context(
+            MemoryClient(hot=HotMemory(server.url, max_connections=CONNECTIONS), budget=patient())
+        )
         rivals = await _rivals(stack, server)
         await raw.set("plain", packed(0))
         await above.set("turn", turn(0))

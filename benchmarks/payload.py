@@ -1,7 +1,10 @@
-"""What all arms store and read: about 512 bytes of JSON, as a turn of a conversation."""
+"""What all arms store and read: about 512 bytes of JSON, as a turn of a conversation; and the deadlines of the clients."""
 
 import json
+from datetime import timedelta
 from typing import Any
+
+from thermocline.resilience import Budget
 
 
 def turn(number: int) -> dict[str, Any]:
@@ -19,3 +22,9 @@ def turn(number: int) -> dict[str, Any]:
 def packed(number: int) -> bytes:
     """The same as bytes, for arms without a serialiser of their own."""
     return json.dumps(turn(number), separators=(",", ":")).encode()
+
+
+def patient() -> Budget:
+    """Deadlines that a machine busy with other things does not reach; that there are deadlines costs the same."""
+    span = timedelta(seconds=30)
+    return Budget(call=span, hot=span, warm=span, cold=span)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from azure.cosmos.aio import CosmosClient
 from azure.storage.blob.aio import BlobClient, ContainerClient
 
-from benchmarks.payload import packed, turn
+from benchmarks.payload import packed, patient, turn
 from benchmarks.rounds import Arm, Group
 from thermocline.client import MemoryClient
 from thermocline.keys import cosmos_id, cosmos_partition, head_path
@@ -24,7 +24,7 @@ async def warm_groups(rounds: int) -> AsyncIterator[list[Group]]:
     async with contextlib.AsyncExitStack() as stack:
         server = stack.enter_context(CosmosServer(kind="strict"))
         client = await stack.enter_async_context(
-            MemoryClient(warm=WarmMemory(server.url, "bench", "state", key=server.key, create=True))
+            MemoryClient(warm=WarmMemory(server.url, "bench", "state", key=server.key, create=True), budget=patient())
         )
         await client.set(KEY, turn(0))
         sdk = await stack.enter_async_context(CosmosClient(server.url, server.key))
@@ -37,7 +37,7 @@ async def warm_groups(rounds: int) -> AsyncIterator[list[Group]]:
             Arm("client.get, warm alone", lambda: client.get(KEY)),
             Arm("read_item of the bare value", lambda: container.read_item("plain", partition_key=["plain", "plain"])),
         ]
-        yield [Group("warm hit, one at a time", arms, 60, rounds)]
+        yield [Group("warm hit, one at a time", arms, 25, 2 * rounds)]
 
 
 @contextlib.asynccontextmanager
@@ -46,7 +46,9 @@ async def cold_groups(rounds: int) -> AsyncIterator[list[Group]]:
     async with contextlib.AsyncExitStack() as stack:
         server = stack.enter_context(Azurite())
         client = await stack.enter_async_context(
-            MemoryClient(cold=ColdMemory.from_connection_string(server.connection_string, "bench", create=True))
+            MemoryClient(
+                cold=ColdMemory.from_connection_string(server.connection_string, "bench", create=True), budget=patient()
+            )
         )
         await client.set(KEY, turn(0))
         container = await stack.enter_async_context(
@@ -64,4 +66,4 @@ async def cold_groups(rounds: int) -> AsyncIterator[list[Group]]:
             Arm("client.get, cold alone", lambda: client.get(KEY)),
             Arm("download_blob of the bare value", lambda: download(bare)),
         ]
-        yield [Group("cold hit, one at a time", arms, 50, rounds)]
+        yield [Group("cold hit, one at a time", arms, 25, 2 * rounds)]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum, IntFlag, StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from thermocline.errors import InvalidKey
@@ -12,6 +13,7 @@ from thermocline.errors import InvalidKey
 DEFAULT_TENANT: Final = "default"
 NAME_BYTES: Final = 16 * 1024  # the longest name, in bytes of UTF-8
 PART_BYTES: Final = 1000  # the longest tenant or scope; a Cosmos partition key value holds 2,048 bytes
+_CACHED: Final = 512  # characters: the keys of longer strings are made anew each time
 MAX_VERSION: Final = 2**53 - 1  # Cosmos numbers are doubles; microseconds since 1970 reach this in 2255
 
 
@@ -57,11 +59,18 @@ class Key:
             return key
         if not isinstance(key, str):
             raise InvalidKey(f"a key is a Key or a string, not {type(key).__name__}")
-        _check_part("name", key, NAME_BYTES)
-        return cls(DEFAULT_TENANT, plain_scope(key), key)
+        return _plain_key(key) if type(key) is str and len(key) <= _CACHED else _make_plain_key(key)
 
     def __str__(self) -> str:
         return f"{self.tenant}/{self.scope}/{self.name}"
+
+
+def _make_plain_key(name: str) -> Key:
+    _check_part("name", name, NAME_BYTES)
+    return Key(DEFAULT_TENANT, plain_scope(name), name)
+
+
+_plain_key = lru_cache(maxsize=4096)(_make_plain_key)
 
 
 def plain_scope(name: str) -> str:
@@ -103,6 +112,11 @@ class Flags(IntFlag):
     TOMBSTONE = 1  # a deleted key's record
     MARKER = 2  # a hot entry without a value: leased or announced
     POINTER = 4  # the payload names a blob in cold that holds the value's payload
+
+
+# An IntFlag's own `&` makes a new flag, which costs more than all else that is asked of a header: plain integers here
+_TOMBSTONE: Final = Flags.TOMBSTONE.value
+_POINTER: Final = Flags.POINTER.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +165,16 @@ class Envelope:
 
     @property
     def tombstone(self) -> bool:
-        return bool(self.header.flags & Flags.TOMBSTONE)
+        return int.__and__(self.header.flags, _TOMBSTONE) != 0
 
     @property
     def pointer(self) -> bool:
-        return bool(self.header.flags & Flags.POINTER)
+        return int.__and__(self.header.flags, _POINTER) != 0
 
     def live(self, now_ms: int) -> bool:
         """Whether it is a value that may be returned at ``now_ms``: no tombstone, and not past its expiry."""
-        return not self.header.flags & Flags.TOMBSTONE and not 0 < self.header.expires_ms <= now_ms
+        header = self.header
+        return not int.__and__(header.flags, _TOMBSTONE) and not 0 < header.expires_ms <= now_ms
 
     def stamped(self, *, version: int, authority: Authority, created_ms: int | None = None) -> "Envelope":
         """The same record as the authority took it: its version and name in the header, the payload untouched."""

@@ -37,9 +37,13 @@ class Batches:
     async def read(self, wanted: Sequence[Key], deadline: Deadline) -> Reads:
         """The live envelope (its payload resolved), None or the error of each key."""
         by_plan: dict[int, tuple[Plan, list[Key]]] = {}
+        route = self._engine.routes.route
         for key in dict.fromkeys(wanted):
-            plan = self._engine.routes.route(key)
-            by_plan.setdefault(id(plan), (plan, []))[1].append(key)
+            plan = route(key)
+            group = by_plan.get(id(plan))
+            if group is None:
+                group = by_plan[id(plan)] = (plan, [])
+            group[1].append(key)
         results: Reads = {}
         for plan, keys in by_plan.values():
             results.update(await self._read(plan, keys, deadline))

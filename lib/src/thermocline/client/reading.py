@@ -5,6 +5,7 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
+from thermocline.client.engine import OFFLOAD_BYTES
 from thermocline.client.lifetime import ClientLife, Lifetime
 from thermocline.client.result import Answer, Batch, Listing
 from thermocline.errors import (
@@ -121,7 +122,8 @@ class ReadVerbs(ClientLife):
         deadline = await self._begin(timeout)
         found = await self._batches.read(list(given.values()), deadline)
         batch: Batch[Any] = Batch()
-        decode = self._engine.decode
+        engine = self._engine
+        decode = engine.codec.decode
         for name, key in given.items():
             envelope = found[key]
             if envelope is None:
@@ -130,7 +132,8 @@ class ReadVerbs(ClientLife):
                 batch.errors[name] = envelope
             else:
                 try:
-                    batch[name] = await decode(envelope, type)
+                    small = envelope.header.raw_length < OFFLOAD_BYTES
+                    batch[name] = decode(envelope, type) if small else await engine.decode(envelope, type)
                 except ThermoclineError as error:
                     batch.errors[name] = error
         return batch
