@@ -1,6 +1,7 @@
 """Connecting to Cosmos DB: what cannot work is refused in plain words, and nothing stays open."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -104,6 +105,21 @@ async def test_session_and_stronger_will_do(
     control.account(consistency=level)
     async with WarmMemory(own_cosmos.url, DATABASE, container_name, key=own_cosmos.key, create=True) as tier:
         await tier.write(put(new_key(), "v"), deadline=soon())
+
+
+async def test_many_clients_may_create_at_the_same_time(
+    own_cosmos: CosmosServer, unique_name: Callable[[str], str]
+) -> None:
+    """Found by the histories: the SDK's "create if it does not exist" reads, and then creates what another one has created meanwhile."""
+    database, container = unique_name("db"), unique_name("c")
+    tiers = [WarmMemory(own_cosmos.url, database, container, key=own_cosmos.key, create=True) for _ in range(8)]
+    try:
+        await asyncio.gather(*(tier.connect() for tier in tiers))
+        key = new_key()
+        await tiers[0].write(put(key, "v"), deadline=soon())
+        assert await tiers[-1].read(key, deadline=soon()) is not None
+    finally:
+        await asyncio.gather(*(tier.close() for tier in tiers))
 
 
 async def test_consistency_cannot_be_relaxed_by_an_option(

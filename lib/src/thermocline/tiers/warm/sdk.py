@@ -9,7 +9,7 @@ connection is for GET, PUT and DELETE only; the write path sends POST and PATCH.
 import asyncio
 import io
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -336,13 +336,16 @@ class Service:
         if self._client is None:
             raise RuntimeError("the service is not open")
         with door():
-            database = await self._client.create_database_if_not_exists(self._names[0])
-            await database.create_container_if_not_exists(
-                self._names[1],
-                partition_key=PartitionKey(path=list(paths), kind="MultiHash"),
-                default_ttl=default_ttl,
-                indexing_policy=indexing,
-            )
+            # The SDK reads first and then creates; another client may come between.
+            with suppress(cosmos.CosmosResourceExistsError):
+                await self._client.create_database_if_not_exists(self._names[0])
+            with suppress(cosmos.CosmosResourceExistsError):
+                await self._client.get_database_client(self._names[0]).create_container_if_not_exists(
+                    self._names[1],
+                    partition_key=PartitionKey(path=list(paths), kind="MultiHash"),
+                    default_ttl=default_ttl,
+                    indexing_policy=indexing,
+                )
 
     async def read(self, item_id: str, partition: Sequence[str]) -> dict[str, Any]:
         with door():
