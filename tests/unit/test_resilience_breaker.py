@@ -153,3 +153,18 @@ def test_a_released_call_of_a_closed_breaker_counts_for_nothing(clock: ManualClo
 def test_a_breaker_that_cannot_work_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="a breaker needs"):
         CircuitBreaker(**given)
+
+
+def test_a_forced_call_is_a_probe(clock: ManualClock) -> None:
+    breaker = CircuitBreaker(clock)
+    breaker.force()  # of a closed one: nothing special
+    fail(breaker, 5)
+    assert not breaker.allow()
+
+    breaker.force()
+    breaker.failure()
+    assert breaker.retry_after() == 2.0
+
+    breaker.force()
+    breaker.success()
+    assert state(breaker) == "closed"

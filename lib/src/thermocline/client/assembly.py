@@ -140,7 +140,7 @@ def assemble(
 def _wire(engine: Engine, tiers: dict[MemoryTier, Tier], closes: list[Closeable]) -> Parts:
     async def tell(known: Sequence[tuple[Key, int]]) -> Sequence[ThermoclineError | None]:
         settles = [Settle(key, None, version, None) for key, version in known]
-        return await writer.tell_hot(list(settles))
+        return await writer.tell_hot(list(settles), paced=True)
 
     async def ask(key: Key) -> int:
         plan = engine.routes.route(key)

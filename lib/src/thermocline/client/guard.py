@@ -59,10 +59,14 @@ class Guard:
         *arguments: Any,
         deadline: Deadline,
         times: float = 1.0,
+        paced: bool = False,
     ) -> Result:
-        """``await method(*arguments, deadline=...)`` within ``times`` the tier's share and the call's ``deadline``."""
+        """``await method(*arguments, deadline=...)`` within ``times`` the tier's share and the call's ``deadline``. ``paced``: by a caller that backs off
+        by itself; it goes out though the breaker is open, as a probe."""
         if not self.breaker.allow():
-            raise self._open()
+            if not paced:
+                raise self._open()
+            self.breaker.force()
         clock = self._clock
         began = clock.monotonic()
         ends = began + self.share * times

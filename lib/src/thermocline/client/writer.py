@@ -227,7 +227,9 @@ class Writer:
             return inline
         return stamped if stamped.pointer else None
 
-    async def tell_hot(self, operations: list[EntryOperation]) -> list[ThermoclineError | None]:
+    async def tell_hot(self, operations: list[EntryOperation], *, paced: bool = False) -> list[ThermoclineError | None]:
+        """Each operation's error, or None. ``paced``: for the recovery queue, which backs off by itself; a breaker that waits for up to half a minute
+        would only lengthen the time for which others see old values."""
         engine = self._engine
         if engine.hot is None or not operations:
             return []
@@ -235,10 +237,12 @@ class Writer:
         deadline = engine.hot_deadline()
         try:
             if len(operations) == 1:
-                await guard.call("publish", engine.hot.operate, operations[0], deadline=deadline)
+                await guard.call("publish", engine.hot.operate, operations[0], deadline=deadline, paced=paced)
                 errors: list[ThermoclineError | None] = [None]
             else:
-                answers = await guard.call("publish", engine.hot.operate_many, operations, deadline=deadline)
+                answers = await guard.call(
+                    "publish", engine.hot.operate_many, operations, deadline=deadline, paced=paced
+                )
                 errors = [answer if isinstance(answer, ThermoclineError) else None for answer in answers]
         except ThermoclineError as error:
             return [error] * len(operations)

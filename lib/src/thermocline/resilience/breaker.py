@@ -92,6 +92,11 @@ class CircuitBreaker:
         self._probes += 1
         return True
 
+    def force(self) -> None:
+        """A call goes out though `allow` said no: by one that paces itself. It is a probe, to be followed by `success`, `failure` or `released`."""
+        if self._open:
+            self._probes += 1
+
     def success(self) -> None:
         """A call was answered."""
         self._succeeded += 1
