@@ -112,7 +112,7 @@ class MemorySettings(BaseSettings):
     cosmos_container: str = Field("state", validation_alias="COSMOS_CONTAINER", min_length=1)
     cosmos_key: SecretStr | None = Field(None, validation_alias="COSMOS_KEY")
 
-    blob_account_url: ServiceUrl | None = Field(None, validation_alias="BLOB_ACCOUNT_URL")
+    blob_account_url: ServiceUrl | None = Field(None, validation_alias="BLOB_ACCOUNT_URL", repr=False)  # may hold a SAS
     blob_container: str = Field(
         "memory", validation_alias="BLOB_CONTAINER", pattern="^[a-z0-9$](-?[a-z0-9])*$", min_length=3, max_length=63
     )

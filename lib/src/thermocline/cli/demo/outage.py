@@ -47,6 +47,7 @@ class HotProcess:
         for _ in range(3):
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # nothing of the current folder is imported
                 "-m",
                 module,
                 str(self.hot.port),
