@@ -214,7 +214,7 @@ class Mutant:
 MUTANTS = (
     Mutant("naive", CALM, Naive),
     Mutant("fills without a lease", CALM, FillsWithoutLease),
-    Mutant("publishes onto nothing", LOSSES, PublishesOntoNothing, rare=True),
+    Mutant("publishes onto nothing", LOSSES, PublishesOntoNothing),
     Mutant("the last publish wins", LOSSES, LastPublishWins, rare=True),
     Mutant("fills below the floor", LOSSES, FillsBelowFloor, rare=True),
     Mutant("keeps older values", LOSSES, KeepsOlderValues),

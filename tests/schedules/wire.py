@@ -71,6 +71,7 @@ _DELAYS = (  # of a request or an answer, virtual seconds: one of these tuples f
     (0.0, 0.0, 0.001, 0.005, 0.02),
     (0.0, 0.0, 0.0, 0.0, 0.0, 0.022),
 )
+_STALLS = (0.01, 0.03, 0.1, 0.2)
 _HOT_LATE = 4.0  # virtual seconds: the client's announcements allow for requests that are under way for five
 
 
@@ -84,6 +85,7 @@ class Wire:
         self.calm = False
         self.under_way: set[asyncio.Task[None]] = set()
         self._delays = rng.choice(_DELAYS)
+        self._stalls = rng.choice((0.0, 0.2, 0.5))  # how often
 
     def chance(self, probability: float) -> bool:
         return probability > 0 and not self.calm and self.random.random() < probability
@@ -95,6 +97,11 @@ class Wire:
         """As long as a request or an answer takes."""
         delays = self._delays
         await asyncio.sleep(delays[int(self.random.random() * len(delays))])
+
+    async def stall(self) -> None:
+        """The authority, and whoever asks it, may be slow at any step, as long as that is within its share."""
+        if self._stalls and not self.calm and self.random.random() < self._stalls:
+            await asyncio.sleep(self.random.choice(_STALLS))
 
     async def carry(
         self,
@@ -240,9 +247,7 @@ class AuthorityLine(Line):
 
     async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
         way = self.wire.way(self.wire.weather.read)
-        found = await self.wire.carry(
-            way, lambda: self.inner.read(key, deadline=deadline), deadline, _no_authority, 0.0
-        )
+        found = await self.wire.carry(way, lambda: self._read(key, deadline), deadline, _no_authority, 0.0)
         return self._lagging(key, found)
 
     async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
@@ -260,6 +265,18 @@ class AuthorityLine(Line):
             else self._lagging(key, copy)
             for key, copy, way in zip(keys, found, ways, strict=True)
         ]
+
+    async def _read(self, key: Key, deadline: Deadline) -> Envelope | None:
+        await self.wire.stall()
+        found = await self.inner.read(key, deadline=deadline)
+        await self.wire.stall()
+        return found
+
+    async def _write(self, write: Write) -> Written:
+        await self.wire.stall()
+        written = await self.inner.write(write, deadline=Deadline.never())
+        await self.wire.stall()
+        return written
 
     def _lagging(self, key: Key, found: Envelope | None) -> Envelope | None:
         """What a replica that lags has instead of the newest record."""
@@ -282,9 +299,7 @@ class AuthorityLine(Line):
         def doubt(_: Way) -> ThermoclineError:
             return UnknownOutcome("the authority did not answer", write_id=write.id)
 
-        return await wire.carry(
-            way, lambda: self.inner.write(write, deadline=Deadline.never()), deadline, doubt, weather.late
-        )
+        return await wire.carry(way, lambda: self._write(write), deadline, doubt, weather.late)
 
     async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
         done: list[Written | ThermoclineError] = []

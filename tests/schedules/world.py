@@ -52,7 +52,11 @@ class World:
 
 CALM = World("calm", evict=0.3, errors=False)
 LOSSES = World(
-    "losses", Weather(announce=0.3, refuse=0.1, read=0.05, doubt=0.15, late=20.0), evict=0.6, evict_announced=True
+    "losses",
+    Weather(announce=0.3, refuse=0.1, read=0.05, doubt=0.15, late=20.0),
+    evict=0.6,
+    evict_announced=True,
+    no_recovery=0.3,
 )
 FAILURES = World(
     "failures", Weather(tell=0.3, look=0.1, refuse=0.1, read=0.05, doubt=0.15, late=2.0), evict=0.3, no_recovery=0.5
