@@ -175,6 +175,7 @@ FAULTS: dict[str, Breaks] = {
     "cosmos slow after the write": cosmos(
         lambda c, seed: c.delay(50, after=True, kinds=["writes"], **sometimes(seed, 0.5))
     ),
+    "authority answers late": cosmos(lambda c, seed: c.delay(30, after=True, **sometimes(seed, 0.5))),
     "replica lags": cosmos(lambda c, seed: c.lag(milliseconds=200, **sometimes(seed, 0.7))),
 }
 AT_ONCE = frozenset({"redis flushed", "redis rolled back", "client's connections reset", "client killed"})

@@ -10,12 +10,9 @@ from thermocline import MemoryClient, MemoryRules
 from thermocline.model import Key
 from thermocline.protocols import Entries, Payloads, Versions
 from thermocline.resilience import Budget
-from thermocline.tiers.cold import ColdMemory
-from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.local.folder import FolderMemory
 from thermocline.tiers.local.process import ProcessMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
-from thermocline.tiers.warm import WarmMemory
 
 DATABASE = "histories"
 TENANT = "histories"
@@ -38,16 +35,26 @@ class Tiers:
     hot_share: float = 2.0  # seconds: long, so that a busy machine does not look like a broken Redis
 
     def hot(self) -> Entries:
-        return HotMemory(self.redis, max_connections=16) if self.redis else ProcessMemory()
+        if not self.redis:
+            return ProcessMemory()
+        from thermocline.tiers.hot import (
+            HotMemory,  # the SDKs where they are needed: a process that was killed is soon back
+        )
+
+        return HotMemory(self.redis, max_connections=16)
 
     def warm(self) -> Versions:
         if not self.cosmos:
             return SqliteMemory(f"{self.folder}/authority.db")
+        from thermocline.tiers.warm import WarmMemory
+
         return WarmMemory(self.cosmos, DATABASE, self.container, key=self.cosmos_key, create=True)
 
     def cold(self) -> Payloads:
         if not self.blob:
             return FolderMemory(f"{self.folder}/payloads", fsync=False)
+        from thermocline.tiers.cold import ColdMemory
+
         return ColdMemory.from_connection_string(self.blob, self.container, create=True)
 
     def client(self, *, with_hot: bool = True) -> MemoryClient:
