@@ -58,9 +58,12 @@ class Batches:
         if plan.uses_hot and not self._recovery.blind():
             for at in range(0, len(keys), HOT_CHUNK):
                 results.update(await self._through_hot(plan, keys[at : at + HOT_CHUNK], deadline))
-        else:
+        else:  # blind: hot is not believed, but told
+            leases: dict[Key, tuple[str, int] | None] = {}
+            if plan.uses_hot:
+                leases = {key: (self._engine.token(), 0) for key in keys}
             for at in range(0, len(keys), CHUNK):
-                results.update(await self._ask(plan, keys[at : at + CHUNK], {}, deadline))
+                results.update(await self._ask(plan, keys[at : at + CHUNK], leases, deadline))
         pointers = [key for key, found in results.items() if isinstance(found, Envelope) and found.pointer]
         if pointers:
             await self._each(pointers, results, lambda key: self._resolve(results[key], plan, deadline))

@@ -35,7 +35,8 @@ class Cascade:
             return await self._through_hot(key, plan, deadline)
         if not plan.rules.read_fallback and plan.uses_hot:
             return Answer(None, MemoryTier.HOT, asked=False)
-        return await self.below(key, plan, floor=0, lease=None, told=False, deadline=deadline)
+        # Blind: hot is not believed, but told, or what was read here would go into the very queue that has to become empty.
+        return await self.below(key, plan, floor=0, lease=None, told=True, deadline=deadline)
 
     async def _through_hot(self, key: Key, plan: Plan, deadline: Deadline) -> Answer:
         engine = self._engine
@@ -142,7 +143,7 @@ class Cascade:
         if live is not None and live.pointer and self._worth_resolving(live, plan):
             live = await self._with_payload(live, flight.deadline)
         if plan.uses_hot:
-            if flight.told and not self._recovery.blind():
+            if flight.told:
                 copy = live if live is not None else found if found is not None and found.tombstone else None
                 await self._settle(key, plan, flight.lease or engine.token(), version, copy)
             elif version:

@@ -109,6 +109,8 @@ class Recovery:
                 known.append((key, await self._ask(key)))
             except ThermoclineError:
                 log.debug("the authority cannot be asked for a write of unknown outcome yet")
+                if key in self._due:
+                    self._due[key] = self._due.pop(key)  # to the end: those that need no asking are not held up
         if not known:
             return False
         try:
