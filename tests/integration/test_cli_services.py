@@ -193,8 +193,18 @@ async def test_stat_tells_a_marker_from_a_value(made: Place, tmp_path: Path) -> 
 
     result = run("stat", "busy", "--scope", made.name, "--json", *made.all, folder=tmp_path)
 
-    assert rows(result)[0] == ("hot", "entry", "announced by 1 writers, floor 0")
+    assert rows(result)[0] == ("hot", "entry", "announced (writers: 1), floor 0")
     assert result.returncode == 1
+
+
+async def test_stat_says_so_where_versions_differ(made: Place, tmp_path: Path) -> None:
+    run("set", "key", "1", "--scope", made.name, *made.all, folder=tmp_path)
+    run("set", "key", "2", "--scope", made.name, *made.warm, *made.cold, folder=tmp_path)  # by somebody without hot
+
+    result = run("stat", "key", "--scope", made.name, *made.all, folder=tmp_path)
+
+    assert result.returncode == 0
+    assert "different versions" in result.stdout
 
 
 async def test_stat_finds_a_damaged_payload(made: Place, tmp_path: Path) -> None:

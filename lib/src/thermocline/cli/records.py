@@ -112,7 +112,7 @@ async def set_(
         )
     else:
         ends = f", until {moment(result.expires)}" if result.expires is not None else ""
-        kept = "" if result.durable else " in hot alone: it ends with this process or server"
+        kept = "" if result.durable else ", in hot alone (it ends with that server)"
         session.terminal.say(f"{name}: version {result.version}{ends}{kept}")
         if not result.hot:
             session.terminal.note(
@@ -193,5 +193,6 @@ async def ls(
     columns = ("name", "version", "payload in", "raw", "stored", "expires")
     if rows:
         terminal.table("", columns, rows, numbers="version,raw,stored")
-    terminal.note(f"{len(rows)} keys" + (f"; there are more: --cursor '{cursor}'" if cursor is not None else ""))
+    count = "1 key" if len(rows) == 1 else f"{len(rows)} keys"
+    terminal.note(count + (f"; there are more: --cursor '{cursor}'" if cursor is not None else ""))
     return Exit.OK

@@ -196,6 +196,12 @@ def _show(session: Session, key: Key, seen: list[Seen]) -> None:
     terminal.table("", columns, rows, numbers="version,raw,stored")
     for path in dict.fromkeys(one.pointer for one in seen if one.pointer):
         terminal.say(f"payload: {path}")
+    versions = {one.version for one in seen if one.version is not None}
+    if len(versions) > 1:
+        terminal.say(
+            "The tiers hold different versions: a write went on while they were asked, or hot is still to be told of one (docs/consistency.md).",
+            style="yellow",
+        )
     for one in seen:
         if one.error is not None:
             terminal.note(f"{one.tier}: {one.error}", style="red")

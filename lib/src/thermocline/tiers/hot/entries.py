@@ -94,7 +94,7 @@ class HotEntries(HotBase):
             return f"leased to a reader, floor {floor}" if len(data) > 22 else f"resting, floor {floor}"
         if data[5:6] == b"A" and len(data) >= 17:
             floor, writers = int.from_bytes(data[7:15], "big"), int.from_bytes(data[15:17], "big")
-            return f"announced by {writers} writers, floor {floor}" + (", marked" if data[6] else "")
+            return f"announced (writers: {writers}), floor {floor}" + (", marked" if data[6] else "")
         return "a marker that is damaged"
 
     # --- helpers -----------------------------------------------------------------------------------------------------
