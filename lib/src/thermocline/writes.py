@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from thermocline.errors import InvalidArgument
+from thermocline.codec import Codec
+from thermocline.errors import InvalidArgument, TierUnavailable
+from thermocline.model import Envelope, Key
 from thermocline.protocols import Effect, Verb, Write, Written
 
 
@@ -227,3 +229,30 @@ def _not_taken(step: Step, seen: Seen, rules: Rules) -> Step | Written | Doubt:
         # The patch itself was refused for want of a live record. A copy at large could still be let in by the key's next write.
         return Doubt.UNKNOWN if step.open and step.if_version is None else Written(Effect.NOTHING, seen.version)
     return _patch(step, seen.version, rules)
+
+
+# --- pointers --------------------------------------------------------------------------------------------------------
+
+PAYLOAD_GRACE_MS: Final = 86_400_000  # how long an orphan in cold is left alone, at least
+_CODEC: Final = Codec()
+
+
+def pointable_until(envelope: Envelope) -> int | None:
+    """Until when a write may set this pointer (ms): while its payload is younger than half the sweeper's grace (COHERENCE section 5). None: no pointer."""
+    return _CODEC.pointer_of(envelope).written_ms + PAYLOAD_GRACE_MS // 2 if envelope.pointer else None
+
+
+def check_pointer(envelope: Envelope, now_ms: int, *, tier: str) -> None:
+    """Raise `TierUnavailable` where it is too late to set this pointer."""
+    until = pointable_until(envelope)
+    if until is not None and now_ms >= until:
+        raise too_old(envelope.key, tier)
+
+
+def too_old(key: Key, tier: str) -> TierUnavailable:
+    """What a write is told whose payload the sweeper may have seen as an orphan already."""
+    return TierUnavailable(
+        f"the payload of {str(key)[:100]} was uploaded longer ago than half the sweeper's grace: upload it again, which renews it, and write again",
+        tier=tier,
+        sent=False,
+    )

@@ -1,6 +1,7 @@
 """Lifetimes of Cosmos DB items, touches, the server's clock, and items that other code left."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ from azure.cosmos.aio import ContainerProxy
 
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
-from thermocline.errors import UnreadableRecord
-from thermocline.keys import cosmos_id, cosmos_partition
-from thermocline.model import Envelope, Key
+from thermocline.errors import TierUnavailable, UnreadableRecord
+from thermocline.keys import cosmos_id, cosmos_partition, payload_path
+from thermocline.model import Envelope, Key, Pointer
 from thermocline.protocols import Effect, Verb, Write
 from thermocline.testing.conformance.samples import delete, new_id, new_key, put, sealed, soon, touch, value_of
 from thermocline.testing.cosmos.control import CosmosControl
@@ -167,3 +168,81 @@ async def test_writes_of_compressed_and_moved_envelopes_are_native_too(warm: War
     assert envelope is not None
     assert Codec().decode(envelope) == value
     assert dict(envelope.tags) == {"tag": "x"}
+
+
+# --- pointers and the sweeper ----------------------------------------------------------------------------------------
+
+GRACE_HALVED = 12 * 3600  # seconds
+
+
+def pointing(key: Key, written_ms: int) -> Envelope:
+    """A record whose payload was uploaded then."""
+    sha256 = "ab" * 32
+    return Codec().point(sealed(key, b"x" * 100), Pointer(payload_path(key, sha256), sha256, 100, written_ms))
+
+
+def pointed(key: Key, written_ms: int, **conditions: Any) -> Write:
+    return Write(Verb.PUT, new_id(), pointing(key, written_ms), **conditions)
+
+
+async def test_pointer_to_a_payload_that_the_sweeper_may_have_seen_is_not_set(
+    warm: WarmMemory, control: CosmosControl
+) -> None:
+    old, young = new_key(), new_key()
+    at = now_ms()
+    for key in (old, young):
+        await took(warm, put(key, "there"))
+    await took(warm, pointed(young, at - 1000 * (GRACE_HALVED - 60)))
+
+    for key in (old, new_key()):
+        with pytest.raises(TierUnavailable, match="upload it again") as caught:
+            await warm.write(pointed(key, at - 1000 * GRACE_HALVED), deadline=soon())
+        assert not caught.value.sent
+    assert value_of(await warm.read(old, deadline=soon())) == "there"
+
+
+async def test_copy_of_a_patch_that_arrives_late_sets_no_pointer(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy
+) -> None:
+    """The first copy is lost before it is carried out, and by the time of the next half the grace has passed by the server's clock alone."""
+    key = new_key()
+    version = await took(warm, put(key, "there"))
+    control.advance(GRACE_HALVED + 60)
+
+    with pytest.raises(TierUnavailable, match="upload it again"):
+        await warm.write(pointed(key, now_ms(), known=version), deadline=soon())
+    item = await item_of(items, key)
+    assert (item["v"], item["r"]["f"]) == (version, 0)
+
+
+async def test_payload_is_moved_only_while_it_is_young(warm: WarmMemory, control: CosmosControl) -> None:
+    key = new_key()
+    await took(warm, put(key, "there"))
+    old = await warm.read(key, deadline=soon())
+    assert old is not None
+
+    with pytest.raises(TierUnavailable, match="upload it again"):
+        await warm.relocate(old, pointing(key, now_ms() - 1000 * GRACE_HALVED), deadline=soon())
+    assert await warm.relocate(old, pointing(key, now_ms()), deadline=soon())
+
+
+# --- when a record was created ---------------------------------------------------------------------------------------
+
+
+async def test_record_keeps_the_time_of_its_creation(warm: WarmMemory, items: ContainerProxy) -> None:
+    key, written = new_key(), []
+    for value, at in (("first", 1_000), ("second", 2_000)):
+        envelope = sealed(key, value)
+        envelope = replace(envelope, header=replace(envelope.header, created_ms=at, modified_ms=at))
+        answer = await warm.write(Write(Verb.PUT, new_id(), envelope), deadline=soon())
+        written.append(answer.envelope)
+    await took(warm, touch(key, expires_ms=now_ms() + HOUR_MS))
+    written.append(await warm.read(key, deadline=soon()))
+
+    assert [one.header.created_ms for one in written if one is not None] == [1_000] * 3
+    item = await item_of(items, key)
+    item.pop("c")  # as an item from before it was kept
+    await items.replace_item(item["id"], item)
+    read = await warm.read(key, deadline=soon())
+    assert read is not None
+    assert read.header.created_ms == 2_000

@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from azure.cosmos.aio import ContainerProxy
 
+from thermocline.codec import Codec
 from thermocline.errors import (
     CorruptRecord,
     InvalidArgument,
 )
-from thermocline.keys import cosmos_id, cosmos_partition
-from thermocline.model import Envelope, Flags, Key
+from thermocline.keys import cosmos_id, cosmos_partition, payload_path
+from thermocline.model import Envelope, Key, Pointer
 from thermocline.protocols import Effect
 from thermocline.testing.conformance.samples import delete, new_key, new_word, put, sealed, soon
 from thermocline.testing.cosmos.control import CosmosControl
@@ -101,10 +101,11 @@ async def test_damaged_record_stops_a_listing_loudly(warm: WarmMemory, items: Co
 # --- relocation ------------------------------------------------------------------------------------------------------
 
 
-def moved(envelope: Envelope, payload: bytes = b"where it lies") -> Envelope:
+def moved(envelope: Envelope) -> Envelope:
     """As a demotion makes it: the same record with a pointer for a payload."""
-    header = replace(envelope.header, flags=envelope.header.flags | Flags.POINTER)
-    return replace(envelope, header=header, payload=payload, raw=None)
+    sha256 = "ab" * 32
+    pointer = Pointer(payload_path(envelope.key, sha256), sha256, len(envelope.payload), time.time_ns() // 1_000_000)
+    return Codec().point(envelope, pointer)
 
 
 @pytest.mark.parametrize("lost", ["nothing", "request", "answer"])
@@ -117,14 +118,15 @@ async def test_relocation_leaves_version_and_ring_alone(
     if lost != "nothing":
         control.drop(kinds=["patch"], count=1, after=lost == "answer")
 
-    assert await warm.relocate(old, moved(old), deadline=soon())
+    new = moved(old)
+    assert await warm.relocate(old, new, deadline=soon())
 
     after = await items.read_item(cosmos_id(key), cosmos_partition(key))
     assert [after[name] for name in ("v", "w", "b", "ttl")] == [before[name] for name in ("v", "w", "b", "ttl")]
     envelope = await warm.read(key, deadline=soon())
     assert envelope is not None
     assert envelope.pointer
-    assert envelope.payload == b"where it lies"
+    assert envelope.payload == new.payload
 
 
 async def test_relocation_of_a_replaced_copy_does_nothing(warm: WarmMemory) -> None:

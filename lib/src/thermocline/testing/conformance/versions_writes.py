@@ -5,10 +5,14 @@ import asyncio
 import pytest
 
 from thermocline.clock import Clock
-from thermocline.errors import InvalidArgument
+from thermocline.codec import Codec
+from thermocline.errors import InvalidArgument, TierUnavailable
+from thermocline.keys import payload_path
+from thermocline.model import Key, Pointer
 from thermocline.protocols import Effect, Verb, Versions, Write
-from thermocline.testing.conformance.samples import delete, new_key, put, sealed, soon, touch, value_of
+from thermocline.testing.conformance.samples import delete, new_id, new_key, put, sealed, soon, touch, value_of
 from thermocline.testing.conformance.versions_base import VersionsBase
+from thermocline.writes import PAYLOAD_GRACE_MS
 
 HOUR_MS = 3_600_000
 WRITERS = 12
@@ -209,6 +213,26 @@ class VersionWrites(VersionsBase):
 
         assert await tier.read(key, deadline=soon()) == before
 
+    # --- pointers ----------------------------------------------------------------------------------------------------
+
+    async def test_pointer_to_a_payload_that_the_sweeper_may_have_seen_is_not_set(
+        self, tier: Versions, clock: Clock
+    ) -> None:
+        """P7: a pointer is set only while its payload is younger than half the sweeper's grace (COHERENCE section 5)."""
+        key, new = new_key(), new_key()
+        version = await self.took(tier, put(key, "there"))
+        half_ms = PAYLOAD_GRACE_MS // 2
+
+        for write in (pointed(key, clock.wall_ms() - half_ms, known=version), pointed(new, clock.wall_ms() - half_ms)):
+            with pytest.raises(TierUnavailable) as caught:
+                await tier.write(write, deadline=soon())
+            assert not caught.value.sent
+        assert await self.value(tier, key) == "there"
+        assert await tier.read(new, deadline=soon()) is None
+
+        await self.took(tier, pointed(key, clock.wall_ms() - half_ms + 60_000))
+        assert (await self.read(tier, key)).pointer
+
     # --- what cannot be asked ----------------------------------------------------------------------------------------
 
     async def test_conditions_that_exclude_each_other_are_refused(self, tier: Versions) -> None:
@@ -221,3 +245,10 @@ class VersionWrites(VersionsBase):
                 await tier.write(write, deadline=soon())
 
         assert await tier.read(key, deadline=soon()) is None
+
+
+def pointed(key: Key, uploaded_ms: int, *, known: int | None = None) -> Write:
+    """A write of a pointer to a payload of that age."""
+    sha256 = "ab" * 32
+    envelope = Codec().point(sealed(key, b"x" * 100), Pointer(payload_path(key, sha256), sha256, 100, uploaded_ms))
+    return Write(Verb.PUT, new_id(), envelope, known=known)

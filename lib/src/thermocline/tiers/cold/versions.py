@@ -20,8 +20,10 @@ from thermocline.errors import (
 )
 from thermocline.keys import HEAD_ROOT, blob_prefix, from_head_path, head_path
 from thermocline.model import Authority, Envelope, Key
-from thermocline.protocols import Listed, Page, Write, Written
+from thermocline.protocols import Listed, Page, Verb, Write, Written
+from thermocline.tiers.cold.door import TIER
 from thermocline.tiers.cold.service import BlobService, Entry
+from thermocline.writes import check_pointer
 
 PATIENCE: Final = 60.0  # seconds that a write without a deadline tries to learn its outcome
 _FIRST_WAIT: Final = 0.02  # seconds before a write tries again; doubled each time, with jitter
@@ -80,8 +82,8 @@ class HeadVersions:
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
     ) -> Page:
         """Live keys of a scope by path, one listing request a page; heads are read only where their metadata does not tell."""
-        if not limit > 0:
-            raise InvalidArgument("a page's limit is at least 1")
+        if type(limit) is not int or limit < 1:
+            raise InvalidArgument(f"a page's limit is a whole number from 1 on, not {limit!r}")
         start = blob_prefix(tenant, scope, prefix)
         token = None
         if cursor is not None:
@@ -133,6 +135,8 @@ class HeadVersions:
         if isinstance(state, heads.Reading):
             return await self._read_head(state.write.key, path, share)
         head = state.sent.head
+        if state.write.verb is Verb.PUT:
+            check_pointer(state.write.envelope, self._service.now_ms(), tier=TIER)
         data = wire.pack_head(head)
         put = await self._service.put(
             path, data, etag=state.sent.etag, metadata=wire.metadata_of(head, path), deadline=share

@@ -24,6 +24,7 @@ from thermocline.telemetry import CORRUPT
 from thermocline.tiers.hot.entries import HotEntries
 from thermocline.tiers.hot.scripts import DELETE, FORGET, RECORD
 from thermocline.tiers.hot.sdk import Command
+from thermocline.writes import check_pointer
 
 GRACE_MS: Final = 86_400_000  # T: an expired record and a tombstone outlive their end by a day
 ID_MS: Final = 600_000  # a write's id is known for ten minutes, longer than any copy of it is under way
@@ -85,8 +86,8 @@ class HotRecords(HotEntries):
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
     ) -> Page:
         """A damaged record is left out, and counted."""
-        if limit < 1:
-            raise InvalidArgument(f"a page holds at least one key, not {limit}")
+        if type(limit) is not int or limit < 1:
+            raise InvalidArgument(f"a page holds at least one key, not {limit!r}")
         after = None if cursor is None else unpack_cursor(tenant, scope, prefix, cursor)
         now = self._clock.wall_ms()
         items: list[Listed] = []
@@ -115,6 +116,8 @@ class HotRecords(HotEntries):
     def _words(self, write: Write) -> Command:
         if write.if_absent and (write.if_version is not None or write.verb is not Verb.PUT):
             raise InvalidArgument("if_absent goes with a put, and not with if_version")
+        if write.verb is Verb.PUT:
+            check_pointer(write.envelope, self._clock.wall_ms(), tier=self.tier)
         packed = self._codec.pack(write.envelope)
         if len(packed) > self._max_value:
             raise TooLarge(

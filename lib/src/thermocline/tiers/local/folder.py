@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from thermocline.blobs import heads, wire
 from thermocline.blobs.batch import each
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.cursors import pack_cursor, unpack_cursor
-from thermocline.errors import InvalidArgument, ThermoclineError, TierTimeout, UnknownOutcome
+from thermocline.errors import ConfigurationError, InvalidArgument, ThermoclineError, TierTimeout, UnknownOutcome
 from thermocline.keys import HEAD_ROOT, blob_prefix, head_path
 from thermocline.model import Authority, Envelope, Flags, Key, MemoryTier
-from thermocline.protocols import Effect, Listed, Page, Write, Written
+from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
 from thermocline.telemetry import Stats
 from thermocline.tiers.local.files import Files, NotDurable, translate
 from thermocline.tiers.local.folder_payloads import FolderPayloads
+from thermocline.writes import check_pointer
 
 _CONNECTING: Final = 15.0  # seconds
 _PER_CALL: Final = 64  # files that one call in the executor reads, so that a long batch leaves room for others
@@ -49,6 +50,9 @@ class FolderMemory(FolderPayloads):
         executor: Executor | None = None,
         fsync: bool = True,
     ) -> None:
+        given: Any = path
+        if not isinstance(given, str | os.PathLike) or str(given) == "" or "\0" in str(given):
+            raise ConfigurationError(f"FolderMemory needs the path of a folder, not {given!r}")
         self.path = Path(path)
         self.stats = Stats()
         self._clock = clock
@@ -122,6 +126,8 @@ class FolderMemory(FolderPayloads):
         certainly no effect.
         """
         heads.check(write)
+        if write.verb is Verb.PUT:
+            check_pointer(write.envelope, self._clock.wall_ms(), tier=self.tier)
         token: deque[None] = deque(
             [None]
         )  # who takes it decides: the writing thread for the write, its caller against it
@@ -145,8 +151,8 @@ class FolderMemory(FolderPayloads):
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
     ) -> Page:
         """Live keys of a scope by path. Raises `CorruptRecord` if one of the page's heads is damaged."""
-        if not limit > 0:
-            raise InvalidArgument("a page's limit is at least 1")
+        if type(limit) is not int or not 0 < limit < 2**31:
+            raise InvalidArgument(f"a page's limit is a whole number from 1 on, not {limit!r}")
         after = "" if cursor is None else unpack_cursor(tenant, scope, prefix, cursor)
         top = blob_prefix(tenant, scope).rstrip("/")
         start = blob_prefix(tenant, scope, prefix)[len(top) + 1 :]

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from thermocline import coherence
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
@@ -31,6 +31,7 @@ from thermocline.protocols import (
 )
 from thermocline.telemetry import REQUESTS, Stats
 from thermocline.tiers.local.process_records import Records, made
+from thermocline.writes import check_pointer
 
 Entry = coherence.Entry[Envelope]
 
@@ -76,8 +77,11 @@ class ProcessMemory:
         data_version: Callable[[], object] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if not max_bytes >= 0:
-            raise InvalidArgument(f"max_bytes is a number of bytes and not negative: {max_bytes}")
+        given: Any = (max_bytes, ceiling, rest)
+        if not isinstance(given[0], int | float) or not max_bytes >= 0:
+            raise InvalidArgument(f"max_bytes is a number of bytes and not negative: {max_bytes!r}")
+        if not isinstance(given[1], timedelta) or not isinstance(given[2], timedelta):
+            raise InvalidArgument("ceiling and rest are timedeltas")
         if ceiling <= timedelta() or rest < timedelta():
             raise InvalidArgument("ceiling is longer than no time, and rest not negative")
         self.stats = Stats()
@@ -296,8 +300,8 @@ class ProcessMemory:
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
     ) -> Page:
         now = self._enter(deadline)
-        if limit < 1:
-            raise InvalidArgument(f"a page holds at least one key, not {limit}")
+        if type(limit) is not int or limit < 1:
+            raise InvalidArgument(f"a page holds at least one key, not {limit!r}")
         after = None if cursor is None else unpack_cursor(tenant, scope, prefix, cursor)
         items = self._records.scan(tenant, scope, prefix, after, limit, now)
         more = len(items) == limit
@@ -309,6 +313,8 @@ class ProcessMemory:
         return self._records.get(key)
 
     def _write(self, write: Write, now: int) -> Written:
+        if write.verb is Verb.PUT:
+            check_pointer(write.envelope, now, tier=self.tier)
         weight = _weight(write.envelope)
         if weight * SHARE > self._max_bytes:
             raise TooLarge(

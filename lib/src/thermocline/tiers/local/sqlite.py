@@ -197,10 +197,9 @@ class SqliteMemory:
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
     ) -> Page:
         """See `Versions.scan`. A page reads one stretch of the index. Raises `InvalidArgument` for a limit below 1 and a foreign cursor."""
-        if limit < 1:
-            raise InvalidArgument(f"a page has room for 1 key or more, not {limit}")
-        if prefix:
-            Key(tenant, scope, prefix)  # raises InvalidKey for what no name can begin with
+        if type(limit) is not int or not 0 < limit < 2**31:
+            raise InvalidArgument(f"a page has room for 1 key or more (2**31 - 1 at most), not {limit!r}")
+        Key(tenant, scope, prefix or "x")  # raises InvalidKey for what no key can begin with
         now_ms = self._clock.wall_ms()
 
         def job() -> Page:

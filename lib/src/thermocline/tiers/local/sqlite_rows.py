@@ -11,7 +11,9 @@ from thermocline.cursors import pack_cursor, unpack_cursor
 from thermocline.errors import CorruptRecord, InvalidArgument, InvalidKey, ThermoclineError, TooLarge, UnreadableRecord
 from thermocline.model import MAX_VERSION, Authority, Envelope, Flags, Key
 from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
+from thermocline.tiers.local.sqlite_errors import TIER
 from thermocline.tiers.local.sqlite_file import Transaction
+from thermocline.writes import check_pointer
 
 MOST_BYTES: Final = 900_000_000  # of a packed record; SQLite holds 1,000,000,000 in a row
 
@@ -120,6 +122,8 @@ def apply(transaction: Transaction, codec: Codec, write: Write, *, now_ms: int, 
     if version > MAX_VERSION:
         raise CorruptRecord(f"{key}: its version has left the range of versions; restore the database from a backup")
     envelope = write.envelope
+    if write.verb is Verb.PUT:
+        check_pointer(envelope, now_ms, tier=TIER)
     if write.verb is Verb.TOUCH:
         envelope = _touched(transaction, codec, write)
     elif live and state is not None:

@@ -3,15 +3,16 @@
 ::
 
     {"id": "tc1.…", "tenant", "scope", "n": the full name,
-     "v": version, "w": ids of the last eight writes, newest first, "b": id of the write that created it, "ttl": seconds,
+     "v": version, "w": ids of the last eight writes, newest first, "b": id of the write that created it, "c": when (ms), "ttl": seconds,
      "r": {"z": 1, the format, "f": flags, "a": authority, "s": serialiser, "c": compressor, "d": dictionary,
-           "t": created (ms), "l": length of the serialised value, "u": bytes of the stored value,
+           "t": when the value was written (ms), "l": length of the serialised value, "u": bytes of the stored value,
            "y": media type, "g": tags (both left out when empty),
            "j": a JSON value as it is, or "p": any other payload in base64,
            "h": checksum of the header and the key, "k": checksum of "y", "g" and the value,
            "e": {"x": expiry (ms, 0: none), "m": modified (ms), "k": checksum of both and the key}}}
 
-A write sets ``r`` as a whole and a touch ``r.e`` alone, which therefore has its own checksum; ``v``, ``w`` and ``ttl`` belong to the server. Checksums are
+A write sets ``r`` as a whole and a touch ``r.e`` alone, which therefore has its own checksum; ``v``, ``w`` and ``ttl`` belong to the server. Nothing sets
+``c`` again, for a write does not know the record that it replaces: a record that follows a deleted or expired one is as old as the item. Checksums are
 CRC-32 over canonical JSON (sorted names, no spaces, numbers as the same doubles), so they bear a service that writes numbers or the order of names
 anew, and nothing else. The full key is compared on each read.
 """
@@ -92,6 +93,7 @@ def body_of(key: Key, r: dict[str, Any], *, write_id: str, version: int, ttl: in
         "v": version,
         "w": [write_id, *[""] * (RULES.ring - 1)],
         "b": write_id,
+        "c": r["t"],
         "ttl": ttl,
         "r": r,
     }
@@ -139,7 +141,7 @@ def envelope_of(item: Mapping[str, Any], key: Key) -> Envelope:
             dictionary=r["d"],
             version=version_of(item, key),
             expires_ms=e["x"],
-            created_ms=r["t"],
+            created_ms=created_of(item, r["t"]),
             modified_ms=e["m"],
             raw_length=len(payload) if "j" in r else r["l"],
         )
@@ -176,6 +178,14 @@ def version_of(item: Mapping[str, Any], key: Key) -> int:
     if type(version) is not int or not 0 < version <= MAX_VERSION:
         raise _corrupt(key, "it has no version")
     return version
+
+
+def created_of(item: Mapping[str, Any], written_ms: int) -> int:
+    """The item's ``c``; of an item that has none, when its value was written."""
+    created = item.get("c")
+    if isinstance(created, float) and created.is_integer():
+        created = int(created)
+    return created if type(created) is int and 0 < created <= MAX_VERSION else written_ms
 
 
 def _record(item: Mapping[str, Any], key: Key, *, whole: bool = True) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from thermocline.tiers.warm import listing
 from thermocline.tiers.warm.calls import bounded, persistently, told
 from thermocline.tiers.warm.documents import Documents
 from thermocline.tiers.warm.item import envelope_of, record_of, ttl_of, version_of
-from thermocline.tiers.warm.trouble import Kind, Trouble
+from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
+from thermocline.writes import pointable_until, too_old
 
 AT_ONCE: Final = 16  # writes of a batch under way at the same time
 IDS_A_QUERY: Final = 100  # of a `read_many`; answers above 4 MB come in further pages
@@ -111,7 +112,7 @@ class WarmMemory(Documents):
         from thermocline.tiers.warm.writing import Writing
 
         service, deadline = self._asked(), bounded(deadline)
-        writing = Writing(service, write, now_ms=self._now_ms(), grace_ms=self._grace_ms, most_bytes=self._most)
+        writing = Writing(service, write, clock=self._now_ms, grace_ms=self._grace_ms, most_bytes=self._most)
         return await writing.run(deadline)
 
     async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
@@ -165,8 +166,12 @@ class WarmMemory(Documents):
             {"op": "set", "path": "/ttl", "value": ttl_of(new.header, self._now_ms(), self._grace_ms)},
         ]
         item_id, partition, etag = cosmos_id(key), cosmos_partition(key), old.etag
+        until = pointable_until(new)
+        condition = None if until is None else f"FROM c WHERE GetCurrentTimestamp() < {until}"
         try:
-            await persistently(lambda: service.patch(item_id, partition, operations, etag=etag), deadline)
+            await persistently(
+                lambda: service.patch(item_id, partition, operations, etag=etag, condition=condition), deadline
+            )
         except Trouble as trouble:
             if trouble.kind is Kind.MISSING:
                 return False
@@ -181,4 +186,6 @@ class WarmMemory(Documents):
             if missed.kind is Kind.MISSING:
                 return False
             raise missed.error from missed
+        if item.get("_etag") == etag:  # so it was the other condition
+            raise too_old(key, TIER)
         return version_of(item, key) == old.version and item.get("r") == r

@@ -1,6 +1,7 @@
 """One write to Cosmos DB: `thermocline.writes` decides, this sends. The same write may be carried out again with the same id, and finds its own work."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from thermocline.tiers.warm.calls import Pauses, once
 from thermocline.tiers.warm.item import (
     FORMAT,
     body_of,
+    created_of,
     envelope_of,
     expiry_of,
     record_of,
@@ -23,7 +25,21 @@ from thermocline.tiers.warm.item import (
 )
 from thermocline.tiers.warm.sdk import Service, watching
 from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
-from thermocline.writes import RULES, Answer, Create, Doubt, Patch, Plain, Step, Took, after, begin
+from thermocline.writes import (
+    RULES,
+    Answer,
+    Create,
+    Doubt,
+    Patch,
+    Plain,
+    Read,
+    Step,
+    Took,
+    after,
+    begin,
+    pointable_until,
+    too_old,
+)
 
 _ANSWERS: Final = {Kind.MISSING: Plain.MISSING, Kind.EXISTS: Plain.EXISTS, Kind.REFUSED: Plain.REFUSED}
 _KNOWN_FORMAT: Final = f"(NOT IS_NUMBER(c.r.z) OR c.r.z <= {FORMAT})"  # a newer one is never overwritten
@@ -33,9 +49,14 @@ _LIVE: Final = f"c.r.f != {int(Flags.TOMBSTONE)} AND (c.r.e.x = 0 OR c.r.e.x > G
 class Writing:
     """One write under way."""
 
-    def __init__(self, service: Service, write: Write, *, now_ms: int, grace_ms: int, most_bytes: int) -> None:
-        """``now_ms`` is the server's time as far as it is known. Raises `InvalidArgument`, `TooLarge`: nothing has been sent then."""
-        self._service, self._write, self._now_ms = service, write, now_ms
+    def __init__(
+        self, service: Service, write: Write, *, clock: Callable[[], int], grace_ms: int, most_bytes: int
+    ) -> None:
+        """``clock`` tells the server's time in ms as far as it is known. Raises `InvalidArgument`, `TooLarge`: nothing has been sent then."""
+        now_ms = clock()
+        self._service, self._write, self._now_ms, self._clock = service, write, now_ms, clock
+        self._created_ms: int | None = None  # when the item was made that this write changed, once that is known
+        self._until: int | None = None  # from when on a pointer is too old to be set
         key, header = write.key, write.envelope.header
         if not write.id.isascii() or not write.id.isalnum():
             raise InvalidArgument(f"a write's id is ASCII letters and digits, not {write.id[:50]!r}")
@@ -49,6 +70,7 @@ class Writing:
             self._ttl = ttl_of(Header(expires_ms=header.expires_ms), now_ms, grace_ms)
             return
         self._record = record_of(write.envelope)
+        self._until = pointable_until(write.envelope)
         self._change = {"op": "set", "path": "/r", "value": self._record}
         self._ttl = ttl_of(header, now_ms, grace_ms)
         size = size_of(self._body(2**53 - 1))
@@ -118,6 +140,8 @@ class Writing:
 
     async def _send(self, step: Step, deadline: Deadline) -> tuple[Answer, dict[str, Any] | None]:
         request = step.request
+        if self._until is not None and not isinstance(request, Read) and self._clock() >= self._until:
+            raise too_old(self._key, TIER)
         if isinstance(request, Create):
             body = self._body(request.version)
             await once(lambda: self._service.create_item(body), deadline)
@@ -127,6 +151,7 @@ class Writing:
             item = await once(
                 lambda: self._service.patch(self._id, self._partition, operations, condition=condition), deadline
             )
+            self._note(item)
             return Took(version_of(item, self._key)), item
         return await self._look(deadline), None
 
@@ -145,10 +170,18 @@ class Writing:
     def _condition(self, patch: Patch) -> str:
         version = f"c.v {'=' if patch.exact else '<='} {patch.limit}"
         parts = [version, f"NOT ARRAY_CONTAINS(c.w, {json.dumps(self._write.id)})", _KNOWN_FORMAT]
-        return "FROM c WHERE " + " AND ".join([*parts, _LIVE] if patch.live else parts)
+        if patch.live:
+            parts.append(_LIVE)
+        if self._until is not None:  # a copy that arrives late must not set it either
+            parts.append(f"GetCurrentTimestamp() < {self._until}")
+        return "FROM c WHERE " + " AND ".join(parts)
+
+    def _note(self, item: dict[str, Any]) -> None:
+        self._created_ms = created_of(item, self._write.envelope.header.created_ms)
 
     async def _look(self, deadline: Deadline) -> Answer:
         item = await once(lambda: self._service.read(self._id, self._partition), deadline)
+        self._note(item)
         judge_life = self._write.verb is Verb.TOUCH or self._write.if_absent
         seen = seen_of(item, self._key, self._now_ms, judge_life=judge_life)
         if seen is not None:
@@ -178,7 +211,9 @@ class Writing:
             return written
         envelope: Envelope | None = None
         if self._write.verb is not Verb.TOUCH:
-            envelope = self._write.envelope.stamped(version=written.version, authority=Authority.WARM)
+            envelope = self._write.envelope.stamped(
+                version=written.version, authority=Authority.WARM, created_ms=self._created_ms
+            )
         elif item is not None:
             envelope = envelope_of(item, self._key)
         return replace(written, envelope=envelope)
