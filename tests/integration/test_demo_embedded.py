@@ -22,7 +22,12 @@ def demo(tmp_path: Path) -> Demo:
             capture_output=True,
             text=True,
             timeout=110,
-            env={**kept, "TMPDIR": str(tmp_path), "THERMOCLINE_HOME": str(tmp_path / "home"), "REDIS_PASSWORD": "x"},
+            env={
+                **kept,
+                "TMPDIR": str(tmp_path),
+                "THERMOCLINE_HOME": str(tmp_path / "home"),
+                "REDIS_URL": "redis://127.0.0.1:1",
+            },
             cwd=tmp_path,
             check=False,
         )
@@ -98,6 +103,17 @@ def test_with_keep_the_conversation_stays_for_the_other_commands(demo: Demo, tmp
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "kept" / "warm.sqlite3").stat().st_size > 0
     assert list((tmp_path / "kept" / "cold").rglob("*")) != []
+
+
+def test_services_of_the_environment_are_used_only_on_request(demo: Demo, tmp_path: Path) -> None:
+    file = str(talk(tmp_path / "talk.jsonl", 4))
+
+    assert demo("--transcript", file).returncode == 0
+    refused = demo("--transcript", file, "--from-env")
+
+    assert refused.returncode == 3
+    assert "hot does not work from the beginning" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_bad_lines_end_with_2_and_their_number(demo: Demo, tmp_path: Path) -> None:
