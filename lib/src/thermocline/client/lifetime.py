@@ -70,6 +70,7 @@ class ClientLife:
         self._listings = Listings(parts.engine)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -102,23 +103,30 @@ class ClientLife:
                 raise ClientClosed("this client was closed while it connected; make a new one") from error
             raise
         finally:
-            if task.done():
+            if task.done() and self._connecting is task:  # else another caller has begun anew meanwhile
                 self._connecting = None
                 if task.cancelled() or task.exception() is not None:
                     self._loop = None
 
     async def close(self) -> None:
         """Finish the reads under way and tell hot what it has not been told (one second at most for each), and close the tiers that this client connected.
-        Calls that are still under way then raise `ClientClosed`."""
-        if self._closed:
+        Calls that are still under way then raise `ClientClosed`. Once begun it goes on if its caller is cancelled; a second call waits for its end."""
+        if self._closing is None:
+            self._closed = True
+            self._closing = asyncio.get_running_loop().create_task(self._shut(), name="thermocline close")
+        elif self._closing.done():
             return
-        self._closed = True
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
-        await self._cascade.close()  # first: what a read cannot tell hot goes to the recovery queue
-        await self._recovery.close()
-        await self._parts.close()
+        await asyncio.shield(self._closing)
+
+    async def _shut(self) -> None:
+        try:
+            if self._connecting is not None:
+                self._connecting.cancel()
+                await asyncio.gather(self._connecting, return_exceptions=True)
+            await self._cascade.close()  # first: what a read cannot tell hot goes to the recovery queue
+            await self._recovery.close()
+        finally:
+            await self._parts.close()
 
     def __del__(self) -> None:
         if getattr(self, "_loop", None) is not None and not self._closed:
