@@ -42,7 +42,7 @@ class Faults:
             try:
                 async with FAULTS[name](self):
                     if name not in AT_ONCE:
-                        await asyncio.sleep(self.random.uniform(0.1, 0.6))
+                        await asyncio.sleep(self.random.uniform(0.1, 0.6) * (4 if name in LONGER else 1))
             finally:
                 fault.end = time.monotonic()
 
@@ -175,9 +175,13 @@ FAULTS: dict[str, Breaks] = {
     "cosmos slow after the write": cosmos(
         lambda c, seed: c.delay(50, after=True, kinds=["writes"], **sometimes(seed, 0.5))
     ),
+    "cosmos lost": cosmos(lambda c, _: c.lose_region()),
+    "cosmos silent": cosmos(lambda c, _: c.lose_region("silent")),
+    "cosmos loses all answers": cosmos(lambda c, _: c.drop(after=True, kinds=["data"])),
     "authority answers late": cosmos(lambda c, seed: c.delay(30, after=True, **sometimes(seed, 0.5))),
     "replica lags": cosmos(lambda c, seed: c.lag(milliseconds=200, **sometimes(seed, 0.7))),
 }
 AT_ONCE = frozenset({"redis flushed", "redis rolled back", "client's connections reset", "client killed"})
+LONGER = frozenset({"cosmos lost", "cosmos silent", "cosmos loses all answers"})  # than the share of a read or write
 COSMOS = [name for name in FAULTS if name.startswith("cosmos")]
 CLIENT = [name for name in FAULTS if name.startswith("client")]

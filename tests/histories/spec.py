@@ -33,6 +33,7 @@ class Tiers:
     blob: str = ""  # a connection string
     hot_ttl: float = 300.0  # seconds
     hot_share: float = 2.0  # seconds: long, so that a busy machine does not look like a broken Redis
+    warm_share: float = 1.0  # seconds
 
     def hot(self) -> Entries:
         if not self.redis:
@@ -59,7 +60,7 @@ class Tiers:
 
     def client(self, *, with_hot: bool = True) -> MemoryClient:
         rules = MemoryRules(hot_ttl_seconds=self.hot_ttl, cold_threshold_bytes=TO_COLD)
-        budget = Budget(hot=timedelta(seconds=self.hot_share), warm=timedelta(seconds=1))
+        budget = Budget(hot=timedelta(seconds=self.hot_share), warm=timedelta(seconds=self.warm_share))
         return MemoryClient(
             hot=self.hot() if with_hot else None, warm=self.warm(), cold=self.cold(), rules=rules, budget=budget
         )

@@ -18,6 +18,9 @@ from thermocline.testing.history import Event, Outcome, Recorder, Verb
 NOTHING = object()
 CANCELLED = 0.02  # of all single operations
 PROGRESS = 25
+BREATH = (
+    0.05  # seconds to wait after an operation that had no answer: a tier that is down would else eat up the operations
+)
 
 Operation = Callable[[str], Awaitable[None]]
 
@@ -37,6 +40,7 @@ class Work:
         self.random = random.Random(f"{spec.seed} {spec.name}")
         self.done = spec.done
         self.values = 0
+        self.breathless = False
         self.untold = False  # whether an answer said that hot was not told
         r = spec.reads
         self.choices: list[tuple[Operation, float]] = [
@@ -79,6 +83,9 @@ class Work:
                         raise
             else:
                 await operation(self.name())
+            if self.breathless:
+                self.breathless = False
+                await asyncio.sleep(BREATH)
 
     # --- what is drawn --------------------------------------------------------------------------------------------------
 
@@ -123,6 +130,7 @@ class Work:
             self.recorder.end(event, Outcome.HIT)
         else:
             event.error = str(outcome)[:200]
+            self.breathless = True
             self.recorder.end(event, Outcome.FAILED)
         return event
 
@@ -166,6 +174,7 @@ class Work:
         if isinstance(error, Conflict):
             self.recorder.end(event, Outcome.REFUSED)
         else:
+            self.breathless = True
             self.recorder.end(event, Outcome.UNKNOWN if isinstance(error, UnknownOutcome) else Outcome.FAILED)
 
     def wrote(self, event: Event, result: WriteResult) -> None:

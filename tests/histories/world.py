@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from tests.histories.faults import AT_ONCE, CLIENT, COSMOS, FAULTS, Faults
+from tests.histories.faults import CLIENT, COSMOS, FAULTS, Faults
 from tests.histories.spec import KEYS, ROUND, Spec, Tiers
 
 from thermocline.testing.history import Bound, History, Verdict, check, read_history
@@ -36,6 +36,10 @@ class World:
     processes: int = 3
     naive: bool = False
     reads: float = 0.7
+    tasks: int = 4  # of each process
+    pace: float = 1.0  # the longest pause between two faults, seconds
+    always: tuple[str, ...] = ()  # what is broken throughout
+    warm_share: float = 1.0  # seconds
     bound: Bound | None = None
 
 
@@ -44,8 +48,14 @@ LASTING = timedelta(seconds=20)
 SHORT = 5.0
 HOT_MISSES = frozenset({*CLIENT, "redis paused", "redis crashed", "redis rolled back"}) - {"client killed"}
 
-EXACT = World("exact", ("redis flushed", "redis flushed", "client killed", *COSMOS), maxmemory=4_000_000)
-LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"))
+EXACT = World(
+    "exact",
+    ("redis flushed", "redis flushed", "client killed", *COSMOS),
+    maxmemory=4_000_000,
+    pace=0.5,
+    warm_share=0.3,
+)
+LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"), pace=0.3)
 EMBEDDED = World("embedded", ("client killed",), services=False)
 AZURITE = World("azurite", ("redis flushed", "client killed", "cosmos drops answers"), blob=True)
 # Breakers open and close in each client at other moments, so a crash of Redis is for some writes as if they alone were cut off from it.
@@ -63,7 +73,7 @@ CUT = World(
     hot_share=0.25,
     bound=Bound(HOT_MISSES, LASTING, frozenset({"redis rolled back"})),
 )
-NAIVE = World("naive", ("authority answers late",), naive=True, reads=0.6)
+NAIVE = World("naive", ("redis flushed",), naive=True, reads=0.6, tasks=6, pace=0.5, always=("authority answers late",))
 WORLDS = (EXACT, LAGGING, EMBEDDED, AZURITE, CRASHING, CUT)
 
 
@@ -168,6 +178,7 @@ class Run:
                     self.seed,
                     mine,
                     each,
+                    tasks=self.world.tasks,
                     naive=self.world.naive,
                     reads=self.world.reads,
                     watched=self.world.bound is not None,
@@ -183,11 +194,14 @@ class Run:
     async def _work(self) -> None:
         await asyncio.gather(*(client.start() for client in self.clients))
         await self._all("ready")
-        breaking = asyncio.create_task(self.faults.run(list(self.world.faults), 1.0))
-        await self._all("done")
-        breaking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await breaking
+        async with AsyncExitStack() as broken:
+            for name in self.world.always:
+                await broken.enter_async_context(FAULTS[name](self.faults))
+            breaking = asyncio.create_task(self.faults.run(list(self.world.faults), self.world.pace))
+            await self._all("done")
+            breaking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await breaking
         for client in self.clients:
             await client.say("drain")
         for client in self.clients:
@@ -231,7 +245,8 @@ class Run:
     @asynccontextmanager
     async def _tiers(self) -> AsyncIterator[Tiers]:
         """The servers of this run, started."""
-        world, tiers = self.world, Tiers(str(self.folder), hot_ttl=self.world.hot_ttl, hot_share=self.world.hot_share)
+        world = self.world
+        tiers = Tiers(str(self.folder), hot_ttl=world.hot_ttl, hot_share=world.hot_share, warm_share=world.warm_share)
         async with AsyncExitStack() as stack:
             if world.services:
                 redis = RedisServer(maxmemory=world.maxmemory, maxmemory_policy="allkeys-lru")
@@ -261,6 +276,3 @@ async def run_world(world: World, seed: int, operations: int, folder: Path) -> R
     verdict = await asyncio.to_thread(check, history, world.bound)
     struck = [fault.cause for fault in run.faults.log]
     return Report(world, seed, verdict, {name: struck.count(name) for name in set(struck)})
-
-
-assert set(AT_ONCE) <= set(FAULTS)
