@@ -166,6 +166,14 @@ LEGAL = {
         hit(3, 4, 11, "x", expires_ms=4500),
         miss(5, 6, 11, C),
     ],
+    "a value without an answer, read alone before it was touched": [
+        ONE,
+        lost_put(2, "y"),
+        got(3, 4, "y"),
+        touch(5, 6, 12),
+        hit(7, 8, 12, "y"),
+        got(9, 10, "y"),
+    ],
     "an expiry while it is read": [put(1, 2, 10, "x", expires_ms=4500), hit(4, 6, 10, "x"), miss(4, 6, 10)],
     "an expired record as its own tombstone": [
         put(1, 2, 10, "x", expires_ms=3000),

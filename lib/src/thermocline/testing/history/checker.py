@@ -185,9 +185,9 @@ class _Judge:
 
     def unversioned(self, event: Event) -> None:
         """A value alone: its version, or a touch above it, has to reach the floor."""
-        pin = self.line.pins.get(event.value)
+        pin = self.line.exactly(event.value)
         floor = self.line.floor(event.begin)
-        if pin is None or pin not in self.line.acked:
+        if not pin:
             return  # of unknown outcome: it may have taken effect at any time before
         if self.line.between(pin, floor):
             kind = Kind.RESURRECTED if self._gone(floor, event.begin_ms) else Kind.STALE

@@ -85,11 +85,16 @@ class Timeline:
                 continue
             version = event.version
             if event.outcome is Outcome.HIT and not version:
-                version = self.pins.get(event.value, 0)
-                version = version if version in self.acked else 0
+                version = self.exactly(event.value)
             if version and event.outcome in (Outcome.TOOK, Outcome.HIT, Outcome.MISS):
                 insort(found, Reveal(event.end, version, event), key=_at)
         return found
+
+    def exactly(self, value: str) -> int:
+        """The version that a value was acknowledged as; 0: its write's outcome is unknown."""
+        pin = self.pins.get(value, 0)
+        write = self.acked.get(pin)
+        return pin if write is not None and write.verb is Verb.PUT and write.value == value else 0
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
