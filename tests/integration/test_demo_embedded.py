@@ -112,7 +112,7 @@ def test_services_of_the_environment_are_used_only_on_request(demo: Demo, tmp_pa
     refused = demo("--transcript", file, "--from-env")
 
     assert refused.returncode == 3
-    assert "hot does not work from the beginning" in refused.stderr
+    assert "Redis at 127.0.0.1:1 cannot be reached" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

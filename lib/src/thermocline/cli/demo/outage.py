@@ -111,7 +111,18 @@ class HotPort:
         self.hot: HotMemory = HotMemory(url, cluster=False)
 
     async def start(self) -> None:
-        """Open the port, the same one as before."""
+        """Open the port, the same one as before. Raises `TierUnavailable` if there is nothing to lead to."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                _, upstream = await self._reach()
+        except OSError as error:
+            why = "no answer" if isinstance(error, TimeoutError) else str(error)
+            raise TierUnavailable(
+                f"Redis at {self._host}:{self._upstream} cannot be reached: {why}; `thermocline doctor` says more",
+                tier="hot",
+                sent=False,
+            ) from error
+        upstream.transport.abort()
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self._port)
         if self._port == 0:
             self._port = self._server.sockets[0].getsockname()[1]
@@ -132,6 +143,10 @@ class HotPort:
     async def close(self) -> None:
         await self.stop()
 
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        context = ssl.create_default_context() if self._secure else None
+        return await asyncio.open_connection(self._host, self._upstream, ssl=context)
+
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -139,8 +154,7 @@ class HotPort:
         upstream: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(_PATIENCE):
-                context = ssl.create_default_context() if self._secure else None
-                back, upstream = await asyncio.open_connection(self._host, self._upstream, ssl=context)
+                back, upstream = await self._reach()
             async with asyncio.TaskGroup() as both:
                 both.create_task(_pump(reader, upstream))
                 both.create_task(_pump(back, writer))

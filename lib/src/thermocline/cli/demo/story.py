@@ -126,10 +126,8 @@ class Story:
         keys = [Key(self.tenant, self.scope, f"turn/{n}") for n in range(16)]
         for answer in await self.switch.hot.peek_many(keys, deadline=Deadline.after(5.0)):
             if isinstance(answer, ThermoclineError):
-                raise TierUnavailable(
-                    f"hot does not work from the beginning: {answer} (the demo shuts one port, so it takes a single server and no cluster)",
-                    tier="hot",
-                ) from answer
+                text = f"hot does not work from the beginning: {answer}; is it a cluster? The demo shuts one port, so it takes a single server and no cluster"
+                raise TierUnavailable(text, tier="hot") from answer
 
     # --- the conversation ---------------------------------------------------------------------------------------------
 
