@@ -77,6 +77,7 @@ class Spec:
     done: int = 0  # operations that its earlier lives have made
     tasks: int = 4
     naive: bool = False
+    unfenced: bool = False  # process memory does not ask whether another process has written: broken on purpose
     reads: float = 0.7
     watched: bool = False  # whether to write down when the recovery queue is empty
     keys: list[str] = field(default_factory=list)  # of a final reader: what to read

@@ -22,6 +22,7 @@ from tests.histories.world import (
     EXACT,
     LAGGING,
     NAIVE,
+    UNFENCED,
     WORLDS,
     Report,
     World,
@@ -32,7 +33,7 @@ from thermocline.testing.history import Kind
 
 # Operations of each world in `make test`: more than 20,000 together.
 SIZES = {EXACT: 6000, LAGGING: 2400, EMBEDDED: 9000, AZURITE: 1500, CRASHING: 2400, CUT: 2400}
-NAIVE_SIZE = 2400
+BROKEN_SIZE = 2400
 SOAK_SIZES = {EXACT: 30_000, LAGGING: 10_000, EMBEDDED: 120_000, AZURITE: 10_000, CRASHING: 10_000, CUT: 20_000}
 SEED = int(os.environ.get("HISTORY_SEED", "1"))
 SOAK = int(os.environ.get("HISTORY_SOAK", "1000000"))
@@ -82,8 +83,10 @@ async def test_every_answer_is_explained(world: World, folder: Path, show: Show)
 
 
 @pytest.mark.timeout(300)
-async def test_a_naive_cascade_is_caught(folder: Path, show: Show) -> None:
-    report = await run_world(NAIVE, SEED, NAIVE_SIZE, folder)
+@pytest.mark.parametrize("world", [NAIVE, UNFENCED], ids=["naive", "unfenced"])
+async def test_a_broken_memory_is_caught(world: World, folder: Path, show: Show) -> None:
+    """A naive cascade over the same services, and this library's embedded tiers without their fence."""
+    report = await run_world(world, SEED, BROKEN_SIZE, folder)
     show(report)
     verdict = report.verdict
     wrong = verdict.count(Kind.STALE) + verdict.count(Kind.RESURRECTED)
@@ -109,7 +112,7 @@ async def test_every_answer_of_a_million_is_explained(folder: Path, show: Show) 
 @pytest.mark.skipif("HISTORY_WORLD" not in os.environ, reason="runs the world that HISTORY_WORLD names")
 @pytest.mark.timeout(0)
 async def test_one_world(folder: Path, show: Show) -> None:
-    world = next(world for world in (*WORLDS, NAIVE) if world.name == os.environ["HISTORY_WORLD"])
+    world = next(world for world in (*WORLDS, NAIVE, UNFENCED) if world.name == os.environ["HISTORY_WORLD"])
     report = await run_world(world, SEED, int(os.environ.get("HISTORY_OPERATIONS", "3000")), folder)
     show(report)
     judge(report)

@@ -35,6 +35,7 @@ class World:
     hot_share: float = 2.0
     processes: int = 3
     naive: bool = False
+    unfenced: bool = False
     reads: float = 0.7
     tasks: int = 4  # of each process
     pace: float = 1.0  # the longest pause between two faults, seconds
@@ -74,6 +75,7 @@ CUT = World(
     bound=Bound(HOT_MISSES, LASTING, frozenset({"redis rolled back"})),
 )
 NAIVE = World("naive", ("redis flushed",), naive=True, reads=0.6, tasks=6, pace=0.5, always=("authority answers late",))
+UNFENCED = replace(EMBEDDED, name="unfenced", unfenced=True)
 WORLDS = (EXACT, LAGGING, EMBEDDED, AZURITE, CRASHING, CUT)
 
 
@@ -180,6 +182,7 @@ class Run:
                     each,
                     tasks=self.world.tasks,
                     naive=self.world.naive,
+                    unfenced=self.world.unfenced,
                     reads=self.world.reads,
                     watched=self.world.bound is not None,
                 )
