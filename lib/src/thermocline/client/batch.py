@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from thermocline import telemetry
-from thermocline.client.cascade import Cascade
+from thermocline.client.cascade import Cascade, damaged
 from thermocline.client.engine import LEASE_MS, Engine
 from thermocline.client.recovery import Recovery
 from thermocline.client.result import Batch, WriteResult
 from thermocline.client.writer import WRITE_SHARES, Intent, Writer
 from thermocline.clock import Deadline
-from thermocline.errors import ThermoclineError, TierUnavailable, UnknownOutcome
+from thermocline.errors import CorruptRecord, ThermoclineError, TierUnavailable, UnknownOutcome
 from thermocline.model import Envelope, Key, MemoryTier
 from thermocline.policy import Plan, Serve, serve
 from thermocline.protocols import Effect, Found, Leased, Look, Settle, Written
@@ -183,7 +183,7 @@ class Batches:
         lagging: list[Key] = []
         for key, copy in zip(keys, found, strict=True):
             if isinstance(copy, ThermoclineError):
-                results[key] = copy
+                results[key] = damaged(key, guard.name, copy) if isinstance(copy, CorruptRecord) else copy
                 continue
             version = copy.version if copy is not None else 0
             lease = leases.get(key)

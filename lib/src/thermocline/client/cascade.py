@@ -109,8 +109,8 @@ class Cascade:
         engine = self._engine
         if not plan.rules.stale_while_down or last is None or last.header.authority != plan.authority:
             return None
-        if not last.live(engine.now_ms()):
-            return None
+        if not last.live(engine.now_ms()) or last.version < engine.floors.get(last.key):
+            return None  # what this client itself has written or deleted does not come back (P4, P6)
         engine.stats.count(telemetry.STALE_SERVED, "hot")
         bound = "the authority is down: this is what hot last knew, not expired"
         return Answer(last, MemoryTier.HOT, last.version, stale=True, bound=bound)
@@ -157,7 +157,10 @@ class Cascade:
         pause = _FIRST_PAUSE
         while True:
             engine.stats.count(telemetry.READS, guard.name)
-            found = await guard.call("read", authority.read, key, deadline=deadline)
+            try:
+                found = await guard.call("read", authority.read, key, deadline=deadline)
+            except CorruptRecord as error:
+                raise damaged(key, guard.name, error) from error
             version = found.version if found is not None else 0
             if version >= floor:
                 return found
@@ -250,6 +253,11 @@ class Cascade:
 
     async def close(self) -> None:
         await self.flights.close()
+
+
+def damaged(key: Key, tier: str, error: CorruptRecord) -> CorruptRecord:
+    """What the caller is told of a damaged record in the authority, below which there is nothing."""
+    return CorruptRecord(f"{tier}'s record of {key.name!r:.80} is damaged ({error}); restore it from a backup")
 
 
 def _floor_of(copy: Envelope, plan: Plan) -> int:

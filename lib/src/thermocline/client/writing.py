@@ -12,6 +12,7 @@ from thermocline.errors import (
     ThermoclineError,
 )
 from thermocline.model import (
+    MAX_VERSION,
     Envelope,
     Header,
     Key,
@@ -155,5 +156,5 @@ class WriteVerbs(ReadVerbs):
 def _check_conditions(if_version: int | None, if_absent: bool) -> None:
     if if_version is not None and if_absent:
         raise InvalidArgument("if_version and if_absent exclude each other")
-    if if_version is not None and if_version < 1:
+    if if_version is not None and (type(if_version) is not int or not 1 <= if_version <= MAX_VERSION):
         raise InvalidArgument(f"if_version is a version as a read or write returned it, not {if_version!r}")
