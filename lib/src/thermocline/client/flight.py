@@ -2,11 +2,13 @@
 
 A caller takes only the result of a read that was sent after it arrived; one that comes later waits for the next flight, at most one more. A
 flight heeds the highest floor of those who joined it, and belongs to the client: cancelling its first caller cancels nobody else.
+
+A flight that nobody joined, and that owes hot no report, needs no task of its own: its only caller flies it.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from thermocline.clock import Deadline
 from thermocline.errors import ClientClosed
@@ -19,7 +21,7 @@ Result = TypeVar("Result")
 class Flight(Generic[Result]):
     """One read of the authority under way, or about to be. Until it is ``sent``, callers may join."""
 
-    __slots__ = ("deadline", "floor", "key", "lease", "plan", "sent", "task", "told")
+    __slots__ = ("deadline", "floor", "key", "landed", "lease", "limit", "plan", "sent", "task", "told")
 
     def __init__(self, key: Key, plan: Plan, floor: int, lease: str | None, told: bool, deadline: Deadline) -> None:
         self.key = key
@@ -30,6 +32,22 @@ class Flight(Generic[Result]):
         self.deadline = deadline
         self.sent = False
         self.task: asyncio.Task[Result] | None = None
+        self.limit: asyncio.Timeout | None = None  # of the caller who flies it without a task
+        self.landed: asyncio.Future[None] | None = None  # for the next flight, which waits for one without a task
+
+    def ending(self) -> "asyncio.Future[Any]":
+        """Is done when the flight is over."""
+        if self.task is not None:
+            return self.task
+        if self.landed is None:
+            self.landed = asyncio.get_running_loop().create_future()
+        return self.landed
+
+    def stop(self) -> None:
+        """End one that its caller flies: his time is up."""
+        over = self.landed is not None and self.landed.done()
+        if self.limit is not None and not over and not self.limit.expired():
+            self.limit.reschedule(0)
 
     def merge(self, floor: int, lease: str | None, told: bool, deadline: Deadline) -> None:
         self.floor = max(self.floor, floor)
@@ -53,7 +71,7 @@ class Flights(Generic[Result]):
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._tasks) + sum(flight.limit is not None for flight in self._current.values())
 
     async def read(
         self, key: Key, plan: Plan, *, floor: int, lease: str | None, told: bool, deadline: Deadline
@@ -67,6 +85,18 @@ class Flights(Generic[Result]):
             self._joined()
             joinable.merge(floor, lease, told, deadline)
             flight = joinable
+            if flight.task is None:
+                self._start(flight, after=None)
+        elif current is None and not plan.uses_hot:
+            flight = self._current[key] = Flight(key, plan, floor, lease, told, deadline)
+            try:
+                await asyncio.sleep(0)  # who asks in this same tick may join
+            except asyncio.CancelledError:
+                if flight.task is None:
+                    self._left(flight)
+                raise
+            if flight.task is None:
+                return await self._lead(flight)
         else:
             flight = Flight(key, plan, floor, lease, told, deadline)
             (self._current if current is None else self._waiting)[key] = flight
@@ -74,23 +104,46 @@ class Flights(Generic[Result]):
         if flight.task is None:  # pragma: no cover - _start sets it
             raise RuntimeError("a flight without a task")
         try:
-            async with asyncio.timeout(deadline.remaining() if deadline.at != float("inf") else None):
+            async with asyncio.timeout(_seconds(deadline)):
                 return await asyncio.shield(flight.task)
         except asyncio.CancelledError as error:
             if flight.task.cancelled() and not _is_cancelled():
                 raise _closed() from error  # the flight was cancelled, not its caller
             raise
 
+    async def _lead(self, flight: Flight[Result]) -> Result:
+        """Fly it in the caller's own task."""
+        flight.sent = True
+        try:
+            async with asyncio.timeout(_seconds(flight.deadline)) as flight.limit:
+                if self._closed:
+                    raise _closed()
+                return await self._fly(flight)
+        except Exception as error:
+            if self._closed:
+                raise _closed() from error
+            raise
+        finally:
+            self._left(flight)
+
+    def _left(self, flight: Flight[Result]) -> None:
+        """A flight without a task is over."""
+        if self._current.get(flight.key) is flight:
+            del self._current[flight.key]
+        if flight.landed is not None and not flight.landed.done():
+            flight.landed.set_result(None)
+
     def _start(self, flight: Flight[Result], after: Flight[Result] | None) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(flight, after), name="thermocline read")
+        ending = after.ending() if after is not None else None
+        task = asyncio.get_running_loop().create_task(self._run(flight, ending), name="thermocline read")
         flight.task = task
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def _run(self, flight: Flight[Result], after: Flight[Result] | None) -> Result:
+    async def _run(self, flight: Flight[Result], after: asyncio.Future[Any] | None) -> Result:
         key = flight.key
-        if after is not None and after.task is not None:
-            await asyncio.wait([after.task])
+        if after is not None:
+            await asyncio.wait([after])
             del self._waiting[key]
             self._current[key] = flight
         try:
@@ -108,11 +161,19 @@ class Flights(Generic[Result]):
         """Start no more, wait ``patience`` seconds for those under way, and cancel the rest: their callers get `ClientClosed`."""
         self._closed = True
         tasks = list(self._tasks)
-        if tasks:
-            await asyncio.wait(tasks, timeout=patience)
+        led = [flight for flight in self._current.values() if flight.limit is not None]
+        endings = [*tasks, *(flight.ending() for flight in led)]
+        if endings:
+            await asyncio.wait(endings, timeout=patience)
+        for flight in led:
+            flight.stop()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*endings, return_exceptions=True)
+
+
+def _seconds(deadline: Deadline) -> float | None:
+    return deadline.remaining() if deadline.at != float("inf") else None
 
 
 def _closed() -> ClientClosed:
