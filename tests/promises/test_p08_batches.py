@@ -1,6 +1,7 @@
 """P8: a batch answers for each key by itself: one sick key or shard does not lose the others' results."""
 
 import asyncio
+import zlib
 
 import pytest
 import redis.asyncio
@@ -123,6 +124,25 @@ async def test_damaged_entry_in_hot_costs_nothing(world: World) -> None:
         assert (found, found.missing, found.errors) == (others(keys), [], {})
     for key in keys[5:7]:
         assert await memory.get(key) == key.name
+
+
+async def test_entry_of_a_newer_format_in_hot_costs_nothing(world: World) -> None:
+    """A newer program wrote it; the authority's record is one that this one can read, and it is as if hot had lost its copy."""
+    memory = await world.open()
+    keys = keys_of(world, 6)
+    await memory.set_many({key: key.name for key in keys})
+    async with redis.asyncio.from_url(world.redis_url) as server:
+        name = redis_key(keys[3])
+        whole = await server.get(name)
+        assert isinstance(whole, bytes)
+        header = whole[:3] + b"\x02" + whole[4:84]
+        newer = header + zlib.crc32(header).to_bytes(4, "big") + whole[88:]
+        await server.set(name, newer)
+        for _ in range(2):
+            found = await memory.get_many(keys)
+            assert (found, found.missing, found.errors) == (others(keys), [], {})
+            assert await memory.get(keys[3]) == keys[3].name
+    assert await memory.settled()
 
 
 async def test_values_that_cannot_be_written_cost_only_themselves(world: World) -> None:

@@ -261,11 +261,11 @@ async def test_cancelled_connect_and_close_leave_a_client_that_can_be_used(world
         await memory.close()
     assert number > 1
     for number in range(1, 4):
-        memory = await world.open(cold=True)
-        await memory.set(world.key(), number)
-        await cancelled_at(memory.close(), number)
-        await memory.close()
-    del memory
+        other = MemoryClient(hot=world.hot(), warm=world.warm(), cold=world.cold(), budget=roomy())
+        await other.set(world.key(), number)
+        await cancelled_at(other.close(), number)
+        await other.close()
+        del other
     gc.collect()  # what was left open warns here, and a warning is a failure
 
 
