@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 from azure.cosmos import PartitionKey
-from azure.cosmos.aio import CosmosClient
+from azure.cosmos.aio import ContainerProxy, CosmosClient
 
-from thermocline.errors import AccessDenied, ClientClosed, ConfigurationError, TierTimeout, TierUnavailable
+from thermocline.errors import (
+    AccessDenied,
+    ClientClosed,
+    ConfigurationError,
+    CorruptRecord,
+    TierTimeout,
+    TierUnavailable,
+)
 from thermocline.model import Authority, MemoryTier
 from thermocline.protocols import Versions
 from thermocline.testing.conformance.samples import new_key, put, soon
@@ -272,3 +279,15 @@ async def test_epoch_is_read_at_connect_and_only_grows(
 
 async def test_concurrent_first_raises_of_the_epoch_both_count(warm: WarmMemory) -> None:
     assert sorted(await asyncio.gather(warm.raise_epoch(), warm.raise_epoch(), warm.raise_epoch())) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("number", ["many", None, -1, [1]], ids=repr)
+async def test_epoch_item_that_holds_no_number_is_said_so(
+    warm: WarmMemory, items: ContainerProxy, number: object
+) -> None:
+    await items.upsert_item({"id": "epoch", "tenant": "", "scope": "~thermocline", "epoch": number})
+
+    with pytest.raises(CorruptRecord, match="epoch item"):
+        await warm.epoch()
+    with pytest.raises(CorruptRecord, match="epoch item"):
+        await warm.ping(deadline=soon())

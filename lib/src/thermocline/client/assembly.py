@@ -7,13 +7,14 @@ import secrets
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from thermocline import telemetry
 from thermocline.client.batch import Batches
 from thermocline.client.cascade import Cascade
 from thermocline.client.engine import SKEW_MS, Engine
-from thermocline.client.floors import Floors
+from thermocline.client.floors import LIFETIME, Floors
 from thermocline.client.guard import Guard
 from thermocline.client.recovery import Recovery
 from thermocline.client.writer import Writer
@@ -129,7 +130,7 @@ def assemble(
         codec=codec,
         clock=clock,
         stats=stats,
-        floors=Floors(clock),
+        floors=Floors(clock, lifetime=_floors_live(tiers)),
         budget=budget,
         executor=executor,
         tokens=tokens or secrets.SystemRandom(),
@@ -158,6 +159,12 @@ def _wire(engine: Engine, tiers: dict[MemoryTier, Tier], closes: list[Closeable]
     cascade = Cascade(engine, recovery)
     writer = Writer(engine, recovery)
     return Parts(engine, cascade, writer, Batches(engine, cascade, writer, recovery), recovery, tiers, closes)
+
+
+def _floors_live(tiers: dict[MemoryTier, Tier]) -> float:
+    """Seconds: half of the shortest time for which an authority remembers what was deleted, so that its "nothing is known" beats an older floor."""
+    graces = [getattr(tier, "grace", None) for tier in tiers.values()]
+    return min([LIFETIME, *(grace.total_seconds() / 2 for grace in graces if isinstance(grace, timedelta))])
 
 
 def _check_parts(tiers: dict[MemoryTier, Tier], routes: Routes) -> None:

@@ -4,8 +4,12 @@ Bounded memory: the least recently used floors go first. A floor whose write sti
 the grace T for which the authority keeps tombstones, so that "nothing is known" from the authority beats a floor that is older.
 """
 
+from typing import Final
+
 from thermocline.clock import Clock
 from thermocline.model import Key
+
+LIFETIME: Final = 6 * 3600.0  # seconds; less where an authority's grace is less than twice this
 
 
 class Floors:
@@ -13,7 +17,7 @@ class Floors:
 
     __slots__ = ("_capacity", "_clock", "_floors", "_lifetime", "_pinned")
 
-    def __init__(self, clock: Clock, *, capacity: int = 100_000, lifetime: float = 6 * 3600.0) -> None:
+    def __init__(self, clock: Clock, *, capacity: int = 100_000, lifetime: float = LIFETIME) -> None:
         self._clock = clock
         self._capacity = capacity
         self._lifetime = lifetime

@@ -73,6 +73,11 @@ class SqliteMemory:
         self._executor: Executor | None = None
         self._file = SqliteFile(self.path, max_bytes=max_bytes, power_safe=power_safe)
 
+    @property
+    def grace(self) -> timedelta:
+        """How long a tombstone or an expired record is kept: T."""
+        return timedelta(milliseconds=self._grace_ms)
+
     # --- opening and closing ---------------------------------------------------------------------------------------
 
     @property

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
-from thermocline.errors import ClientClosed, ConfigurationError, TierTimeout
+from thermocline.errors import ClientClosed, ConfigurationError, CorruptRecord, TierTimeout
 from thermocline.model import Authority, MemoryTier
 from thermocline.telemetry import REQUEST_UNITS, REQUESTS, THROTTLED, Stats
 from thermocline.tiers.warm import raw
@@ -79,6 +79,11 @@ class Connection:
         self._skew = Skew()
         self.stats = Stats()
         self.epoch_at_connect = 0
+
+    @property
+    def grace(self) -> timedelta:
+        """How long an item outlives its record: T."""
+        return timedelta(milliseconds=self._grace_ms)
 
     # --- connecting ---------------------------------------------------------------------------------------------------
 
@@ -199,14 +204,21 @@ class Connection:
 
 
 async def epoch_of(service: "Service") -> int:
-    """The number in the epoch item; 0 where there is none. Raises `Trouble`."""
+    """The number in the epoch item; 0 where there is none. Raises `Trouble` (of `CorruptRecord`, if it is none)."""
     try:
         item = await service.read(raw.EPOCH_ID, raw.EPOCH_PARTITION)
     except Trouble as trouble:
         if trouble.kind is Kind.MISSING:
             return 0
         raise
-    return int(item["epoch"])
+    number = item.get("epoch")
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if type(number) is not int or number < 0:
+        raise Trouble(
+            Kind.FATAL, CorruptRecord(f"the epoch item in Cosmos DB holds no number but {str(number)[:50]!r}: mend it")
+        )
+    return number
 
 
 def _check_credential(credential: Any) -> None:

@@ -1,0 +1,24 @@
+"""The floors of a client end before its authority forgets what was deleted."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from thermocline import MemoryClient
+from thermocline.testing import ManualClock
+from thermocline.tiers.local.process import ProcessMemory
+from thermocline.tiers.local.sqlite import SqliteMemory
+
+
+async def test_key_whose_tombstone_is_gone_is_a_miss_and_no_outage(tmp_path: Path) -> None:
+    """COHERENCE section 2: a 404 beats a floor that is older than T, however short T was chosen."""
+    clock = ManualClock()
+    warm = SqliteMemory(tmp_path / "memory.db", clock=clock, grace=timedelta(minutes=2))
+    async with MemoryClient(hot=ProcessMemory(clock=clock), warm=warm, clock=clock) as client:
+        await client.set("key", 1)
+        await client.delete("key")
+        clock.advance(3600)
+        await client.set("other", 1)  # each write removes what is past its grace
+
+        assert await client.get("key") is None
+        assert not await client.exists("key")
+        assert (await client.set("key", 2)).found
