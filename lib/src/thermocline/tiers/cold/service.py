@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
+from urllib.request import getproxies
 
 import aiohttp
 from azure.core import MatchConditions
@@ -97,7 +98,8 @@ class BlobService:
             connector=aiohttp.TCPConnector(limit=account.pool_size),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=True,
+            # Without a proxy in the environment aiohttp need not look for one: it would for each request, in a thread, and into ~/.netrc as well.
+            trust_env=bool(getproxies()),
             middlewares=(_send_once,),
         )
         options: dict[str, Any] = {

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.request import getproxies
 
 import aiohttp
 from azure.core import MatchConditions
@@ -91,10 +92,14 @@ class _Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports i
 
     async def open(self) -> None:
         if self.session is None and not self._has_been_opened:
-            # As AioHttpTransport opens it, but for the limit of connections.
+            # As AioHttpTransport opens it, but for the limit of connections; and where the environment names no proxy, aiohttp need not look for one:
+            # it would, for each request, in a thread, and once more for a password in ~/.netrc, which only clashes with Azure's own sign-in.
             connector = None if self._limit is None else aiohttp.TCPConnector(limit=self._limit)
             self.session = aiohttp.ClientSession(
-                connector=connector, trust_env=True, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+                connector=connector,
+                trust_env=bool(getproxies()),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
             )
         await super().open()
 
