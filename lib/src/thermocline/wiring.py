@@ -218,5 +218,9 @@ async def connect(settings: MemorySettings | None = None) -> MemoryClient:
     `TierUnavailable` in plain words for an authority that cannot be reached within 15 s.
     """
     client = builder(settings).build()
-    await client.connect()
+    try:
+        await client.connect()
+    except BaseException:
+        await client.close()  # the credential that was made for it
+        raise
     return client

@@ -187,12 +187,14 @@ async def connect_tiers(parts: Parts) -> None:
     """Connect what is not connected yet, within the connect deadline. A hot tier with an authority below it may fail: it is tried again later."""
     engine = parts.engine
     seconds = engine.budget.connect.total_seconds()
+    deadline = engine.budget.begin_connect()
     needed = {plan.tier for plan in engine.routes.plans()}
-    for name, tier in parts.tiers.items():
+    # hot last: where it is cut off it uses up only what the others left
+    for name, tier in sorted(parts.tiers.items(), key=lambda item: item[0] is MemoryTier.HOT):
         if getattr(tier, "connected", False) or tier in parts.opened:
             continue
         try:
-            await _connect(tier, name, seconds)
+            await _connect(tier, name, deadline.remaining())
         except TierUnavailable as error:
             if name is not MemoryTier.HOT or name in needed:
                 await parts.disconnect()
@@ -215,16 +217,23 @@ async def connect_tiers(parts: Parts) -> None:
 async def _agree(parts: Parts) -> None:
     """What the tiers must know of each other: the authority's clock, its epoch, and the fence of an embedded one."""
     engine = parts.engine
-    authority = engine.authorities.get(engine.routes.default.authority)
-    skew = getattr(authority, "skew_ms", 0)
-    engine.skew_ms = skew if abs(skew) > SKEW_MS else 0
-    fence = getattr(authority, "data_version", None)
-    if fence is not None and engine.hot is not None and hasattr(engine.hot, "fence"):
-        engine.hot.fence = fence
-    tier: object = authority
-    if isinstance(tier, HasEpoch):
-        _enter(parts, await tier.epoch())
-        parts.watching = asyncio.get_running_loop().create_task(_watch(parts, tier), name="thermocline epoch")
+    durable = engine.below_hot()
+    _correct(engine, durable)
+    fences = [fence for authority in durable if (fence := getattr(authority, "data_version", None)) is not None]
+    if fences and engine.hot is not None and hasattr(engine.hot, "fence"):
+        engine.hot.fence = fences[0] if len(fences) == 1 else lambda: tuple(fence() for fence in fences)
+    for tier in durable:
+        if isinstance(tier, HasEpoch):
+            _enter(parts, await tier.epoch())
+            watch = _watch(parts, tier, durable)
+            parts.watching = asyncio.get_running_loop().create_task(watch, name="thermocline epoch")
+            break
+
+
+def _correct(engine: Engine, authorities: Sequence[Versions]) -> None:
+    """Correct the clock by which expiry is judged: by the first authority that knows how far its own is away."""
+    skews = [skew for authority in authorities if (skew := getattr(authority, "skew_ms", None)) is not None]
+    engine.skew_ms = skews[0] if skews and abs(skews[0]) > SKEW_MS else 0
 
 
 def _enter(parts: Parts, epoch: int) -> None:
@@ -239,13 +248,14 @@ def _enter(parts: Parts, epoch: int) -> None:
         hot.enter_epoch(epoch)
 
 
-async def _watch(parts: Parts, authority: HasEpoch) -> None:
+async def _watch(parts: Parts, authority: HasEpoch, authorities: Sequence[Versions]) -> None:
     while True:
         await asyncio.sleep(_EPOCH_SECONDS)
         try:
             epoch = await authority.epoch()
         except ThermoclineError:
             continue  # it is down; the epoch is asked again
+        _correct(parts.engine, authorities)  # a clock may have been set since
         if epoch != parts.epoch:
             log.warning("the authority's epoch was raised to %d: hot entries and floors are void", epoch)
             _enter(parts, epoch)

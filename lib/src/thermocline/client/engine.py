@@ -63,6 +63,11 @@ class Engine:
             raise ConfigurationError(f"the tier {authority.name} has the word for this key, but is not configured")
         return found
 
+    def below_hot(self) -> list[Versions]:
+        """The authorities of all routes but hot itself, the default's first."""
+        stamps = dict.fromkeys(plan.authority for plan in self.routes.plans())
+        return [self.authorities[stamp] for stamp in stamps if stamp is not Authority.HOT]
+
     def write_id(self) -> str:
         """Unique and ordered by time: the milliseconds since 1970 as 11 base-32 digits, then 80 random bits as 16."""
         ms = self.clock.wall_ms()

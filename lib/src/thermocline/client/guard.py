@@ -12,6 +12,7 @@ from thermocline.errors import (
     CorruptRecord,
     Throttled,
     TierFull,
+    TierTimeout,
     TierUnavailable,
     UnknownOutcome,
 )
@@ -21,6 +22,7 @@ from thermocline.telemetry import Stats
 
 Result = TypeVar("Result")
 
+_LATE = (TierTimeout, UnknownOutcome)
 _WELL = (Throttled, AccessDenied, TierFull)  # it answered: that it refuses does not make it sick
 
 
@@ -76,6 +78,8 @@ class Guard:
         except (TierUnavailable, UnknownOutcome) as error:
             if isinstance(error, _WELL):
                 self.breaker.success()
+            elif isinstance(error, _LATE) and self._hurried(deadline, began):
+                self.breaker.released()
             else:
                 self.breaker.failure()
             stats.count(telemetry.UNAVAILABLE, self.name)
@@ -92,12 +96,19 @@ class Guard:
             self.breaker.success()
             raise
         if isinstance(result, list) and result and all(map(_says_sick, result)):
-            self.breaker.failure()
+            if self._hurried(deadline, began) and all(isinstance(answer, _LATE) for answer in result):
+                self.breaker.released()
+            else:
+                self.breaker.failure()
             stats.count(telemetry.UNAVAILABLE, self.name)
         else:
             self.breaker.success()
         stats.observe(verb, self.name, clock.monotonic() - began)
         return result
+
+    def _hurried(self, deadline: Deadline, began: float) -> bool:
+        """Whether the caller left the tier less than half of its share: that it was late says nothing of it then, and must not cost others."""
+        return deadline.at < began + self.share / 2
 
 
 def _says_sick(answer: object) -> bool:

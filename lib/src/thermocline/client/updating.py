@@ -43,14 +43,19 @@ class UpdateVerbs(WriteVerbs):
         Raises what `get` and `set` raise; `Conflict` if other writers came between until the deadline.
         """
         key = Key.of(key)
+        if not callable(function):
+            raise InvalidArgument(f"update takes a function of the old value, not {function!r:.80}")
         deadline = await self._begin(timeout)
         engine, plan = self._engine, self._engine.routes.route(key)
+        reading = plan
+        if not plan.rules.read_fallback:  # no condition follows from a value that nobody was asked for
+            reading = replace(plan, rules=replace(plan.rules, read_fallback=True))
         pause = _RETRY_PAUSE
         while True:
-            answer = await self._cascade.read(key, plan, deadline)
+            answer = await self._cascade.read(key, reading, deadline)
             found = answer.envelope
             if found is not None and found.pointer:
-                found = await self._cascade.resolve(found, plan, deadline)
+                found = await self._cascade.resolve(found, reading, deadline)
             value = function(default if found is None else await engine.decode(found, type))
             if found is None:
                 sealed = await self._sealed(key, value, plan, ttl, None)
@@ -85,6 +90,9 @@ class UpdateVerbs(WriteVerbs):
         timeout: Lifetime = None,
     ) -> Any:
         """Add to a number (``initial`` where there is none), atomically; returns the sum. Raises `TypeMismatch` if the value is no number."""
+        for number in (by, initial):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise InvalidArgument(f"increment adds numbers, not {number!r:.80}")
 
         def add(value: Any) -> Any:
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -103,8 +111,8 @@ class UpdateVerbs(WriteVerbs):
     ) -> int:
         """Add items to the end of a list (an empty one where there is none), atomically, and keep its last ``keep``. Returns its new length.
         Raises `TypeMismatch` if the value is no list."""
-        if keep is not None and keep < 1:
-            raise InvalidArgument(f"keep is at least 1, not {keep}")
+        if keep is not None and (type(keep) is not int or keep < 1):
+            raise InvalidArgument(f"keep is a whole number, at least 1, not {keep!r}")
 
         def extend(value: Any) -> list[Any]:
             if not isinstance(value, list):
