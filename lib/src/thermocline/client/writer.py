@@ -35,6 +35,9 @@ from thermocline.protocols import (
 )
 
 WRITE_SHARES: Final = 4.0  # a write may take so many shares of its tier: one without an answer is sent again
+_HELD_UP: Final = (
+    1.0  # seconds that this process may be held up before it sends a write without having to announce it anew
+)
 _CEILING = HOT_CEILING // timedelta(milliseconds=1)
 
 
@@ -119,10 +122,9 @@ class Writer:
         engine, plan = self._engine, intent.plan
         authority = engine.authority(plan.authority)
         clock = engine.clock
-        if intent.told and clock.monotonic() + self._longest(plan, deadline) > intent.lapses - WIRE_SECONDS / 2:
-            await self._announce(
-                intent, deadline
-            )  # this process was held up: the announcement may not outlive the write
+        if intent.told and clock.monotonic() + self._longest(plan, deadline) > intent.lapses - WIRE_SECONDS:
+            # this process was held up: the announcement may not outlive every copy of the write
+            await self._announce(intent, deadline)
         engine.stats.count(telemetry.WRITES, plan.tier)
         guard = engine.guards[plan.tier]
         return await guard.call("write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES)
@@ -133,7 +135,8 @@ class Writer:
 
     def announcement(self, intent: Intent, deadline: Deadline) -> Announce:
         """An announcement that outlives every copy of the write on the wire."""
-        seconds = self._longest(intent.plan, deadline) + self._engine.guards[MemoryTier.HOT].share + WIRE_SECONDS
+        share = self._engine.guards[MemoryTier.HOT].share
+        seconds = self._longest(intent.plan, deadline) + share + _HELD_UP + WIRE_SECONDS
         intent.lapses = self._engine.clock.monotonic() + seconds
         return Announce(intent.write.key, intent.write.id, int(seconds * 1000))
 
