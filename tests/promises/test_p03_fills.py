@@ -105,6 +105,27 @@ async def test_reader_that_saw_a_write_before_its_publication_binds_the_next_one
     assert await (await actor(world)).memory.get(key) == "new"
 
 
+async def test_value_in_hot_is_not_served_once_its_successor_can_be_seen(world: World) -> None:
+    """One who does not use hot saw the new value before its writer could publish it."""
+    key = world.key()
+    writer, outsider = await actor(world), await world.open(hot=None)
+    await writer.memory.set(key, "old")
+    before = await world.open()
+    for _ in range(2):
+        assert await before.get(key) == "old"
+    assert await entry_of(world, key) is not None
+    writer.warm.points.hold("written")
+    writing = asyncio.create_task(writer.memory.set(key, "new"))
+    await writer.warm.points.reached("written")
+    assert await outsider.get(key) == "new"
+    fresh = await world.open()
+    assert await fresh.get(key) == "new"
+    assert await fresh.get_many([key]) == {key: "new"}
+    writer.warm.points.let("written")
+    await writing
+    assert await fresh.get(key) == "new"
+
+
 async def test_announcement_that_is_lost_lets_no_old_value_in(world: World) -> None:
     """Redis loses the announcement; a reader takes a lease and reads before the write lands, another reads after it."""
     key = world.key()
