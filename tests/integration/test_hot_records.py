@@ -3,13 +3,14 @@
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thermocline.clock import Deadline
-from thermocline.errors import CorruptRecord, TooLarge
+from thermocline.errors import CorruptRecord, TooLarge, UnreadableRecord
 from thermocline.model import Authority, Envelope, Flags, Header, Key
 from thermocline.protocols import Effect, Verb, Write
 from thermocline.testing import ManualClock
@@ -193,3 +194,23 @@ async def test_a_name_is_in_the_index_before_its_record_can_be_there(tier: HotMe
         await tier.write(write(Verb.PUT, "id", key), deadline=soon())
     assert await tier.read(key, deadline=soon()) is None
     await tier.client.delete(names)
+
+
+@pytest.mark.parametrize("place", [3, 4], ids=["format", "flags"])
+@pytest.mark.parametrize("verb", Verb)
+async def test_a_record_of_a_newer_format_is_left_as_it_is(
+    tier: HotMemory, fresh_prefix: str, verb: Verb, place: int
+) -> None:
+    key = Key(fresh_prefix, "s", "n")
+    await tier.write(write(Verb.PUT, "a", key), deadline=soon())
+    newer = bytearray(await tier.client.get(record_key(key)))
+    newer[place] += 8
+    newer[84:88] = crc32(newer[:84]).to_bytes(4)
+    await tier.client.set(record_key(key), bytes(newer))
+
+    with pytest.raises(UnreadableRecord):
+        await tier.read(key, deadline=soon())
+    for again in (write(verb, "b", key), replace(write(verb, "c", key), if_version=1)):
+        with pytest.raises(UnreadableRecord, match="upgrade"):
+            await tier.write(again, deadline=soon())
+    assert await tier.client.get(record_key(key)) == bytes(newer)

@@ -1,7 +1,8 @@
 -- One write of a record whose authority is Redis itself. The script gives out the version and stamps the header with it.
 -- KEYS: the record, the write's id. ARGV: 'put', 'delete' or 'touch'; required version ('': any); '1': only if no live record is there; version that the
 -- writer knows; the envelope (of a touch its expiry and time of change count); grace ms; how long the id is known in ms; digest of the key; time ('': now).
--- Answers {effect, version, created ms, whether the record was there}: 'took', 'refused', 'nothing'; 'again' for an id that is known, which took effect once.
+-- Answers {effect, version, created ms, whether the record was there}: 'took', 'refused', 'nothing'; 'again' for an id that is known, which took effect once;
+-- 'corrupt' and 'newer' for a record that is left as it is.
 
 local KEY, ID, VERB, REQUIRED, ABSENT, KNOWN = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local NEW, GRACE, ID_MS, DIGEST = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
@@ -20,6 +21,10 @@ local function field(raw, offset)
 end
 
 local raw = redis.call('GET', KEY)
+if raw and #raw >= 88 and string.sub(raw, 1, 3) == string.sub(MAGIC, 1, 3) and struct.unpack('>I4', raw, 85) == crc32(string.sub(raw, 1, 84))
+  and (string.byte(raw, 4) > 1 or string.byte(raw, 5) > 7) then
+  return {'newer', 0, 0}  -- a sound header of a newer format: its writers know better, so it is never overwritten
+end
 if raw and not sound(raw, DIGEST) then
   if REQUIRED ~= '' or VERB ~= 'put' then
     return {'corrupt', 0, 0}

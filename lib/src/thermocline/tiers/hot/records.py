@@ -142,6 +142,10 @@ class HotRecords(HotEntries):
         effect, version, created = answer
         if effect == b"corrupt":
             raise CorruptRecord(f"the record of {write.key} in Redis is damaged: put it anew")
+        if effect == b"newer":
+            raise UnreadableRecord(
+                f"the record of {write.key} in Redis has a newer format, and is left as it is: upgrade this program"
+            )
         if effect in (b"refused", b"nothing"):
             return Written(Effect.REFUSED if effect == b"refused" else Effect.NOTHING, version)
         if write.verb is Verb.TOUCH:
