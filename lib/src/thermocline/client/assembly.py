@@ -269,7 +269,7 @@ async def _connect(tier: Tier, name: MemoryTier, seconds: float) -> None:
         if isinstance(error, ThermoclineError):
             raise
         raise TierTimeout(
-            f"{name} could not be connected within {seconds:g} s; check its address and that the network lets you through",
+            f"{name} could not be connected within {seconds:.2g} s; check its address and that the network lets you through",
             tier=str(name),
         ) from error
 
