@@ -12,6 +12,7 @@ from tests.promises.world import DATABASE, World, noise, roomy
 
 from thermocline.client import MemoryClient
 from thermocline.errors import (
+    AccessDenied,
     Conflict,
     CorruptRecord,
     InvalidKey,
@@ -24,7 +25,7 @@ from thermocline.errors import (
     UnreadableRecord,
 )
 from thermocline.keys import cosmos_id, cosmos_partition, redis_key
-from thermocline.model import Key
+from thermocline.model import Hit, Key, MemoryTier
 from thermocline.policy import MemoryRules, Route
 from thermocline.testing import ChaosTier
 from thermocline.testing.cosmos.control import CosmosControl
@@ -176,6 +177,23 @@ async def test_item_that_the_authority_refuses_costs_only_itself(world: World, c
     assert isinstance(deleted.errors[sick], UnknownOutcome)
     control.clear()
     assert (await memory.get_many(keys)).missing == keys  # the lost answer was of a delete that took effect
+
+
+async def test_writes_of_a_batch_that_were_refused_leave_no_announcement(world: World, control: CosmosControl) -> None:
+    """Else hot would not answer for their keys until it has run out."""
+    memory = await world.open()
+    keys = keys_of(world)
+    await memory.set_many({key: key.name for key in keys})
+    control.fail(403, 5302)
+    written = await memory.set_many(dict.fromkeys(keys, "new"))
+    assert {key: type(error) for key, error in written.errors.items()} == dict.fromkeys(keys, AccessDenied)
+    control.clear()
+    other = await world.open()
+    await other.get_many(keys)
+    for key in keys:
+        found = await other.lookup(key)
+        assert isinstance(found, Hit)
+        assert (found.value, found.tier) == (key.name, MemoryTier.HOT)
 
 
 async def test_scope_that_cannot_be_asked_costs_only_its_keys(world: World, control: CosmosControl) -> None:

@@ -14,7 +14,7 @@ from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, ThermoclineError, TierUnavailable, UnknownOutcome
 from thermocline.model import Envelope, Key, MemoryTier
 from thermocline.policy import Plan, Serve, serve
-from thermocline.protocols import Effect, Found, Leased, Look, Settle, Written
+from thermocline.protocols import Effect, EntryOperation, Found, Leased, Look, Settle, Withdraw, Written
 
 CHUNK: Final = (
     100  # keys: the announcements of a chunk are made just before its writes, so that none runs out before its turn
@@ -306,17 +306,21 @@ class Batches:
     ) -> None:
         writer, engine = self._writer, self._engine
         done: list[tuple[Any, Intent, Written]] = []
+        withdrawn: list[EntryOperation] = []
         for (given, intent), answer in zip(chunk, answers, strict=True):
-            if isinstance(answer, ThermoclineError):
-                into.errors[given] = answer
-                if isinstance(answer, UnknownOutcome) or intent.told:
-                    await writer.failed(intent, answer)
-            else:
+            if not isinstance(answer, ThermoclineError):
                 done.append((given, intent, answer))
+                continue
+            into.errors[given] = answer
+            if isinstance(answer, UnknownOutcome):
+                await writer.failed(intent, answer)  # asks nobody: the recovery queue does, later
+            elif intent.told:
+                withdrawn.append(Withdraw(intent.write.key, intent.write.id))
         told: list[ThermoclineError | None] = [None] * len(done)
-        if done and done[0][1].plan.uses_hot:
+        if chunk and chunk[0][1].plan.uses_hot:
+            words = [writer.last_word(intent, written) for _, intent, written in done]
             try:
-                told = await writer.tell_hot([writer.last_word(intent, written) for _, intent, written in done])
+                told = (await writer.tell_hot(words + withdrawn))[: len(done)]
             except asyncio.CancelledError:
                 for _, intent, written in done:
                     writer.untold(intent, written)
