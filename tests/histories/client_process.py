@@ -14,9 +14,11 @@ from typing import Any
 from tests.histories.spec import Spec
 from tests.histories.work import Work
 
+from thermocline.errors import TierUnavailable
 from thermocline.testing.history import Recorder
 
 PATIENCE = 60.0  # seconds, for what is due at the end
+PAUSE = 0.1  # seconds between two tries to connect
 GLANCE = 0.01  # seconds between two looks at the recovery queue
 
 
@@ -27,10 +29,18 @@ def say(word: object) -> None:
 @asynccontextmanager
 async def opened(spec: Spec) -> AsyncIterator[Any]:
     memory: Any = spec.tiers.client() if not spec.naive else _naive(spec)
-    async with memory:
+    try:
+        while True:
+            try:
+                await memory.connect()
+                break
+            except TierUnavailable:  # a process that is started anew may find the authority down
+                await asyncio.sleep(PAUSE)
         if spec.unfenced:
             memory._engine.hot.fence = None
         yield memory
+    finally:
+        await memory.close()
 
 
 def _naive(spec: Spec) -> Any:

@@ -31,7 +31,7 @@ class Faults:
 
     async def run(self, names: list[str], pace: float) -> None:
         """Break one thing after the other, until cancelled; then everything is whole again."""
-        while True:
+        while names:
             await asyncio.sleep(self.random.uniform(0.2, 1.0) * pace)
             name = self.random.choice(names)
             if name == "client killed" and not self.kills:
@@ -42,7 +42,7 @@ class Faults:
             try:
                 async with FAULTS[name](self):
                     if name not in AT_ONCE:
-                        await asyncio.sleep(self.random.uniform(0.1, 0.6) * (4 if name in LONGER else 1))
+                        await asyncio.sleep(self.random.uniform(0.1, 0.6) * (4 if name in OUTAGE else 1))
             finally:
                 fault.end = time.monotonic()
 
@@ -178,10 +178,10 @@ FAULTS: dict[str, Breaks] = {
     "cosmos lost": cosmos(lambda c, _: c.lose_region()),
     "cosmos silent": cosmos(lambda c, _: c.lose_region("silent")),
     "cosmos loses all answers": cosmos(lambda c, _: c.drop(after=True, kinds=["data"])),
-    "authority answers late": cosmos(lambda c, seed: c.delay(30, after=True, **sometimes(seed, 0.5))),
+    "authority answers late": cosmos(lambda c, seed: c.delay(50, after=True, **sometimes(seed, 0.5))),
     "replica lags": cosmos(lambda c, seed: c.lag(milliseconds=200, **sometimes(seed, 0.7))),
 }
 AT_ONCE = frozenset({"redis flushed", "redis rolled back", "client's connections reset", "client killed"})
-LONGER = frozenset({"cosmos lost", "cosmos silent", "cosmos loses all answers"})  # than the share of a read or write
-COSMOS = [name for name in FAULTS if name.startswith("cosmos")]
+OUTAGE = ["cosmos lost", "cosmos silent", "cosmos loses all answers"]  # longer than the share of a read or write
+COSMOS = [name for name in FAULTS if name.startswith("cosmos") and name not in OUTAGE]
 CLIENT = [name for name in FAULTS if name.startswith("client")]

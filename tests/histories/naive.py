@@ -2,8 +2,7 @@
 
 import itertools
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.histories.spec import Tiers
 
@@ -39,14 +38,11 @@ class NaiveCascade:
         self.codec = Codec()
         self.numbers = itertools.count()
 
-    async def __aenter__(self) -> Self:
+    async def connect(self) -> None:
         await self.hot.connect()
         await self.warm.connect()
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         await self.hot.close()
         await self.warm.close()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from tests.histories.faults import CLIENT, COSMOS, FAULTS, Faults
+from tests.histories.faults import CLIENT, COSMOS, FAULTS, OUTAGE, Faults
 from tests.histories.spec import KEYS, ROUND, Spec, Tiers
 
 from thermocline.testing.history import Bound, History, Verdict, check, read_history
@@ -30,7 +30,7 @@ class World:
     services: bool = True
     blob: bool = False  # Azurite; else a folder
     proxied: bool = False  # each client reaches Redis through a proxy of its own
-    maxmemory: int | None = None
+    room: int | None = None  # bytes that Redis has for entries, before it evicts the least recently used
     hot_ttl: float = 300.0
     hot_share: float = 2.0
     processes: int = 3
@@ -49,13 +49,8 @@ LASTING = timedelta(seconds=20)
 SHORT = 5.0
 HOT_MISSES = frozenset({*CLIENT, "redis paused", "redis crashed", "redis rolled back"}) - {"client killed"}
 
-EXACT = World(
-    "exact",
-    ("redis flushed", "redis flushed", "client killed", *COSMOS),
-    maxmemory=4_000_000,
-    pace=0.5,
-    warm_share=0.3,
-)
+EXACT = World("exact", ("redis flushed", "redis flushed", "client killed", *COSMOS), room=1_200_000, tasks=3, pace=0.5)
+OUTAGES = World("outages", ("redis flushed", "client killed", *OUTAGE, *OUTAGE), pace=4.0, warm_share=0.5)
 LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"), pace=0.3)
 EMBEDDED = World("embedded", ("client killed",), services=False)
 AZURITE = World("azurite", ("redis flushed", "client killed", "cosmos drops answers"), blob=True)
@@ -74,9 +69,9 @@ CUT = World(
     hot_share=0.25,
     bound=Bound(HOT_MISSES, LASTING, frozenset({"redis rolled back"})),
 )
-NAIVE = World("naive", ("redis flushed",), naive=True, reads=0.6, tasks=6, pace=0.5, always=("authority answers late",))
+NAIVE = World("naive", (), naive=True, reads=0.6, tasks=6, always=("authority answers late",))
 UNFENCED = replace(EMBEDDED, name="unfenced", unfenced=True)
-WORLDS = (EXACT, LAGGING, EMBEDDED, AZURITE, CRASHING, CUT)
+WORLDS = (EXACT, OUTAGES, LAGGING, EMBEDDED, AZURITE, CRASHING, CUT)
 
 
 @dataclass(slots=True)
@@ -85,10 +80,12 @@ class Report:
     seed: int
     verdict: Verdict
     faults: dict[str, int]
+    evicted: int = 0  # entries, by a Redis that was full
 
     def __str__(self) -> str:
         struck = ", ".join(f"{count} × {name}" for name, count in sorted(self.faults.items()))
-        return f"{self.world.name} (seed {self.seed}): {self.verdict}; faults: {struck or 'none'}"
+        full = f", {self.evicted} entries evicted" if self.world.room is not None else ""
+        return f"{self.world.name} (seed {self.seed}): {self.verdict}; faults: {struck or 'none'}{full}"
 
 
 class Client:
@@ -167,6 +164,7 @@ class Run:
         self.operations = operations
         self.faults = Faults(self.random, kill=self._kill)
         self.clients: list[Client] = []
+        self.evicted = 0
 
     async def history(self) -> History:
         async with self._tiers() as tiers:
@@ -190,6 +188,8 @@ class Run:
             try:
                 await self._work()
                 await self._read_all(tiers, each)
+                if self.faults.redis is not None:
+                    self.evicted = await asyncio.to_thread(evictions, self.faults.redis)
             finally:
                 await self._end()
         return read_history(sorted(self.folder.glob("*.jsonl")), self.faults.log)
@@ -201,10 +201,12 @@ class Run:
             for name in self.world.always:
                 await broken.enter_async_context(FAULTS[name](self.faults))
             breaking = asyncio.create_task(self.faults.run(list(self.world.faults), self.world.pace))
-            await self._all("done")
-            breaking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await breaking
+            try:
+                await self._all("done")
+            finally:
+                breaking.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await breaking
         for client in self.clients:
             await client.say("drain")
         for client in self.clients:
@@ -252,11 +254,13 @@ class Run:
         tiers = Tiers(str(self.folder), hot_ttl=world.hot_ttl, hot_share=world.hot_share, warm_share=world.warm_share)
         async with AsyncExitStack() as stack:
             if world.services:
-                redis = RedisServer(maxmemory=world.maxmemory, maxmemory_policy="allkeys-lru")
+                redis = RedisServer(maxmemory_policy="allkeys-lru")
                 server = CosmosServer(kind="strict")
                 for part in (redis, server):
                     await asyncio.to_thread(part.start)
                     stack.push_async_callback(asyncio.to_thread, part.stop)
+                if world.room is not None:
+                    await asyncio.to_thread(limit, redis, world.room)
                 self.faults.redis, self.faults.control = redis, server.control
                 if world.proxied:
                     for _ in range(world.processes):
@@ -272,10 +276,24 @@ class Run:
             yield tiers
 
 
+def limit(redis: RedisServer, room: int) -> None:
+    """Until its next start."""
+    with redis.connection() as connection:
+        used = int(connection.fields("INFO", "memory")["used_memory"])
+        connection.call("CONFIG", "SET", "maxmemory-clients", "0")
+        connection.call("CONFIG", "SET", "maxmemory", str(used + room))
+
+
+def evictions(redis: RedisServer) -> int:
+    """Since its last start."""
+    with redis.connection() as connection:
+        return int(connection.fields("INFO", "stats")["evicted_keys"])
+
+
 async def run_world(world: World, seed: int, operations: int, folder: Path) -> Report:
     """Run it, and judge what happened. ``folder`` is empty, and keeps the histories, so that they can be looked at."""
     run = Run(world, seed, operations, folder)
     history = await run.history()
     verdict = await asyncio.to_thread(check, history, world.bound)
     struck = [fault.cause for fault in run.faults.log]
-    return Report(world, seed, verdict, {name: struck.count(name) for name in set(struck)})
+    return Report(world, seed, verdict, {name: struck.count(name) for name in set(struck)}, run.evicted)
