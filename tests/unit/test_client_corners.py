@@ -1,7 +1,7 @@
 """Corners of the client's rules, each found by trying to break a promise on the embedded tiers."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from thermocline.clock import Clock, Deadline
 from thermocline.errors import ThermoclineError, TierTimeout, TierUnavailable
 from thermocline.model import Envelope, Key, Unavailable
 from thermocline.policy import MemoryRules, Route
-from thermocline.protocols import EntryOperation, Found
+from thermocline.protocols import Announce, Busy, EntryOperation, Found, Look, Write, Written
 from thermocline.resilience import Budget
 from thermocline.settings import MemorySettings
 from thermocline.testing.schedule import SeededLoop
@@ -64,6 +64,32 @@ class Unreached(SqliteMemory):
             await super().connect()
         finally:
             self.under_way -= 1
+
+
+class Held(ProcessMemory):
+    """A hot tier whose first announcement is answered half a minute late, as if this process had been stopped."""
+
+    held = False
+
+    async def operate_many(
+        self, operations: Sequence[EntryOperation], *, deadline: Deadline
+    ) -> list[Found | ThermoclineError | None]:
+        answers = await super().operate_many(operations, deadline=deadline)
+        if not self.held and isinstance(operations[0], Announce):
+            self.held = True
+            await asyncio.sleep(30)
+        return answers
+
+
+class Asking(SqliteMemory):
+    """A warm tier that asks hot, before it writes, what it would answer a reader."""
+
+    hot: Held
+    found: Found | None = None
+
+    async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
+        self.found = await self.hot.operate(Look(writes[0].key, "reader", 1000), deadline=deadline)
+        return await super().write_many(writes, deadline=deadline)
 
 
 class BlackHole(ProcessMemory):
@@ -186,6 +212,22 @@ def test_connecting_has_one_deadline_for_all_tiers(tmp_path: Path) -> None:
             await memory.connect()
         assert clock.monotonic() - started == pytest.approx(15)
         await memory.close()
+
+    run(main)
+
+
+def test_a_batch_that_was_held_up_announces_anew(tmp_path: Path) -> None:
+    """As a single write does: else a reader could fill hot with what the batch is about to replace."""
+
+    async def main(clock: Clock) -> None:
+        hot, warm = Held(clock=clock), Asking(tmp_path / "warm.sqlite3", clock=clock)
+        warm.hot = hot
+        budget = Budget(clock, call=timedelta(seconds=60))
+        async with MemoryClient(hot=hot, warm=warm, budget=budget, clock=clock) as memory:
+            batch = await memory.set_many({KEY: 1, Key("tenant", "scope", "other"): 2})
+            assert len(batch) == 2
+            assert isinstance(warm.found, Busy)
+            assert await hot.peek(KEY, deadline=Deadline.never()) is not None
 
     run(main)
 

@@ -251,6 +251,8 @@ class Batches:
             return
         if plan.uses_hot:
             chunk = await self._announce(chunk, deadline, into)
+            if any(self._writer.lapses(intent, deadline) for _, intent in chunk):
+                chunk = await self._announce(chunk, deadline, into)
         if not chunk:
             return
         engine.stats.count(telemetry.WRITES, plan.tier, len(chunk))
@@ -288,6 +290,7 @@ class Batches:
         going: list[tuple[Any, Intent]] = []
         for (given, intent), answer in zip(chunk, answers, strict=True):
             if isinstance(answer, ThermoclineError):
+                intent.told = False  # nor does an earlier announcement last long enough
                 try:
                     await writer.unannounced(intent, answer, deadline)
                 except ThermoclineError as error:

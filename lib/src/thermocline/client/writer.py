@@ -121,13 +121,16 @@ class Writer:
     async def _write(self, intent: Intent, deadline: Deadline) -> Written:
         engine, plan = self._engine, intent.plan
         authority = engine.authority(plan.authority)
-        clock = engine.clock
-        if intent.told and clock.monotonic() + self._longest(plan, deadline) > intent.lapses - WIRE_SECONDS:
-            # this process was held up: the announcement may not outlive every copy of the write
+        if self.lapses(intent, deadline):
             await self._announce(intent, deadline)
         engine.stats.count(telemetry.WRITES, plan.tier)
         guard = engine.guards[plan.tier]
         return await guard.call("write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES)
+
+    def lapses(self, intent: Intent, deadline: Deadline) -> bool:
+        """Whether this process was held up, so that the announcement may not outlive every copy of a write that is sent now."""
+        ends = self._engine.clock.monotonic() + self._longest(intent.plan, deadline)
+        return intent.told and ends > intent.lapses - WIRE_SECONDS
 
     def _longest(self, plan: Plan, deadline: Deadline) -> float:
         """Seconds that the write to the authority may take from now."""
