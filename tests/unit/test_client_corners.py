@@ -11,7 +11,7 @@ import pytest
 from thermocline import wiring
 from thermocline.client import MemoryClient
 from thermocline.clock import Clock, Deadline
-from thermocline.errors import ThermoclineError, TierTimeout, TierUnavailable
+from thermocline.errors import InvalidArgument, ThermoclineError, TierTimeout, TierUnavailable
 from thermocline.model import Envelope, Key, Unavailable
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Announce, Busy, EntryOperation, Found, Look, Write, Written
@@ -264,3 +264,32 @@ async def test_a_credential_is_closed_where_connecting_fails(monkeypatch: pytest
     with pytest.raises(ThermoclineError):
         await wiring.connect(settings)
     assert closed
+
+
+BAD_CALLS: dict[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
+    "get_many of one name": lambda memory: memory.get_many("name"),
+    "get_many of one key": lambda memory: memory.get_many(KEY),
+    "get_many of a number": lambda memory: memory.get_many(5),
+    "delete_many of one name": lambda memory: memory.delete_many("name"),
+    "delete_many of nothing": lambda memory: memory.delete_many(None),
+    "set_many of a list": lambda memory: memory.set_many([("name", 1)]),
+    "list with a limit that is text": lambda memory: memory.list(limit="5"),
+    "list with a cursor that is none": lambda memory: memory.list(cursor=5),
+    "list with a prefix that is none": lambda memory: memory.list(5),
+    "set_stream of a list": lambda memory: memory.set_stream(KEY, [b"bytes"]),
+    "increment by text": lambda memory: memory.increment(KEY, "1"),
+    "increment by a truth": lambda memory: memory.increment(KEY, True),
+    "append with a keep that is text": lambda memory: memory.append(KEY, 1, keep="3"),
+    "update by nothing": lambda memory: memory.update(KEY, None),
+}
+
+
+@pytest.mark.parametrize("call", BAD_CALLS.values(), ids=BAD_CALLS)
+async def test_what_is_no_batch_no_page_and_no_number_is_refused(
+    tmp_path: Path, call: Callable[[Any], Coroutine[Any, Any, Any]]
+) -> None:
+    async with MemoryClient(hot=ProcessMemory(), warm=SqliteMemory(tmp_path / "warm.sqlite3")) as memory:
+        with pytest.raises(InvalidArgument):
+            await call(memory)
+        assert not (await memory.list()).items
+        assert await memory.get(KEY) is None

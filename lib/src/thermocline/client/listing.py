@@ -1,5 +1,7 @@
 """Listing keys from the authority, page by page."""
 
+from typing import Any
+
 from thermocline.client.engine import Engine
 from thermocline.client.result import ListedKey, Listing
 from thermocline.clock import Deadline
@@ -17,7 +19,10 @@ class Listings:
     async def page(
         self, prefix: str, *, scope: str | None, tenant: str | None, limit: int, cursor: str | None, deadline: Deadline
     ) -> Listing:
-        if not 1 <= limit <= 1000:
+        given: Any = (prefix, cursor or "")
+        if not isinstance(given[0], str) or not isinstance(given[1], str):
+            raise InvalidArgument(f"prefix and cursor are strings, not {prefix!r:.80} and {cursor!r:.80}")
+        if type(limit) is not int or not 1 <= limit <= 1000:
             raise InvalidArgument(f"limit is a number from 1 to 1,000, not {limit!r}")
         tenant = DEFAULT_TENANT if tenant is None else tenant
         if scope is not None:

@@ -10,6 +10,7 @@ from thermocline.client.lifetime import ClientLife, Lifetime
 from thermocline.client.result import Answer, Batch, Listing
 from thermocline.errors import (
     CorruptRecord,
+    InvalidArgument,
     ThermoclineError,
     TierUnavailable,
     TypeMismatch,
@@ -118,7 +119,7 @@ class ReadVerbs(ClientLife):
 
     async def get_many(self, keys: Iterable[Key | str], *, type: Any = None, timeout: Lifetime = None) -> Batch[Any]:
         """The values of many keys: a dictionary of those that have one (by the key as it was given); ``missing`` and ``errors`` hold the others (P8)."""
-        given = {key: Key.of(key) for key in keys}
+        given = each_key(keys)
         deadline = await self._begin(timeout)
         found = await self._batches.read(list(given.values()), deadline)
         batch: Batch[Any] = Batch()
@@ -164,3 +165,10 @@ class ReadVerbs(ClientLife):
         async with aclosing(self._streams.read(key, self._engine.routes.route(key), deadline)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+
+def each_key(keys: Iterable[Key | str]) -> dict[Any, Key]:
+    """The keys of a batch by what was given for them, each once. Raises `InvalidArgument` for one key where many are asked for, and `InvalidKey`."""
+    if isinstance(keys, str | bytes | Key) or not isinstance(keys, Iterable):
+        raise InvalidArgument(f"a batch takes a list of keys, not {type(keys).__name__}")
+    return {key: Key.of(key) for key in keys}

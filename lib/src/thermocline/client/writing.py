@@ -1,11 +1,11 @@
 """The writing verbs of `MemoryClient`."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from thermocline.client.lifetime import Lifetime
-from thermocline.client.reading import ReadVerbs
+from thermocline.client.reading import ReadVerbs, each_key
 from thermocline.client.result import NOT_GIVEN, Batch, NotGiven, WriteResult
 from thermocline.errors import (
     InvalidArgument,
@@ -101,6 +101,9 @@ class WriteVerbs(ReadVerbs):
         timeout: Lifetime = None,
     ) -> Batch[WriteResult]:
         """Store many values, each for itself: the results of those that were written; ``errors`` holds the others (P8)."""
+        given: Any = items
+        if not isinstance(given, Mapping):
+            raise InvalidArgument(f"set_many takes a mapping of keys to values, not {type(items).__name__}")
         deadline = await self._begin(timeout)
         batch: Batch[WriteResult] = Batch()
         by_plan: dict[int, list[tuple[Any, Any]]] = {}
@@ -120,12 +123,12 @@ class WriteVerbs(ReadVerbs):
 
     async def delete_many(self, keys: Iterable[Key | str], *, timeout: Lifetime = None) -> Batch[WriteResult]:
         """Delete many keys, each for itself; ``missing`` holds those of which nothing was known."""
+        given = each_key(keys)
         deadline = await self._begin(timeout)
         batch: Batch[WriteResult] = Batch()
         now = self._engine.now_ms()
         by_plan: dict[int, list[tuple[Any, Any]]] = {}
-        for name in dict.fromkeys(keys):
-            key = Key.of(name)
+        for name, key in given.items():
             plan = self._engine.routes.route(key)
             tombstone = self._engine.codec.tombstone(key, now_ms=now)
             intent = await self._writer.intent(Verb.DELETE, tombstone, plan, deadline)
@@ -147,6 +150,8 @@ class WriteVerbs(ReadVerbs):
         """Store bytes of any size in bounded memory: they go to cold, and the record points to them. Nothing is visible until all of it has arrived.
         Without a cold tier they are collected, up to ``max_value_bytes``. ``timeout`` (ten minutes by default) is for the whole."""
         key = Key.of(key)
+        if not isinstance(chunks, AsyncIterable):
+            raise InvalidArgument(f"set_stream takes an asynchronous iterator of bytes, not {type(chunks).__name__}")
         deadline = await self._begin(timeout if timeout is not None else timedelta(minutes=10))
         plan, now = self._engine.routes.route(key), self._engine.now_ms()
         expires = self._expires(plan, ttl, now)
