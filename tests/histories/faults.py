@@ -32,9 +32,9 @@ class Faults:
     async def run(self, names: list[str], pace: float) -> None:
         """Break one thing after the other, until cancelled; then everything is whole again."""
         while names:
-            await asyncio.sleep(self.random.uniform(0.2, 1.0) * pace)
             name = self.random.choice(names)
             if name == "client killed" and not self.kills:
+                names = [name for name in names if name != "client killed"]
                 continue
             self.kills -= name == "client killed"
             fault = Fault(name, time.monotonic())
@@ -45,6 +45,7 @@ class Faults:
                         await asyncio.sleep(self.random.uniform(0.1, 0.6) * (4 if name in OUTAGE else 1))
             finally:
                 fault.end = time.monotonic()
+            await asyncio.sleep(self.random.uniform(0.2, 1.0) * pace)
 
 
 # --- Redis ---------------------------------------------------------------------------------------------------------------

@@ -280,6 +280,10 @@ def test_the_authority_is_never_excused() -> None:
 def test_a_rolled_back_hot_has_forgotten_what_it_was_told() -> None:
     back = Fault("rollback", 4.5, 4.6)
     assert judge(ONE, TWO, OLD, bound=BOUND, faults=[back]).excused == {"rollback": 1}
+    during = Fault("rollback", 2.5, 4.5)  # told after the snapshot, and before the crash
+    assert judge(ONE, TWO, OLD, bound=BOUND, faults=[during]).excused == {"rollback": 1}
+    before = Fault("rollback", 2.5, 3.5)
+    assert judge(ONE, TWO, OLD, bound=BOUND, faults=[before]).count(Kind.STALE) == 1
     told_again = hit(4.7, 4.8, 11, "y", C, tier="hot")
     assert judge(ONE, TWO, told_again, OLD, bound=BOUND, faults=[back]).count(Kind.STALE) == 1
 

@@ -50,7 +50,7 @@ SHORT = 5.0
 HOT_MISSES = frozenset({*CLIENT, "redis paused", "redis crashed", "redis rolled back"}) - {"client killed"}
 
 EXACT = World("exact", ("redis flushed", "redis flushed", "client killed", *COSMOS), room=1_200_000, tasks=3, pace=0.5)
-OUTAGES = World("outages", ("redis flushed", "client killed", *OUTAGE, *OUTAGE), pace=4.0, warm_share=0.5)
+OUTAGES = World("outages", tuple(OUTAGE), pace=3.0, warm_share=0.5)
 LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"), pace=0.3)
 EMBEDDED = World("embedded", ("client killed",), services=False)
 AZURITE = World("azurite", ("redis flushed", "client killed", "cosmos drops answers"), blob=True)

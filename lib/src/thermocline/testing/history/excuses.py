@@ -19,7 +19,8 @@ class Excuses:
         self._line = timeline
         self._settled = history.settled
         self._faults = [fault for fault in history.faults if fault.cause in causes]
-        self._turned = [fault.begin for fault in history.faults if fault.cause in rollbacks]
+        # What hot was told while it was being rolled back may be lost as well: it came after the snapshot, and before the crash.
+        self._turned = [(fault.begin, fault.end) for fault in history.faults if fault.cause in rollbacks]
         self._lasting = lasting.total_seconds()
 
     def excuse(self, event: Event, version: int) -> str | None:
@@ -31,7 +32,7 @@ class Excuses:
             if reveal.by.client == event.client:
                 return None  # a client's own knowledge counts at once (P6)
             told = self._told(reveal)
-            if told < event.begin and not any(told <= turned < event.begin for turned in self._turned):
+            if told < event.begin and not any(told <= end and begin < event.begin for begin, end in self._turned):
                 return None
         first = min((reveal.by.begin for reveal in known), default=math.inf)
         if event.begin - first > self._lasting:
