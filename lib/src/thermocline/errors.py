@@ -18,6 +18,7 @@
     │   ├── TierTimeout (TimeoutError)        ... within its share of the deadline
     │   ├── Throttled                         ... it said: too many requests; the call certainly had no effect
     │   ├── CircuitOpen                       ... it failed so often that it is left alone for a while
+    │   ├── PointerTooOld                     ... it lets no pointer in whose payload was uploaded too long ago; renew it
     │   ├── AccessDenied                      ... wrong or missing credential or role
     │   ├── TierFull                          ... no space left (disk, memory, partition)
     │   └── TierDamaged                       ... its store as a whole cannot be read (a corrupt database file)
@@ -117,6 +118,10 @@ class Throttled(TierUnavailable):
 
 class CircuitOpen(TierUnavailable):
     """A tier failed so often that it is not asked for a while. Nothing was sent."""
+
+
+class PointerTooOld(TierUnavailable):
+    """A pointer was not set, because the sweeper may have taken its payload for an orphan. Renew the payload and write again."""
 
 
 class AccessDenied(TierUnavailable):

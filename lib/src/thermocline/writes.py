@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Final
 
 from thermocline.codec import Codec
-from thermocline.errors import InvalidArgument, TierUnavailable
+from thermocline.errors import InvalidArgument, PointerTooOld
 from thermocline.model import Envelope, Key
 from thermocline.protocols import Effect, Verb, Write, Written
 
@@ -243,15 +243,15 @@ def pointable_until(envelope: Envelope) -> int | None:
 
 
 def check_pointer(envelope: Envelope, now_ms: int, *, tier: str) -> None:
-    """Raise `TierUnavailable` where it is too late to set this pointer."""
+    """Raise `PointerTooOld` where it is too late to set this pointer."""
     until = pointable_until(envelope)
     if until is not None and now_ms >= until:
         raise too_old(envelope.key, tier)
 
 
-def too_old(key: Key, tier: str) -> TierUnavailable:
+def too_old(key: Key, tier: str) -> PointerTooOld:
     """What a write is told whose payload the sweeper may have seen as an orphan already."""
-    return TierUnavailable(
+    return PointerTooOld(
         f"the payload of {str(key)[:100]} was uploaded longer ago than half the sweeper's grace: upload it again, which renews it, and write again",
         tier=tier,
         sent=False,

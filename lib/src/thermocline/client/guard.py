@@ -10,6 +10,7 @@ from thermocline.errors import (
     AccessDenied,
     CircuitOpen,
     CorruptRecord,
+    PointerTooOld,
     Throttled,
     TierFull,
     TierTimeout,
@@ -23,7 +24,7 @@ from thermocline.telemetry import Stats
 Result = TypeVar("Result")
 
 _LATE = (TierTimeout, UnknownOutcome)
-_WELL = (Throttled, AccessDenied, TierFull)  # it answered: that it refuses does not make it sick
+_WELL = (Throttled, AccessDenied, PointerTooOld, TierFull)  # it answered: that it refuses does not make it sick
 
 
 class Guard:

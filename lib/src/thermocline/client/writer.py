@@ -1,7 +1,7 @@
 """Writing: upload what goes to cold, announce, write the authority, publish, acknowledge (COHERENCE sections 3 to 5)."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -13,13 +13,14 @@ from thermocline.clock import Deadline
 from thermocline.errors import (
     ConfigurationError,
     Conflict,
+    PointerTooOld,
     ThermoclineError,
     TierFull,
     TierUnavailable,
     TooLarge,
     UnknownOutcome,
 )
-from thermocline.model import Authority, Envelope, MemoryTier, instant
+from thermocline.model import Authority, Envelope, Flags, MemoryTier, instant
 from thermocline.policy import HOT_CEILING, Plan
 from thermocline.protocols import (
     Announce,
@@ -125,7 +126,33 @@ class Writer:
             await self._announce(intent, deadline)
         engine.stats.count(telemetry.WRITES, plan.tier)
         guard = engine.guards[plan.tier]
-        return await guard.call("write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES)
+        try:
+            return await guard.call("write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES)
+        except PointerTooOld:
+            await self._renew(intent, deadline)
+            return await guard.call("write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES)
+
+    async def _renew(self, intent: Intent, deadline: Deadline) -> None:
+        """This process slept between the upload and the write, which had no effect: renew the payload, or upload it again (COHERENCE section 5)."""
+        engine, envelope = self._engine, intent.write.envelope
+        if engine.cold is None:
+            raise ConfigurationError("a payload in cold is to be renewed, but no cold tier is configured")
+        pointer = engine.codec.pointer_of(envelope)
+        renewed = await engine.guards[MemoryTier.COLD].call(
+            "renew_payload", engine.cold.renew_payload, envelope.key, pointer, deadline=deadline
+        )
+        if renewed is not None:
+            empty = replace(envelope, header=replace(envelope.header, flags=Flags.NONE), payload=b"")
+            again = engine.codec.point(empty, renewed)
+        elif not intent.inline.pointer:
+            again = await self.to_cold(intent.inline, deadline)
+        else:
+            raise TierUnavailable(
+                f"the payload of {envelope.key.name!r:.80} has left cold before its record was written; nothing was written, stream it again",
+                tier="cold",
+                sent=False,
+            )
+        intent.write = replace(intent.write, envelope=again)
 
     def lapses(self, intent: Intent, deadline: Deadline) -> bool:
         """Whether this process was held up, so that the announcement may not outlive every copy of a write that is sent now."""

@@ -55,7 +55,7 @@ class Azurite(Server):
         persistent: bool = False,
         port: int | None = None,
         image: str | None = None,
-        patience: timedelta = timedelta(seconds=40),
+        patience: timedelta = timedelta(seconds=90),
     ) -> None:
         super().__init__(port=port, image=image, patience=patience)
         self._tls = tls
