@@ -78,12 +78,15 @@ def plain_scope(name: str) -> str:
 
     256 scopes, so that a key space of plain strings does not pile up in one Cosmos partition. Part of the wire format.
     """
-    return "~" + hashlib.blake2b(name.encode(), digest_size=8).hexdigest()[:2]
+    return _PLAIN_SCOPES[hashlib.blake2b(name.encode(), digest_size=8).digest()[0]]
 
 
 def plain_scopes() -> list[str]:
     """All 256 scopes of plain strings, in order."""
-    return [f"~{byte:02x}" for byte in range(256)]
+    return [*_PLAIN_SCOPES]
+
+
+_PLAIN_SCOPES: Final = tuple(f"~{byte:02x}" for byte in range(256))  # made once, and shared by all keys
 
 
 def _check_part(what: str, part: str, most: int) -> None:
