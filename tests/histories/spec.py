@@ -75,6 +75,7 @@ class Spec:
     tiers: Tiers
     operations: int
     done: int = 0  # operations that its earlier lives have made
+    ahead: int = 0  # how far the others were ahead when it was killed: it joins them at their keys
     tasks: int = 4
     naive: bool = False
     unfenced: bool = False  # process memory does not ask whether another process has written: broken on purpose

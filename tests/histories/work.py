@@ -91,7 +91,7 @@ class Work:
 
     def name(self) -> str:
         """A key of this round; all processes pass through the same rounds."""
-        return f"{self.done // ROUND}-{self.random.randrange(KEYS)}"
+        return f"{(self.done + self.spec.ahead) // ROUND}-{self.random.randrange(KEYS)}"
 
     def names(self) -> list[str]:
         return sorted({self.name() for _ in range(self.random.randint(2, 5))})

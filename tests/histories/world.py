@@ -70,7 +70,7 @@ CUT = World(
     bound=Bound(HOT_MISSES, LASTING, frozenset({"redis rolled back"})),
 )
 NAIVE = World("naive", (), naive=True, reads=0.6, tasks=6, always=("authority answers late",))
-UNFENCED = replace(EMBEDDED, name="unfenced", unfenced=True)
+UNFENCED = replace(EMBEDDED, name="unfenced", unfenced=True, faults=())
 WORLDS = (EXACT, OUTAGES, LAGGING, EMBEDDED, AZURITE, CRASHING, CUT)
 
 
@@ -100,11 +100,12 @@ class Client:
         self.ready = asyncio.Event()
         self.done = asyncio.Event()
         self.progress = 0
+        self.ahead = 0
 
     async def start(self) -> None:
         self.ready.clear()
         name = f"{self.spec.name}.{self.life}"
-        spec = replace(self.spec, name=name, done=self.progress)
+        spec = replace(self.spec, name=name, done=self.progress, ahead=self.ahead)
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-W",
@@ -231,11 +232,14 @@ class Run:
     async def _kill(self) -> None:
         working = [client for client in self.clients if client.ready.is_set() and not client.done.is_set()]
         if working:
-            await self.random.choice(working).kill()
+            victim = self.random.choice(working)
+            victim.ahead = max(client.progress + client.ahead for client in self.clients) - victim.progress
+            await victim.kill()
 
     async def _read_all(self, tiers: Tiers, each: int) -> None:
         """After all is over, two fresh clients read every key: one through hot, one from the authority alone."""
-        keys = [f"{number}-{key}" for number in range(each // ROUND + 1) for key in range(KEYS)]
+        last = (each + max(client.ahead for client in self.clients)) // ROUND
+        keys = [f"{number}-{key}" for number in range(last + 1) for key in range(KEYS)]
         reader = Client(Spec("final", self.seed, tiers, 0, keys=keys, naive=self.world.naive), self.folder)
         self.clients.append(reader)
         await reader.start()
