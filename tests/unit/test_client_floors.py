@@ -3,7 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
-from thermocline import MemoryClient
+from thermocline import Key, MemoryClient
+from thermocline.client.floors import Floors
 from thermocline.testing import ManualClock
 from thermocline.tiers.local.process import ProcessMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
@@ -22,3 +23,17 @@ async def test_key_whose_tombstone_is_gone_is_a_miss_and_no_outage(tmp_path: Pat
         assert await client.get("key") is None
         assert not await client.exists("key")
         assert (await client.set("key", 2)).found
+
+
+def test_pinned_floors_cost_nothing_to_pass_over() -> None:
+    """Half of the floors pinned: a note looks at few of them, however many notes there are."""
+    floors = Floors(ManualClock(), capacity=2000)
+    keys = [Key("t", "s", str(n)) for n in range(1000)]
+    for key in keys:
+        floors.note(key, 1)
+        floors.pin(key)
+    for n in range(3000):
+        floors.note(Key("t", "s", f"more{n}"), 2)
+
+    assert len(floors) == 2000
+    assert all(floors.get(key) == 1 for key in keys)

@@ -12,7 +12,7 @@ from thermocline.client.result import Batch, WriteResult
 from thermocline.client.writer import WRITE_SHARES, Intent, Writer
 from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, ThermoclineError, TierUnavailable, UnknownOutcome
-from thermocline.model import Envelope, Key, MemoryTier
+from thermocline.model import Envelope, Flags, Key, MemoryTier, NotAsked
 from thermocline.policy import Plan, Serve, serve
 from thermocline.protocols import Effect, EntryOperation, Found, Leased, Look, Settle, Withdraw, Written
 
@@ -22,7 +22,7 @@ CHUNK: Final = (
 HOT_CHUNK: Final = 500  # keys of one MGET: Redis answers nobody else meanwhile
 _AT_ONCE: Final = 8  # keys that go the single way at the same time
 
-Reads = dict[Key, Envelope | ThermoclineError | None]
+Reads = dict[Key, Envelope | NotAsked | ThermoclineError | None]
 
 
 class Batches:
@@ -49,7 +49,7 @@ class Batches:
             results.update(await self._read(plan, keys, deadline))
         now = self._engine.now_ms()
         for key, found in results.items():
-            if isinstance(found, Envelope) and not found.live(now):
+            if isinstance(found, Envelope) and found.header.expires_ms != 0 and not found.live(now):
                 results[key] = None  # it expired while others were asked for, or hot was told
         return results
 
@@ -64,7 +64,12 @@ class Batches:
                 leases = {key: (self._engine.token(), 0) for key in keys}
             for at in range(0, len(keys), CHUNK):
                 results.update(await self._ask(plan, keys[at : at + CHUNK], leases, deadline))
-        pointers = [key for key, found in results.items() if isinstance(found, Envelope) and found.pointer]
+        if plan.rules.stale_while_down:
+            down = [key for key, found in results.items() if isinstance(found, TierUnavailable)]
+            await self._each(down, results, lambda key: self._stale(key, plan, deadline))
+        pointers = [
+            key for key, found in results.items() if isinstance(found, Envelope) and found.header.flags == Flags.POINTER
+        ]
         if pointers:
             await self._each(pointers, results, lambda key: self._resolve(results[key], plan, deadline))
         return results
@@ -80,11 +85,16 @@ class Batches:
                 results.update(await self._ask(plan, keys[at : at + CHUNK], {}, deadline))
             return results
         if not plan.rules.read_fallback:
-            return results | rest  # what could not be asked is no absence (P1)
+            # what could not be asked, or was not, is no absence (P1)
+            return results | {key: NotAsked(key) if copy is None else copy for key, copy in rest.items()}
         unknown = list(rest)
         for at in range(0, len(unknown), CHUNK):
             results.update(await self._miss(plan, unknown[at : at + CHUNK], deadline))
         return results
+
+    async def _stale(self, key: Key, plan: Plan, deadline: Deadline) -> Envelope | None:
+        """The authority is down, and the rules allow what hot last knew: the single way finds it."""
+        return (await self._cascade.read(key, plan, deadline)).envelope
 
     async def _resolve(self, found: Any, plan: Plan, deadline: Deadline) -> Envelope | None:
         return await self._cascade.resolve(found, plan, deadline)
@@ -224,7 +234,7 @@ class Batches:
     async def _tell(self, settles: list[Settle]) -> None:
         try:
             errors = await self._writer.tell_hot(list(settles))
-        except asyncio.CancelledError:
+        except BaseException:
             for settle in settles:
                 self._recovery.add(settle.key, settle.version)
             raise
@@ -324,7 +334,7 @@ class Batches:
             words = [writer.last_word(intent, written) for _, intent, written in done]
             try:
                 told = (await writer.tell_hot(words + withdrawn))[: len(done)]
-            except asyncio.CancelledError:
+            except BaseException:
                 for _, intent, written in done:
                     writer.untold(intent, written)
                 raise

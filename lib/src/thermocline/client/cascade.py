@@ -188,7 +188,7 @@ class Cascade:
             if version:
                 self._recovery.add(key, version)
             return
-        except asyncio.CancelledError:
+        except BaseException:
             if version:
                 self._recovery.add(key, version)
             raise

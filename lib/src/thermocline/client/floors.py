@@ -59,7 +59,10 @@ class Floors:
         self._pinned.clear()
 
     def _evict(self) -> None:
-        for key in self._floors:
+        """Drop the least recently used floor. Pinned ones on the way go to the end, so that each is passed over once in a round."""
+        for _ in range(len(self._floors)):
+            key = next(iter(self._floors))
             if key not in self._pinned:
                 del self._floors[key]
                 return
+            self._floors[key] = self._floors.pop(key)

@@ -7,6 +7,7 @@ from thermocline.client.result import ListedKey, Listing
 from thermocline.clock import Deadline
 from thermocline.errors import InvalidArgument
 from thermocline.model import DEFAULT_TENANT, Key, MemoryTier, instant, plain_scopes
+from thermocline.policy import Plan
 from thermocline.protocols import Listed, Page
 
 
@@ -56,17 +57,40 @@ class Listings:
     async def _scan(
         self, tenant: str, scope: str, prefix: str, limit: int, cursor: str | None, deadline: Deadline
     ) -> tuple[list[tuple[Listed, MemoryTier]], str | None]:
-        engine = self._engine
-        plan = engine.routes.route(Key(tenant, scope, prefix or "*"))
-        authority, guard = engine.authority(plan.authority), engine.guards[plan.tier]
+        """One page of one authority. Where the routes know several, they are listed one after the other; the cursor says which."""
+        routes = self._engine.routes
+        authorities = sorted({plan.authority: plan for plan in routes.plans()}.items())
+        at, inner = 0, cursor
+        if len(authorities) > 1 and cursor is not None:
+            name, bar, rest = cursor.partition("!")
+            names = [stamp.name for stamp, _ in authorities]
+            if not bar or name not in names:
+                raise InvalidArgument("this cursor is not one of a listing with these routes; start again without it")
+            at, inner = names.index(name), rest or None
+        stamp, plan = authorities[at]
+        page = await self._ask(plan, tenant, scope, prefix, limit, inner, deadline)
+        now = self._engine.now_ms()
+        mine = [
+            (item, MemoryTier.COLD if item.pointer else plan.tier)
+            for item in page.items
+            if not 0 < item.expires_ms <= now and routes.route(item.key).authority == stamp
+        ]
+        if len(authorities) == 1:
+            return mine, page.cursor
+        if page.cursor is not None:
+            return mine, f"{stamp.name}!{page.cursor}"
+        return mine, f"{authorities[at + 1][0].name}!" if at + 1 < len(authorities) else None
+
+    async def _ask(
+        self, plan: Plan, tenant: str, scope: str, prefix: str, limit: int, cursor: str | None, deadline: Deadline
+    ) -> Page:
+        Key(tenant, scope, prefix or "*")  # refuses what no key can have
+        authority = self._engine.authority(plan.authority)
 
         async def scan(*, deadline: Deadline) -> Page:
             return await authority.scan(tenant, scope, prefix, limit=limit, cursor=cursor, deadline=deadline)
 
-        page = await guard.call("list", scan, deadline=deadline, times=4)
-        now = engine.now_ms()
-        live = [item for item in page.items if not 0 < item.expires_ms <= now]
-        return [(item, MemoryTier.COLD if item.pointer else plan.tier) for item in live], page.cursor
+        return await self._engine.guards[plan.tier].call("list", scan, deadline=deadline, times=4)
 
 
 def _listed(item: Listed, tier: MemoryTier) -> ListedKey:

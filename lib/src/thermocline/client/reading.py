@@ -127,16 +127,18 @@ class ReadVerbs(ClientLife):
         decode = engine.codec.decode
         for name, key in given.items():
             envelope = found[key]
-            if envelope is None:
-                batch.missing.append(name)
-            elif isinstance(envelope, ThermoclineError):
-                batch.errors[name] = envelope
-            else:
+            if isinstance(envelope, Envelope):  # first: most are
                 try:
                     small = envelope.header.raw_length < OFFLOAD_BYTES
                     batch[name] = decode(envelope, type) if small else await engine.decode(envelope, type)
                 except ThermoclineError as error:
                     batch.errors[name] = error
+            elif envelope is None:
+                batch.missing.append(name)
+            elif isinstance(envelope, NotAsked):
+                batch.not_asked.append(name)
+            else:
+                batch.errors[name] = envelope
         return batch
 
     async def list(

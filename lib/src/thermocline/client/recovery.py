@@ -17,6 +17,7 @@ log = logging.getLogger("thermocline.recovery")
 
 UNKNOWN = -1  # in place of a version: ask the authority
 _CHUNK = 100
+CAPACITY = 50_000  # keys; half of the floors, which are pinned by them
 _FIRST_PAUSE = 0.1  # seconds, doubled up to _LONGEST_PAUSE while hot stays away
 _LONGEST_PAUSE = 5.0
 
@@ -35,7 +36,7 @@ class Recovery:
         floors: Floors,
         clock: Clock,
         *,
-        capacity: int = 100_000,
+        capacity: int = CAPACITY,
         ceiling: float = 3600.0,
         recovered: Callable[[int], None] = lambda n: None,
     ) -> None:
@@ -89,7 +90,12 @@ class Recovery:
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while self._due:
-            if await self.drain():
+            try:
+                told = await self.drain()
+            except Exception:  # a tier raised what is not of our tree: its bug must not end the queue
+                log.exception("telling hot what it missed failed in a way that no tier should; it is tried again")
+                told = False
+            if told:
                 pause = _FIRST_PAUSE
                 continue
             await asyncio.sleep(pause)

@@ -67,12 +67,13 @@ class Batch(dict[Any, Value], Generic[Value]):
     """The answers of a batch: a dictionary of the keys (as they were given) that have a value. The others are in ``missing`` or in ``errors``: one
     sick key or shard does not lose the others' results (P8)."""
 
-    __slots__ = ("errors", "missing")
+    __slots__ = ("errors", "missing", "not_asked")
 
     def __init__(self) -> None:
         super().__init__()
         self.missing: list[Any] = []
         self.errors: dict[Any, ThermoclineError] = {}
+        self.not_asked: list[Any] = []  # with read_fallback=False: hot had no value, and nobody else was asked
 
     def raise_errors(self) -> "Batch[Value]":
         """Itself, or an ExceptionGroup of all errors where there are any."""

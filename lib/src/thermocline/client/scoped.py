@@ -55,6 +55,7 @@ class ScopedMemory:
         media_type: str | None = None,
         if_version: int | None = None,
         if_absent: bool = False,
+        write_around: bool = False,
         timeout: Lifetime = None,
     ) -> WriteResult:
         return await self._client.set(
@@ -65,6 +66,7 @@ class ScopedMemory:
             media_type=media_type,
             if_version=if_version,
             if_absent=if_absent,
+            write_around=write_around,
             timeout=timeout,
         )
 
@@ -84,11 +86,14 @@ class ScopedMemory:
         *,
         ttl: Lifetime | NotGiven = NOT_GIVEN,
         tags: Mapping[str, str] | None = None,
+        write_around: bool = False,
         timeout: Lifetime = None,
     ) -> Batch[WriteResult]:
         keys = {self.key(name): name for name in items}
         values = {key: items[name] for key, name in keys.items()}
-        return _renamed(await self._client.set_many(values, ttl=ttl, tags=tags, timeout=timeout), keys)
+        return _renamed(
+            await self._client.set_many(values, ttl=ttl, tags=tags, write_around=write_around, timeout=timeout), keys
+        )
 
     async def delete_many(self, names: Iterable[str], *, timeout: Lifetime = None) -> Batch[WriteResult]:
         keys = {self.key(name): name for name in names}
@@ -159,5 +164,6 @@ def _renamed(batch: Batch[Any], names: Mapping[Key, str]) -> Batch[Any]:
     renamed: Batch[Any] = Batch()
     renamed.update((names[key], value) for key, value in batch.items())
     renamed.missing = [names[key] for key in batch.missing]
+    renamed.not_asked = [names[key] for key in batch.not_asked]
     renamed.errors = {names[key]: error for key, error in batch.errors.items()}
     return renamed

@@ -49,6 +49,7 @@ class Intent:
     plan: Plan
     write: Write
     inline: Envelope
+    around: bool = False  # hot is not to have the value
     told: bool = False  # whether hot has the announcement
     lapses: float = 0.0  # when the announcement runs out, monotonic seconds
 
@@ -71,6 +72,7 @@ class Writer:
         *,
         if_version: int | None = None,
         if_absent: bool = False,
+        around: bool = False,
     ) -> Intent:
         """The write, its payload already in cold where it belongs there."""
         engine = self._engine
@@ -89,7 +91,7 @@ class Writer:
             engine.stats.count(telemetry.BYTES_STORED, holder, size)
         known = engine.floors.get(inline.key) or None
         write = Write(verb, engine.write_id(), envelope, known, if_version, if_absent)
-        return Intent(plan, write, inline)
+        return Intent(plan, write, inline, around or plan.rules.write_around)
 
     async def to_cold(self, inline: Envelope, deadline: Deadline) -> Envelope:
         """Upload the payload; what points to it."""
@@ -227,7 +229,7 @@ class Writer:
         if plan.uses_hot:
             try:
                 errors = await self.tell_hot([last])
-            except asyncio.CancelledError:
+            except BaseException:
                 self.untold(intent, written)
                 raise
             told = errors[0] is None
@@ -247,7 +249,7 @@ class Writer:
     def _copy(self, intent: Intent, written: Written) -> Envelope | None:
         """What hot is to hold: the record as the authority stamped it, with its payload if that is small enough."""
         plan, stamped = intent.plan, written.envelope
-        if plan.rules.write_around or stamped is None or intent.write.verb is Verb.TOUCH:
+        if intent.around or stamped is None or intent.write.verb is Verb.TOUCH:
             return None
         if not intent.told:
             # Its announcement may still arrive late, and a publish that is late as well would then put this value over a newer one that hot lost.

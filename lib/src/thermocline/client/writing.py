@@ -34,13 +34,14 @@ class WriteVerbs(ReadVerbs):
         media_type: str | None = None,
         if_version: int | None = None,
         if_absent: bool = False,
+        write_around: bool = False,
         timeout: Lifetime = None,
     ) -> WriteResult:
         """Store a value. ``ttl``: how long it lives (seconds or a timedelta; None: for ever; left out: as the rules say).
 
         Atomic: readers see the old record or the new one. ``if_version=n``: only if the key's version is n; ``if_absent``: only if it has no value; else
-        `Conflict` and nothing is written. Raises `NotSerialisable`, `TooLarge`, `UnknownOutcome` (it may have taken effect, at most once),
-        `TierUnavailable` (it has certainly not).
+        `Conflict` and nothing is written. ``write_around``: hot forgets the old value and does not get the new one until it is read.
+        Raises `NotSerialisable`, `TooLarge`, `UnknownOutcome` (it may have taken effect, at most once), `TierUnavailable` (it has certainly not).
         """
         key = Key.of(key)
         _check_conditions(if_version, if_absent)
@@ -48,7 +49,7 @@ class WriteVerbs(ReadVerbs):
         plan = self._engine.routes.route(key)
         envelope = await self._sealed(key, value, plan, ttl, tags, media_type)
         intent = await self._writer.intent(
-            Verb.PUT, envelope, plan, deadline, if_version=if_version, if_absent=if_absent
+            Verb.PUT, envelope, plan, deadline, if_version=if_version, if_absent=if_absent, around=write_around
         )
         return await self._writer.carry_out(intent, deadline)
 
@@ -98,9 +99,10 @@ class WriteVerbs(ReadVerbs):
         *,
         ttl: Lifetime | NotGiven = NOT_GIVEN,
         tags: Mapping[str, str] | None = None,
+        write_around: bool = False,
         timeout: Lifetime = None,
     ) -> Batch[WriteResult]:
-        """Store many values, each for itself: the results of those that were written; ``errors`` holds the others (P8)."""
+        """Store many values, each for itself: the results of those that were written; ``errors`` holds the others (P8). ``write_around`` as of `set`."""
         given: Any = items
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"set_many takes a mapping of keys to values, not {type(items).__name__}")
@@ -112,7 +114,7 @@ class WriteVerbs(ReadVerbs):
                 key = Key.of(name)
                 plan = self._engine.routes.route(key)
                 envelope = await self._sealed(key, value, plan, ttl, tags)
-                intent = await self._writer.intent(Verb.PUT, envelope, plan, deadline)
+                intent = await self._writer.intent(Verb.PUT, envelope, plan, deadline, around=write_around)
             except ThermoclineError as error:
                 batch.errors[name] = error
             else:
