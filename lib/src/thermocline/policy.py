@@ -203,6 +203,9 @@ class Serve(Enum):
     CONFLICT = "route_conflict"  # another tier has the word for this copy: not served, counted, ask the authority
 
 
+_VALUE: Final = Serve.VALUE  # Python 3.11 takes longer over naming an enum's member than over judging a copy
+
+
 def serve(envelope: Envelope, *, now_ms: int, floor: int, plan: Plan) -> Serve:
     """Judge a copy at ``now_ms``, where ``floor`` is the highest version of the key that is known (0: none)."""
     header = envelope.header
@@ -214,7 +217,7 @@ def serve(envelope: Envelope, *, now_ms: int, floor: int, plan: Plan) -> Serve:
         return Serve.GONE
     # IntFlag's own `&` and bool cost more than all the rest: plain integers here
     if header.flags == 0 or not int.__and__(header.flags, _TOMBSTONE):
-        return Serve.VALUE
+        return _VALUE
     return Serve.GONE
 
 

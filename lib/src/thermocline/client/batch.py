@@ -12,7 +12,7 @@ from thermocline.client.result import Batch, WriteResult
 from thermocline.client.writer import WRITE_SHARES, Intent, Writer
 from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, ThermoclineError, TierUnavailable, UnknownOutcome
-from thermocline.model import Envelope, Flags, Key, MemoryTier, NotAsked
+from thermocline.model import Envelope, Key, MemoryTier, NotAsked
 from thermocline.policy import Plan, Serve, serve
 from thermocline.protocols import Effect, EntryOperation, Found, Leased, Look, Settle, Withdraw, Written
 
@@ -68,7 +68,9 @@ class Batches:
             down = [key for key, found in results.items() if isinstance(found, TierUnavailable)]
             await self._each(down, results, lambda key: self._stale(key, plan, deadline))
         pointers = [
-            key for key, found in results.items() if isinstance(found, Envelope) and found.header.flags == Flags.POINTER
+            key
+            for key, found in results.items()
+            if isinstance(found, Envelope) and found.header.flags != 0 and found.pointer
         ]
         if pointers:
             await self._each(pointers, results, lambda key: self._resolve(results[key], plan, deadline))
@@ -123,12 +125,12 @@ class Batches:
         assert hot is not None
         engine.stats.count(telemetry.READS, "hot", len(keys))
         copies = await engine.guards[MemoryTier.HOT].call("get_many", hot.peek_many, keys, deadline=deadline)
-        now = engine.now_ms()
+        now, value = engine.now_ms(), Serve.VALUE
         rest: Reads = {}
         for key, copy in zip(keys, copies, strict=True):
             if isinstance(copy, Envelope):
                 verdict = serve(copy, now_ms=now, floor=floors.get(key), plan=plan)
-                if verdict is Serve.VALUE:
+                if verdict is value:
                     floors.note(key, copy.header.version)
                     results[key] = copy
                     continue
