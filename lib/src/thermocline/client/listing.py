@@ -57,29 +57,27 @@ class Listings:
     async def _scan(
         self, tenant: str, scope: str, prefix: str, limit: int, cursor: str | None, deadline: Deadline
     ) -> tuple[list[tuple[Listed, MemoryTier]], str | None]:
-        """One page of one authority. Where the routes know several, they are listed one after the other; the cursor says which."""
+        """One page. Where the routes know several authorities, they are listed one after the other; the cursor says which."""
         routes = self._engine.routes
         authorities = sorted({plan.authority: plan for plan in routes.plans()}.items())
-        at, inner = 0, cursor
-        if len(authorities) > 1 and cursor is not None:
-            name, bar, rest = cursor.partition("!")
-            names = [stamp.name for stamp, _ in authorities]
-            if not bar or name not in names:
-                raise InvalidArgument("this cursor is not one of a listing with these routes; start again without it")
-            at, inner = names.index(name), rest or None
-        stamp, plan = authorities[at]
-        page = await self._ask(plan, tenant, scope, prefix, limit, inner, deadline)
-        now = self._engine.now_ms()
-        mine = [
-            (item, MemoryTier.COLD if item.pointer else plan.tier)
-            for item in page.items
-            if not 0 < item.expires_ms <= now and routes.route(item.key).authority == stamp
-        ]
-        if len(authorities) == 1:
-            return mine, page.cursor
-        if page.cursor is not None:
-            return mine, f"{stamp.name}!{page.cursor}"
-        return mine, f"{authorities[at + 1][0].name}!" if at + 1 < len(authorities) else None
+        at, inner = _place(cursor, [stamp.name for stamp, _ in authorities])
+        found: list[tuple[Listed, MemoryTier]] = []
+        while True:
+            stamp, plan = authorities[at]
+            page = await self._ask(plan, tenant, scope, prefix, limit - len(found), inner, deadline)
+            now = self._engine.now_ms()
+            found += [
+                (item, MemoryTier.COLD if item.pointer else plan.tier)
+                for item in page.items
+                if not 0 < item.expires_ms <= now and routes.route(item.key).authority == stamp
+            ]
+            inner = page.cursor
+            if inner is None and at + 1 < len(authorities):
+                at += 1
+            elif inner is None:
+                return found, None
+            if len(found) >= limit or inner is not None:
+                return found, inner if len(authorities) == 1 else f"{authorities[at][0].name}!{inner or ''}"
 
     async def _ask(
         self, plan: Plan, tenant: str, scope: str, prefix: str, limit: int, cursor: str | None, deadline: Deadline
@@ -91,6 +89,16 @@ class Listings:
             return await authority.scan(tenant, scope, prefix, limit=limit, cursor=cursor, deadline=deadline)
 
         return await self._engine.guards[plan.tier].call("list", scan, deadline=deadline, times=4)
+
+
+def _place(cursor: str | None, names: list[str]) -> tuple[int, str | None]:
+    """At which authority a listing goes on, and the cursor there."""
+    if len(names) == 1 or cursor is None:
+        return 0, cursor
+    name, bar, rest = cursor.partition("!")
+    if not bar or name not in names:
+        raise InvalidArgument("this cursor is not one of a listing with these routes; start again without it")
+    return names.index(name), rest or None
 
 
 def _listed(item: Listed, tier: MemoryTier) -> ListedKey:
