@@ -140,10 +140,73 @@ async def test_an_unknown_tool_is_named_with_those_there_are(tmp_path: Path) -> 
         await agent.call_tool("search", query="x")
 
 
-async def test_an_own_tool_may_replace_a_memory_tool() -> None:
-    async def memory_read(key: str) -> str:
-        return f"mine: {key}"
+@pytest.mark.parametrize("name", ["memory_read", "memory_write"])
+def test_a_tool_named_as_one_for_the_memory_is_refused(name: str) -> None:
+    builder = AgentBuilder[Echo]().with_agent(Echo).with_memory(ProcessMemory()).with_tool(name, shout)
 
-    agent = AgentBuilder[Echo]().with_agent(Echo).with_memory(ProcessMemory()).with_tool("memory_read", memory_read)
+    with pytest.raises(ConfigurationError, match=f"has a tool '{name}' for its memory; give yours another name"):
+        builder.build()
 
-    assert await agent.build().call_tool("memory_read", key="x") == "mine: x"
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "told"),
+    [
+        ("memory_read", {}, r"memory_read takes \(key: str\): missing a required argument: 'key'"),
+        ("memory_read", {"name": "x"}, r"memory_read takes \(key: str\): "),
+        ("memory_read", {"key": "x", "version": 1}, "unexpected keyword argument 'version'"),
+        ("memory_write", {"key": "x"}, r"memory_write takes \(key: str, value: Any, ttl_seconds: .*\): .*'value'"),
+        ("memory_write", {"key": "x", "value": 1, "ttl_seconds": "soon"}, "ttl"),
+        ("shout", {"words": "x"}, r"shout takes \(text: str\)"),
+    ],
+)
+async def test_arguments_that_a_tool_does_not_take_are_told_to_the_model(
+    tool: str, arguments: dict[str, Any], told: str
+) -> None:
+    builder = AgentBuilder[Echo]().with_agent(Echo).with_memory(ProcessMemory()).with_tool("shout", shout)
+
+    async with builder.build() as agent:
+        with pytest.raises(InvalidArgument, match=told):
+            await agent.call_tool(tool, **arguments)
+
+
+async def test_a_tool_may_take_a_name() -> None:
+    async def greet(name: str) -> str:
+        return f"hello {name}"
+
+    builder = AgentBuilder[Echo]().with_agent(Echo).with_memory(ProcessMemory()).with_tool("greet", greet)
+
+    async with builder.build() as agent:
+        assert await agent.call_tool("greet", name="Ada") == "hello Ada"
+
+
+class Part:
+    """Something that a client closes at its end, as a credential."""
+
+    closed = 0
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+async def test_an_agent_that_cannot_connect_closes_its_own_memory_and_no_shared_one(tmp_path: Path) -> None:
+    part = Part()
+    own = MemoryBuilder().with_warm(FolderMemory(_file(tmp_path) / "cold")).with_options(closes=[part])
+    with pytest.raises(TierUnavailable):
+        async with AgentBuilder[Echo]().with_agent(Echo).with_memory_builder(own).build():
+            pass
+    assert part.closed == 1
+
+    shared = MemoryClient(warm=FolderMemory(_file(tmp_path) / "cold"), closes=[part])
+    with pytest.raises(TierUnavailable):
+        async with AgentBuilder[Echo]().with_agent(Echo).with_memory(client=shared).build():
+            pass
+    assert part.closed == 1
+    await shared.close()
+    assert part.closed == 2
+
+
+def _file(folder: Path) -> Path:
+    """A file, where a folder is expected."""
+    path = folder / "file"
+    path.write_text("")
+    return path

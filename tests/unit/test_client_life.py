@@ -54,6 +54,42 @@ async def test_it_leaves_open_what_was_open(tiers: dict[str, Any]) -> None:
     await tiers["warm"].close()
 
 
+class Part:
+    """Something that a client closes at its end, as a credential."""
+
+    closed = 0
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+async def test_a_block_that_cannot_begin_closes_the_client(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    part, warm = Part(), SqliteMemory(tmp_path / "warm.db")
+    memory = MemoryClient(warm=warm, cold=FolderMemory(tmp_path / "file" / "cold"), closes=[part])
+
+    with pytest.raises(TierUnavailable):
+        async with memory:
+            pass
+
+    assert (part.closed, warm.connected) == (1, False)
+    with pytest.raises(ClientClosed, match="make a new one"):
+        async with memory:
+            pass
+
+
+async def test_a_block_in_another_loop_leaves_the_client_to_its_own(tiers: dict[str, Any]) -> None:
+    async def enter() -> None:
+        async with memory:
+            pass
+
+    async with MemoryClient(**tiers) as memory:
+        with pytest.raises(ClientClosed, match="another event loop"):
+            await asyncio.to_thread(asyncio.run, enter())
+        await memory.set(KEY, 1)
+        assert await memory.get(KEY) == 1
+
+
 CALLS: dict[str, Callable[[MemoryClient], Any]] = {
     "get": lambda memory: memory.get(KEY),
     "lookup": lambda memory: memory.lookup(KEY),

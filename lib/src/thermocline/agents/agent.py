@@ -1,5 +1,6 @@
 """The base class of agents: a memory, tools, and `handle`."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
@@ -34,15 +35,25 @@ class Agent(ABC):
     async def handle(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer one request."""
 
-    async def call_tool(self, name: str, **arguments: Any) -> Any:
-        """Call a tool by name, as a model asks for it. Raises `InvalidArgument` for a name that it does not have."""
+    async def call_tool(self, name: str, /, **arguments: Any) -> Any:
+        """Call a tool by name, as a model asks for it. Raises `InvalidArgument`, in words that a model can read, for a name that it does not have and
+        for arguments that the tool does not take."""
         tool = self.tools.get(name)
         if tool is None:
             raise InvalidArgument(f"there is no tool {name!r}; there are: {', '.join(sorted(self.tools))}")
+        takes = inspect.signature(tool)
+        try:
+            takes.bind(**arguments)
+        except TypeError as error:
+            wanted = ", ".join(str(parameter) for parameter in takes.parameters.values())
+            raise InvalidArgument(f"the tool {name} takes ({wanted}): {error}") from None
         return await tool(**arguments)
 
     async def __aenter__(self) -> Self:
-        await self.memory.connect()
+        if self._owns_memory:
+            await self.memory.__aenter__()  # which closes it if it cannot connect
+        else:
+            await self.memory.connect()
         return self
 
     async def __aexit__(

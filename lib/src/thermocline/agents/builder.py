@@ -72,7 +72,7 @@ class AgentBuilder(Generic[A]):
         return self
 
     def with_tool(self, name: str, handler: Tool) -> Self:
-        """A tool by name: an async callable. A name that is given twice is refused."""
+        """A tool by name: an async callable. A name that is given twice is refused; so are, by `build`, the names of the memory tools."""
         if not name or not callable(handler):
             raise ConfigurationError("with_tool takes a name and an async callable")
         if name in self._tools:
@@ -91,7 +91,8 @@ class AgentBuilder(Generic[A]):
         return self
 
     def build(self) -> A:
-        """The agent. Raises `ConfigurationError` for a missing class or memory. It connects on first use, or by ``async with``."""
+        """The agent. Raises `ConfigurationError` for a missing class or memory, and for a tool named as one for the memory. It connects on first use, or
+        by ``async with``."""
         if self._agent is None:
             raise ConfigurationError("an agent needs its class: call with_agent(YourAgent)")
         if self._client is None and self._builder is None:
@@ -100,7 +101,10 @@ class AgentBuilder(Generic[A]):
             )
         memory = self._client if self._client is not None else self._memory()
         own = memory.scoped(tenant=self._tenant, scope=self._scope or f"agent/{self._agent.__name__}")
-        tools = {**memory_tools(own), **self._tools}
+        tools = memory_tools(own)
+        if taken := sorted(tools.keys() & self._tools.keys()):
+            raise ConfigurationError(f"every agent has a tool {taken[0]!r} for its memory; give yours another name")
+        tools |= self._tools
         return self._agent(memory=memory, own=own, tools=tools, owns_memory=self._client is None, **self._options)
 
     def _memory(self) -> MemoryClient:

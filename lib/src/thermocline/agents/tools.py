@@ -12,7 +12,8 @@ Tool = Callable[..., Awaitable[Any]]
 def memory_tools(memory: ScopedMemory) -> dict[str, Tool]:
     """``memory_read(key)`` and ``memory_write(key, value, ttl_seconds=None)`` over the names of one scope, as plain dictionaries for a model.
 
-    Read answers ``{"found": bool, "key": …, "value": …, "version": …}``; write ``{"key": …, "version": …, "durable": …}``. An outage raises.
+    Read answers ``{"found": True, "key": …, "value": …}`` or ``{"found": False, "key": …}``, write ``{"key": …, "version": …, "durable": …}``.
+    An outage raises `TierUnavailable`, an argument that cannot be used `InvalidArgument`.
     """
 
     async def memory_read(key: str) -> dict[str, Any]:

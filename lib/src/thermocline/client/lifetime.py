@@ -15,9 +15,7 @@ from thermocline.client.listing import Listings
 from thermocline.client.streams import Streams
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.codec import Codec
-from thermocline.errors import (
-    ClientClosed,
-)
+from thermocline.errors import ClientClosed
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Entries, Payloads, Versions
 from thermocline.resilience import Budget
@@ -74,7 +72,13 @@ class ClientLife:
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except ClientClosed:  # closed already, or bound to another loop, where it may be in use
+            raise
+        except BaseException:
+            await self.close()  # nobody else will: the block does not begin, so it does not end
+            raise
         return self
 
     async def __aexit__(
