@@ -9,7 +9,12 @@ import azure.core.exceptions
 import azure.storage.blob
 import pytest
 from aiohttp import web
-from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseTimeoutError
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseTimeoutError,
+)
 
 from thermocline.clock import Deadline
 from thermocline.errors import (
@@ -59,6 +64,30 @@ def test_every_exception_of_the_sdk_is_mapped() -> None:
 
     assert set(found) - AVRO == set(KINDS)
     assert set(found) >= AVRO
+
+
+LONG = (
+    "DefaultAzureCredential failed to retrieve a token from the included credentials.\nAttempted credentials:\n\tmany"
+)
+
+
+@pytest.mark.parametrize(("said", "why"), [(LONG, ""), ("AADSTS7000222: it has expired.\nTrace", "AADSTS7000222")])
+def test_without_a_token_one_line_says_how_to_sign_in(said: str, why: str) -> None:
+    ours = translate(ClientAuthenticationError(said), "read a blob")
+
+    assert isinstance(ours, AccessDenied)
+    assert ours.sent is False
+    assert "not signed in to Azure" in str(ours)
+    assert "`az login`" in str(ours)
+    assert why in str(ours)
+    assert [word for word in ("\n", "DefaultAzure", "role", "Trace") if word in str(ours)] == []
+
+
+def test_a_key_that_cannot_sign_is_no_missing_sign_in() -> None:
+    signing = exceptions_of_the_sdk()["AzureSigningError"]("Invalid base64")
+    assert isinstance(signing, Exception)
+
+    assert str(translate(signing, "read a blob")) == "cold: read a blob cannot be signed, check the key: Invalid base64"
 
 
 def test_every_exception_of_the_sdk_becomes_one_of_ours() -> None:

@@ -85,6 +85,22 @@ def test_what_a_status_means(status: int, substatus: int, kind: Kind, error: typ
     assert "words of the service" in str(trouble.error)
 
 
+LONG = (
+    "DefaultAzureCredential failed to retrieve a token from the included credentials.\nAttempted credentials:\n\tmany"
+)
+
+
+@pytest.mark.parametrize(("said", "why"), [(LONG, ""), ("AADSTS7000222: it has expired.\nTrace", "AADSTS7000222")])
+def test_without_a_token_one_line_says_how_to_sign_in(said: str, why: str) -> None:
+    trouble = translate(core.ClientAuthenticationError(said))
+
+    assert isinstance(trouble.error, AccessDenied)
+    assert "not signed in to Azure" in str(trouble.error)
+    assert "`az login`" in str(trouble.error)
+    assert why in str(trouble.error)
+    assert [word for word in ("\n", "DefaultAzure", "role", "Trace") if word in str(trouble.error)] == []
+
+
 def test_no_answer_is_told_from_nothing_sent() -> None:
     key = aiohttp.client_reqrep.ConnectionKey("host", 1, False, True, None, None, None)
     refused = core.ServiceRequestError("m", error=aiohttp.ClientConnectorError(key, OSError("refused")))

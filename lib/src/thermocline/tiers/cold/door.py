@@ -67,6 +67,10 @@ _TOO_LARGE: Final = frozenset(
 )
 
 
+class NotSignedIn(AccessDenied):
+    """The credential gave no token."""
+
+
 class ContainerMissing(TierUnavailable):
     """The account answered and has no such container."""
 
@@ -93,8 +97,10 @@ def translate(error: Exception, doing: str) -> ThermoclineError:
     """What an exception of the SDK means. ``doing`` names the operation in the message."""
     if isinstance(error, azure.HttpResponseError) and _kind(error) == ANSWERED:
         return _answered(error, doing)
-    if isinstance(error, azure.ClientAuthenticationError):  # AzureSigningError, or the credential gave no token
-        return AccessDenied(f"cold: cannot sign in for {doing}: {_text(error)}", tier=TIER, sent=False)
+    if isinstance(error, azure.ClientAuthenticationError):
+        if type(error).__name__ == "AzureSigningError":
+            return AccessDenied(f"cold: {doing} cannot be signed, check the key: {_text(error)}", tier=TIER, sent=False)
+        return NotSignedIn(_not_signed_in(_text(error)), tier=TIER, sent=False)
     kind = _kind(error)
     if kind == LATE or isinstance(error, TimeoutError):
         return TierTimeout(f"cold: no answer in time to {doing}: {_text(error)}", tier=TIER)
@@ -157,6 +163,12 @@ def _why_denied(code: str) -> str:
     if code == "AuthenticationFailed":
         return "the account key, SAS or token is wrong or has run out, or this machine's clock is off by more than 15 minutes"
     return f"check the credential, the account's network rules and the role '{ROLE}'"
+
+
+def _not_signed_in(said: str) -> str:
+    # The default credential tells of everything it tried, in a dozen lines; they are in the cause.
+    why = "" if said.startswith("DefaultAzureCredential failed") else f" ({said[:300]})"
+    return f"cold: not signed in to Azure, so there is no token for Blob Storage: run `az login`, or give this workload a managed identity{why}"
 
 
 def _retry_after(error: azure.HttpResponseError) -> float | None:

@@ -9,7 +9,7 @@ from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import AccessDenied, ConfigurationError, InvalidArgument, NotFound
 from thermocline.model import MemoryTier
 from thermocline.telemetry import Stats
-from thermocline.tiers.cold.door import ROLE, ContainerMissing
+from thermocline.tiers.cold.door import ROLE, ContainerMissing, NotSignedIn
 from thermocline.tiers.cold.payloads import BlobPayloads
 from thermocline.tiers.cold.service import Account, BlobService
 from thermocline.tiers.cold.versions import HeadVersions
@@ -113,6 +113,8 @@ class ColdMemory(BlobPayloads, HeadVersions):
             await self._service.create(deadline)
         try:
             access = await self._service.properties(deadline)
+        except NotSignedIn:
+            raise
         except AccessDenied as denied:
             await self._examine_by_listing(denied, deadline)
             return

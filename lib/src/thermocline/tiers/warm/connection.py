@@ -1,6 +1,7 @@
 """Connecting to Cosmos DB: what the account and the container must be, who pays, and whose clock is right."""
 
 import asyncio
+import base64
 import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,11 @@ class Connection:
         if self.key is not None and self.credential is not None:
             raise ConfigurationError("give WarmMemory a credential or a key, not both")
         _check_credential(self.credential)
+        _check_key(self.key)
+        if hasattr(self.credential, "get_token") and account_uri.startswith("http://"):
+            raise ConfigurationError(
+                f"https is needed for signing in, and COSMOS_ACCOUNT_URI is {account_uri[:80]}; or set COSMOS_KEY (an emulator's)"
+            )
         _need_sdk()
         self._uri, self._database, self._container = account_uri, database, container
         self._limit, self._options = connection_limit, options
@@ -227,6 +233,17 @@ def _check_credential(credential: Any) -> None:
         raise ConfigurationError(
             f"{type(credential).__name__} is a synchronous credential, which would block the event loop: take the one of azure.identity.aio"
         )
+
+
+def _check_key(key: Any) -> None:
+    if key is None:
+        return
+    try:
+        base64.b64decode(key, validate=True)
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            "COSMOS_KEY (WarmMemory's key) is no account key, which is Base64: copy it whole, or unset it and sign in with `az login`"
+        ) from None
 
 
 def _need_sdk() -> None:

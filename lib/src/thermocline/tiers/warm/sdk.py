@@ -150,8 +150,11 @@ def _substatus(headers: Mapping[str, str]) -> int:
 
 
 def _identity(error: Any) -> Trouble:
+    said = str(error).strip().split("\n", 1)[0].rstrip()
+    # The default credential tells of everything it tried, in a dozen lines; they are in the cause.
+    why = "" if not said or said.startswith("DefaultAzureCredential failed") else f" ({said[:300]})"
     return Trouble.denied(
-        f"no token for Cosmos DB could be had: {error}. Sign in (az login) or give the workload an identity."
+        f"not signed in to Azure, so there is no token for Cosmos DB: run `az login`, or give this workload a managed identity{why}"
     )
 
 
