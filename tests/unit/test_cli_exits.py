@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import thermocline
 from thermocline import errors
 from thermocline.cli.terminal import Exit, exit_code
 
@@ -72,6 +73,9 @@ def test_a_corrupt_file_ends_with_4(command: Command, tmp_path: Path) -> None:
         ({"THERMOCLINE_HOEM": "/x"}, "THERMOCLINE_HOME"),
         ({"THERMOCLINE_WARM_DEADLINE_MS": "fast"}, "THERMOCLINE_WARM_DEADLINE_MS"),
         ({"COSMOS_KEY": "key"}, "COSMOS_ACCOUNT_URI"),
+        ({"COSMOS_KEY": "notbase64", "COSMOS_ACCOUNT_URI": "https://x.documents.azure.com/"}, "COSMOS_KEY"),
+        ({"COSMOS_ACCOUNT_URI": "http://127.0.0.1:9/"}, "https is needed for signing in"),
+        ({"BLOB_CONTAINER": "Upper"}, "BLOB_CONTAINER: is no container's name"),
     ],
 )
 def test_a_wrong_setting_ends_with_5_and_is_named(command: Command, variables: dict[str, str], named: str) -> None:
@@ -97,6 +101,49 @@ def test_settings_come_from_options_before_the_environment_before_the_file(comma
     assert (tmp_path / "option" / "warm.sqlite3").exists()
     assert not (tmp_path / "home").exists()
     assert command("get", "k", "--env-file", "none.env").returncode == 5
+
+
+@pytest.mark.parametrize("variable", ["BLOB_ACCOUNT_URL", "COSMOS_ACCOUNT_URI"])
+def test_who_is_not_signed_in_is_told_so_in_one_line(command: Command, variable: str) -> None:
+    # An environment that names half an identity: no command line tool and no metadata service is asked.
+    result = command(
+        "get", "x", AZURE_TOKEN_CREDENTIALS="EnvironmentCredential", **{variable: "https://nowhere.invalid/"}
+    )
+
+    assert result.returncode == 3
+    assert "not signed in to Azure" in result.stderr
+    assert "`az login`" in result.stderr
+    assert "role" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_doctor_advises_on_embedded_tiers_as_such(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("no folder")
+
+    result = command("doctor")
+    checks = json.loads(command("doctor", "--json").stdout)["checks"]
+
+    assert "warm, cold cannot be used as they are." in result.stdout
+    assert "network" not in result.stdout
+    assert "must be folders" in next(check["mend"] for check in checks if check["tier"] == "cold" and not check["ok"])
+    assert all(round(taken, 3) == taken for check in checks if (taken := check["milliseconds"]) is not None)
+
+
+def test_the_doctor_leaves_a_damaged_file_to_its_own_words(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "warm.sqlite3").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+
+    result = command("doctor")
+
+    assert "warm cannot be used as it is." in result.stdout
+    assert "Restore it from a backup" in result.stdout
+    assert "network" not in result.stdout
+
+
+def test_the_version_is_told(command: Command) -> None:
+    result = command("--version")
+
+    assert (result.returncode, result.stdout) == (0, f"thermocline {thermocline.__version__}\n")
 
 
 def test_colour_only_where_it_is_wanted(command: Command) -> None:

@@ -65,7 +65,7 @@ def test_another_file_or_none(tmp_path: Path) -> None:
     assert MemorySettings.load().cosmos_database == "usual"
     assert MemorySettings.load(tmp_path / "other").cosmos_database == "other"
     assert MemorySettings(env_file=None).cosmos_database == "memory"
-    with pytest.raises(ConfigurationError, match="is no file"):
+    with pytest.raises(ConfigurationError, match=r"missing.env is no file; .* lines NAME=value$"):
         MemorySettings.load("missing.env")
 
 
@@ -149,16 +149,19 @@ def test_what_is_no_host_is_refused(host: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
-        ("REDIS_URL", "http://secret@h", "no URL of the form rediss://host"),
+        ("REDIS_URL", "http://secret@h", "no URL of the form rediss://host or redis://host or unix:///path"),
         ("REDIS_URL", "redis://:se/cret@h", "write special characters as %XX"),
         ("REDIS_HOST", "redis://h", "for a whole URL set REDIS_URL"),
         ("REDIS_PORT", "6379/tcp", "valid integer"),
         ("REDIS_PORT", "70000", "65535"),
         ("REDIS_SSL", "perhaps", "valid boolean"),
-        ("COSMOS_ACCOUNT_URI", "account", "no URL of the form https://host"),
+        ("COSMOS_ACCOUNT_URI", "account", "no URL of the form https://host or http://host"),
         ("COSMOS_DATABASE", "  ", "at least 1 character"),
         ("BLOB_ACCOUNT_URL", "https://", "no URL of the form https://host"),
-        ("BLOB_CONTAINER", "Upper", "match pattern"),
+        ("BLOB_CONTAINER", "Upper", "no container's name: 3 to 63 small letters"),
+        ("BLOB_CONTAINER", "a--b", "single hyphens"),
+        ("BLOB_CONTAINER", "ab", "3 to 63"),
+        ("BLOB_CONTAINER", "a" * 64, "3 to 63"),
         ("KEY_VAULT_URI", "ftp://v", "no URL"),
         ("THERMOCLINE_COMPRESSION", "lz4", "'zstd' or 'gzip'"),
         ("THERMOCLINE_HOT_MAX_BYTES", "64 MB", "valid integer"),
@@ -176,6 +179,7 @@ def test_a_value_that_cannot_be_used_is_told_by_its_variable(
     with pytest.raises(ConfigurationError, match=f"^{variable}: .*(?:{told}).*; correct it or unset it$") as caught:
         MemorySettings.load()
     assert "secret" not in str(caught.value)
+    assert ("in a password" in str(caught.value)) == (variable == "REDIS_URL")
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
 

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ _RIG_PREFIXES: Final = ("THERMOCLINE_RIG_", "THERMOCLINE_TEST_")
 _AZURE_REDIS: Final[Mapping[str, int]] = {".redis.azure.net": 10000, ".redis.cache.windows.net": 6380}
 
 
-def _url(*schemes: str) -> AfterValidator:
+def _url(*schemes: str, hint: str = "") -> AfterValidator:
     def check(value: str) -> str:
         try:
             parts = urlsplit(value)
@@ -33,9 +34,8 @@ def _url(*schemes: str) -> AfterValidator:
         except ValueError:
             usable = False
         if not usable:
-            raise ValueError(
-                f"is no URL of the form {schemes[0]}://host (in a password, write special characters as %XX)"
-            )
+            forms = [f"{scheme}:///path" if scheme == "unix" else f"{scheme}://host" for scheme in schemes]
+            raise ValueError(f"is no URL of the form {' or '.join(forms)}{hint}")
         return value
 
     return AfterValidator(check)
@@ -45,6 +45,14 @@ def _host(value: str) -> str:
     if any(mark in value for mark in "/@?# ") or not value:
         raise ValueError(
             "is a host's name alone, without scheme, path, user or password; for a whole URL set REDIS_URL"
+        )
+    return value
+
+
+def _container(value: str) -> str:
+    if not 3 <= len(value) <= 63 or re.fullmatch("[a-z0-9$](-?[a-z0-9])*", value) is None:
+        raise ValueError(
+            "is no container's name: 3 to 63 small letters, digits and single hyphens, with a letter or digit first and last"
         )
     return value
 
@@ -71,6 +79,7 @@ def _home(value: Path) -> Path:
         raise ValueError("names a home folder that cannot be found; give an absolute path") from error
 
 
+RedisUrl = Annotated[str, _url("rediss", "redis", "unix", hint=" (in a password, write special characters as %XX)")]
 ServiceUrl = Annotated[str, _url("https", "http")]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000, json_schema_extra={"unit": "ms"})]
 Bytes = Annotated[int, Field(ge=2**20, json_schema_extra={"unit": "bytes"})]
@@ -94,9 +103,7 @@ class MemorySettings(BaseSettings):
         validate_default=False,
     )
 
-    redis_url: Annotated[str, _url("rediss", "redis", "unix")] | None = Field(
-        None, validation_alias="REDIS_URL", repr=False
-    )
+    redis_url: RedisUrl | None = Field(None, validation_alias="REDIS_URL", repr=False)
     redis_host: Annotated[str, AfterValidator(_host)] | None = Field(None, validation_alias="REDIS_HOST")
     redis_port: int | None = Field(None, validation_alias="REDIS_PORT", ge=1, le=65535)
     redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
@@ -113,9 +120,7 @@ class MemorySettings(BaseSettings):
     cosmos_key: SecretStr | None = Field(None, validation_alias="COSMOS_KEY")
 
     blob_account_url: ServiceUrl | None = Field(None, validation_alias="BLOB_ACCOUNT_URL", repr=False)  # may hold a SAS
-    blob_container: str = Field(
-        "memory", validation_alias="BLOB_CONTAINER", pattern="^[a-z0-9$](-?[a-z0-9])*$", min_length=3, max_length=63
-    )
+    blob_container: Annotated[str, AfterValidator(_container)] = Field("memory", validation_alias="BLOB_CONTAINER")
 
     key_vault_uri: ServiceUrl | None = Field(None, validation_alias="KEY_VAULT_URI")
 
@@ -134,9 +139,7 @@ class MemorySettings(BaseSettings):
 
     def __init__(self, *, env_file: Path | str | None = DOTENV, **values: Any) -> None:
         if env_file is not None and env_file != DOTENV and not Path(env_file).is_file():
-            raise ConfigurationError(
-                f"{env_file} is no file; give the path of a file with lines NAME=value, or None for none"
-            )
+            raise ConfigurationError(f"{env_file} is no file; give the path of a file with lines NAME=value")
         names = {name: variables(name)[0] for name in type(self).model_fields}
         for name in values:
             if name not in names:

@@ -1,7 +1,11 @@
 """The command line: which verbs there are."""
 
+import logging
+from typing import Annotated
+
 import typer
 
+from thermocline import __version__
 from thermocline.cli.demo.command import demo
 from thermocline.cli.doctor import doctor
 from thermocline.cli.records import get, ls, rm, set_
@@ -26,11 +30,23 @@ for _name, _verb in (
     app.command(_name)(_verb)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"thermocline {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
     """One memory over three temperatures: hot (Redis), warm (Cosmos DB), cold (Blob Storage)."""
 
 
 def run() -> None:
     """The command, from the words of this process."""
+    for name in ("azure.core", "azure.identity"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is told once, in our words
     app()

@@ -14,7 +14,14 @@ from thermocline.cli.probes import Address, Check, address_of, disk, reach
 from thermocline.cli.terminal import Exit, Terminal, exit_code
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
-from thermocline.errors import AccessDenied, ConfigurationError, ThermoclineError, TierUnavailable
+from thermocline.errors import (
+    AccessDenied,
+    ConfigurationError,
+    ThermoclineError,
+    TierDamaged,
+    TierFull,
+    TierUnavailable,
+)
 from thermocline.model import Key, MemoryTier
 from thermocline.protocols import Tier
 from thermocline.settings import MemorySettings
@@ -76,7 +83,9 @@ class Examination:
         try:
             await action()
         except ThermoclineError as error:
-            self.checks.append(Check(self.name, what, False, str(error), mend_of(error, what), code=exit_code(error)))
+            self.checks.append(
+                Check(self.name, what, False, str(error), mend_of(error, what, self.tier), code=exit_code(error))
+            )
             return False
         took = (time.perf_counter() - began) * 1000
         self.checks.append(Check(self.name, what, True, found, milliseconds=took))
@@ -120,12 +129,15 @@ class Examination:
             raise TierUnavailable("what was written is not what was read", tier=self.name)
 
 
-def mend_of(error: ThermoclineError, what: str) -> str:
+def mend_of(error: ThermoclineError, what: str, tier: Tier) -> str:
     """What to do, where the error itself does not say it already."""
-    if isinstance(error, AccessDenied) and what == "write":
-        return "this identity may read and not write: give it a role that may write"
-    if isinstance(error, AccessDenied | ConfigurationError):
+    if isinstance(error, ConfigurationError | TierDamaged | TierFull):
         return ""
+    path = embedded_path(tier)
+    if path is not None and isinstance(error, TierUnavailable):
+        return f"look at {path}: what is above it must be folders, and this user must be able to write there; --home or THERMOCLINE_HOME gives another place"
+    if isinstance(error, AccessDenied):
+        return "this identity may read and not write: give it a role that may write" if what == "write" else ""
     return "look at the service's health and its network rules" if isinstance(error, TierUnavailable) else ""
 
 
@@ -182,7 +194,7 @@ def _document(check: Check) -> dict[str, Any]:
         "warning": check.ok is None,
         "found": check.found,
         "mend": check.mend,
-        "milliseconds": check.milliseconds,
+        "milliseconds": None if check.milliseconds is None else round(check.milliseconds, 3),
     }
 
 
@@ -204,8 +216,9 @@ def _show(terminal: Terminal, settings: MemorySettings, checks: list[Check]) -> 
     for check in checks:
         if check.ok is not True and check.mend:
             terminal.say(f"{check.tier}, {check.what}: {check.mend}", style="yellow")
-    wrong = sum(check.ok is False for check in checks)
+    wrong = list(dict.fromkeys(check.tier for check in checks if check.ok is False))
     if wrong:
-        terminal.say(f"{wrong} of the tiers cannot be used as they are.", style="bold red")
+        they = "it is" if len(wrong) == 1 else "they are"
+        terminal.say(f"{', '.join(wrong)} cannot be used as {they}.", style="bold red")
     else:
         terminal.say("All is well.", style="bold green")
