@@ -12,7 +12,10 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 
-import pytest
+from thermocline.testing.extra import needed_by
+
+with needed_by(__name__):
+    import pytest
 
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import Azurite, CosmosServer, MissingPart, RedisCluster, RedisServer

@@ -22,7 +22,10 @@ then skipped with that reason, so the gap is in every report::
     gaps = {Capability.DAMAGE: "the service checks the content itself"}
 """
 
-import pytest
+from thermocline.testing.extra import needed_by
+
+with needed_by(__name__):
+    import pytest
 
 for _part in ("base", "entries", "payloads", "steps", *(f"versions_{room}" for room in (
     "base", "batches", "conditions", "listing", "records", "writes"

@@ -12,9 +12,14 @@ import tempfile
 import threading
 from pathlib import Path
 
-from thermocline.testing.cosmos.auth import EMULATOR_KEY, Guard
-from thermocline.testing.cosmos.server import CosmosServer
-from thermocline.testing.cosmos.service import Service
+NEEDS = 'the Cosmos DB emulator needs {}; install it with: pip install "thermocline[testing]"'
+
+try:
+    from thermocline.testing.cosmos.auth import EMULATOR_KEY, Guard
+    from thermocline.testing.cosmos.server import CosmosServer
+    from thermocline.testing.cosmos.service import Service
+except ModuleNotFoundError as _missing:
+    sys.exit(NEEDS.format(_missing.name))
 
 PARENT_SECONDS = 1.0
 
@@ -69,7 +74,10 @@ async def serve(args: argparse.Namespace) -> None:
     ca_file: Path | None = None
     made = False
     if args.tls:
-        from thermocline.testing.cosmos import tls  # needs cryptography, which plain HTTP does not
+        try:
+            from thermocline.testing.cosmos import tls
+        except ModuleNotFoundError as missing:  # plain HTTP does without it
+            sys.exit(NEEDS.format(missing.name))
 
         made = args.ca_file is None
         ca_file = Path(tempfile.mkdtemp(prefix="thermocline-cosmos-")) / "ca.pem" if made else args.ca_file

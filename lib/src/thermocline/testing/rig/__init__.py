@@ -6,11 +6,14 @@
 `MissingPart` says what to install when a server cannot be had here.
 """
 
-from thermocline.testing.rig.azurite import Azurite
-from thermocline.testing.rig.cluster import ClusterNode, RedisCluster
-from thermocline.testing.rig.cosmos import CosmosServer
-from thermocline.testing.rig.errors import MissingPart, RigError, StartFailed
-from thermocline.testing.rig.redis import RedisServer
+from thermocline.testing.extra import needed_by
+
+with needed_by(__name__):
+    from thermocline.testing.rig.azurite import Azurite
+    from thermocline.testing.rig.cluster import ClusterNode, RedisCluster
+    from thermocline.testing.rig.cosmos import CosmosServer
+    from thermocline.testing.rig.errors import MissingPart, RigError, StartFailed
+    from thermocline.testing.rig.redis import RedisServer
 
 __all__ = [
     "Azurite",

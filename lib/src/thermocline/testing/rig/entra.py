@@ -7,7 +7,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from azure.core.credentials import AccessToken
+from thermocline.testing.extra import needed_by
+
+with needed_by(__name__):
+    from azure.core.credentials import AccessToken
 
 _TENANT = "00000000-0000-0000-0000-000000000001"
 
