@@ -80,6 +80,7 @@ def test_a_conversation_of_ones_own_with_documents(demo: Demo, tmp_path: Path) -
     result = demo("--transcript", str(talk(tmp_path / "talk.jsonl", 90)), "--attach", str(folder))
 
     assert result.returncode == 0, result.stderr + result.stdout
+    assert "in hot (here a process of its own, asked over a socket, while SQLite is inside this one)" in result.stdout
     assert "90 turns and 3 documents (3.0 MB)" in result.stdout
     assert "Every value is as it was written" in result.stdout
     for tier in ("hot", "warm", "cold"):

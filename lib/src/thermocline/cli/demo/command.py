@@ -52,8 +52,8 @@ class Stage:
         url = settings.resolve_redis_url()
         self.switch: Switch = HotProcess() if url is None else HotPort(url)
         self.where = {
-            "hot": "process memory, in a process of its own" if url is None else f"Redis at {place(url)}",
-            "warm": "SQLite"
+            "hot": report.EMBEDDED_HOT if url is None else f"Redis at {place(url)}",
+            "warm": report.EMBEDDED_WARM
             if settings.cosmos_account_uri is None
             else f"Cosmos DB at {place(settings.cosmos_account_uri)}, {settings.cosmos_database}/{settings.cosmos_container}",
             "cold": "a folder"

@@ -5,6 +5,9 @@ from typing import Any
 from thermocline.cli.demo.story import Phase, Told
 from thermocline.cli.terminal import Terminal, size
 
+EMBEDDED_HOT = "process memory, in a process of its own"
+EMBEDDED_WARM = "SQLite"
+
 _READ_VERB = {"hot": "get", "warm": "read", "cold": "get_payload"}
 _WRITE_VERB = {"hot": "publish", "warm": "write", "cold": "put_payload"}
 
@@ -42,7 +45,7 @@ def show(terminal: Terminal, told: Told, tiers: dict[str, str]) -> None:
     terminal.table("", columns, rows, numbers=",".join(columns[1:]))
     latencies = ("tier", "read p50", "read p99", "write p50", "write p99")
     terminal.table("", latencies, [_latency_row(tier, stats[tier]) for tier in tiers], numbers=",".join(latencies[1:]))
-    _show_outage(terminal, told)
+    _show_outage(terminal, told, tiers)
     _show_outcome(terminal, told)
 
 
@@ -83,12 +86,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _show_outage(terminal: Terminal, told: Told) -> None:
+def _show_outage(terminal: Terminal, told: Told, tiers: dict[str, str]) -> None:
     cost = _cost(told)
     terminal.say(f"The outage: midway hot was stopped for {cost['turns']} turns; {told.how}.", style="bold")
     terminal.say(
         f"  {cost['hot_calls_failed']:.0f} calls to hot failed. Reads of the authority went from {cost['authority_reads_per_turn_before']:.1f}"
-        f" to {cost['authority_reads_per_turn_during']:.1f} a turn{_latencies(cost)}."
+        f" to {cost['authority_reads_per_turn_during']:.1f} a turn{_latencies(cost, tiers)}."
     )
     answer = "no answer was missing or wrong" if not told.differences else "see the differences below"
     mended = f"{cost['keys_told_to_hot_afterwards']:.0f} keys were told to hot once it was back"
@@ -96,11 +99,13 @@ def _show_outage(terminal: Terminal, told: Told) -> None:
     terminal.say(f"  {mended}{late}; {answer}.")
 
 
-def _latencies(cost: dict[str, Any]) -> str:
+def _latencies(cost: dict[str, Any], tiers: dict[str, str]) -> str:
     hot, authority = cost["hot_read_ms_before"], cost["authority_read_ms_during"]
     if hot is None or authority is None:
         return ""
-    return f"; one takes {authority:.2f} ms there, and {hot:.2f} ms in hot"
+    here = tiers["hot"] == EMBEDDED_HOT and tiers["warm"] == EMBEDDED_WARM
+    why = " (here a process of its own, asked over a socket, while SQLite is inside this one)" if here else ""
+    return f"; one takes {authority:.2f} ms there, and {hot:.2f} ms in hot{why}"
 
 
 def _show_outcome(terminal: Terminal, told: Told) -> None:
