@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from thermocline.agents import Agent, AgentBuilder
     from thermocline.client import NOT_GIVEN, Batch, Listing, MemoryClient, ScopedMemory, WriteResult
     from thermocline.codec import Codec
-    from thermocline.errors import ThermoclineError
+    from thermocline.errors import (
+        ConfigurationError,
+        Conflict,
+        CorruptRecord,
+        InvalidArgument,
+        ThermoclineError,
+        TierUnavailable,
+        TypeMismatch,
+        UnknownOutcome,
+    )
     from thermocline.model import Corrupt, Hit, Key, MemoryTier, Miss, NotAsked, Outcome, Record, Unavailable
     from thermocline.policy import MemoryConfig, MemoryRules, Route
     from thermocline.resilience import Budget
@@ -34,7 +43,16 @@ _HOMES = {
     "client": ("NOT_GIVEN", "Batch", "Listing", "MemoryClient", "ScopedMemory", "WriteResult"),
     "codec": ("Codec",),
     "wiring": ("MemoryBuilder", "connect"),
-    "errors": ("ThermoclineError",),
+    "errors": (
+        "ConfigurationError",
+        "Conflict",
+        "CorruptRecord",
+        "InvalidArgument",
+        "ThermoclineError",
+        "TierUnavailable",
+        "TypeMismatch",
+        "UnknownOutcome",
+    ),
     "model": ("Corrupt", "Hit", "Key", "MemoryTier", "Miss", "NotAsked", "Outcome", "Record", "Unavailable"),
     "policy": ("MemoryConfig", "MemoryRules", "Route"),
     "resilience": ("Budget",),
@@ -56,10 +74,14 @@ __all__ = [
     "Budget",
     "Codec",
     "ColdMemory",
+    "ConfigurationError",
+    "Conflict",
     "Corrupt",
+    "CorruptRecord",
     "FolderMemory",
     "Hit",
     "HotMemory",
+    "InvalidArgument",
     "Key",
     "Listing",
     "MemoryBuilder",
@@ -77,7 +99,10 @@ __all__ = [
     "ScopedMemory",
     "SqliteMemory",
     "ThermoclineError",
+    "TierUnavailable",
+    "TypeMismatch",
     "Unavailable",
+    "UnknownOutcome",
     "WarmMemory",
     "WriteResult",
     "__version__",
