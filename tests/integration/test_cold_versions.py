@@ -188,6 +188,8 @@ async def test_silence_to_a_read_is_certainly_no_effect(
 async def test_nobody_there_is_certainly_no_effect(cold: ColdMemory, proxy: ChaosProxy) -> None:
     proxy.refuse()
     proxy.cut()
+    with pytest.raises(TierUnavailable):
+        await cold.ping(deadline=soon())  # uses up the kept connection, of which it cannot be told whether a request reached anybody
 
     with pytest.raises(TierUnavailable) as caught:
         await cold.write(put("new", 1), deadline=soon())
