@@ -9,15 +9,18 @@ from typing import Final
 from thermocline.clock import Clock
 from thermocline.model import Key
 
+CAPACITY: Final = (
+    20_000  # keys, about 8 MB: beside them hot itself keeps floors, and what hot has missed is pinned here
+)
 LIFETIME: Final = 6 * 3600.0  # seconds; less where an authority's grace is less than twice this
 
 
 class Floors:
-    """Not thread-safe: of one event loop. ``lifetime`` in seconds, ``capacity`` in keys (about 200 bytes each)."""
+    """Not thread-safe: of one event loop. ``lifetime`` in seconds, ``capacity`` in keys (about 400 bytes each)."""
 
     __slots__ = ("_capacity", "_clock", "_floors", "_lifetime", "_pinned")
 
-    def __init__(self, clock: Clock, *, capacity: int = 100_000, lifetime: float = LIFETIME) -> None:
+    def __init__(self, clock: Clock, *, capacity: int = CAPACITY, lifetime: float = LIFETIME) -> None:
         self._clock = clock
         self._capacity = capacity
         self._lifetime = lifetime

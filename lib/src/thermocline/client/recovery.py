@@ -17,7 +17,7 @@ log = logging.getLogger("thermocline.recovery")
 
 UNKNOWN = -1  # in place of a version: ask the authority
 _CHUNK = 100
-CAPACITY = 50_000  # keys; half of the floors, which are pinned by them
+CAPACITY = 10_000  # keys; half of the floors, which are pinned by them
 _FIRST_PAUSE = 0.1  # seconds, doubled up to _LONGEST_PAUSE while hot stays away
 _LONGEST_PAUSE = 5.0
 
