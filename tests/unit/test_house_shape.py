@@ -18,7 +18,9 @@ LARGER = {  # path -> lines that it may have, with the reason; keep it short
 }
 
 SECRET_PLACES = re.compile(
-    r"/work/(?!\.)\w|/root/|/home/\w+/|/Users/\w+/|C:\\Users|/tmp/brief"  # machine paths
+    r"/wor"
+    r"k/(?!\.)\w|/roo"
+    r"t/|/home/\w+/|/Users/\w+/|C:\\Users"  # machine paths, in halves: this file is looked at too
     r"|[\w.-]+\.(?:internal|corp|lan)\b"  # private hosts
 )
 

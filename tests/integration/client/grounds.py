@@ -1,6 +1,7 @@
 """What the clients of a test stand on: tiers by name, and the clients opened over them."""
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -36,7 +37,7 @@ def noise(size: int, seed: int = 7) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-class Grounds:
+class Grounds(ABC):
     """``tiers`` are the names of those that its clients have."""
 
     def __init__(self, tenant: str) -> None:
@@ -59,9 +60,9 @@ class Grounds:
     def key(self, name: str = "name", scope: str = "scope") -> Key:
         return Key(self.tenant, scope, name)
 
+    @abstractmethod
     def tier(self, name: str) -> Any:
         """A tier for a client of its own."""
-        raise NotImplementedError
 
     def client(self, **options: Any) -> MemoryClient:
         """A client that is not connected yet, closed at the end of the test. ``options`` replace its tiers, by name, too."""
@@ -75,9 +76,9 @@ class Grounds:
         await client.connect()
         return client
 
+    @abstractmethod
     async def evict(self, *keys: Key) -> None:
         """Hot loses these entries."""
-        raise NotImplementedError
 
     async def close(self) -> None:
         for client in self._clients:
