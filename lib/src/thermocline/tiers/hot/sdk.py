@@ -40,6 +40,7 @@ from thermocline.tiers.hot.trouble import (
     NoScript,
     network,
 )
+from thermocline.tiers.hot.wire import send
 
 Command = tuple[bytes | str | int, ...]
 """A command's words; the key it belongs to is given beside it."""
@@ -99,7 +100,7 @@ class Talk:
         connection = await client.connection_pool.get_connection() if node is None else node.acquire_connection()
         try:
             self.sent = True
-            await connection.send_packed_command(connection.pack_commands(commands))
+            await send(connection, connection.pack_commands(commands))
             for _ in commands:
                 try:
                     self.replies.append(await connection.read_response(disable_decoding=True))
@@ -241,7 +242,7 @@ class Link:
                 connection = await pool.get_connection()
                 try:
                     sent = True
-                    await connection.send_packed_command(connection.pack_command(*command))
+                    await send(connection, connection.pack_command(*command))
                     return await connection.read_response(disable_decoding=True)
                 finally:
                     await pool.release(connection)
