@@ -189,7 +189,9 @@ async def test_nobody_there_is_certainly_no_effect(cold: ColdMemory, proxy: Chao
     proxy.refuse()
     proxy.cut()
     with pytest.raises(TierUnavailable):
-        await cold.ping(deadline=soon())  # uses up the kept connection, of which it cannot be told whether a request reached anybody
+        await cold.ping(
+            deadline=soon()
+        )  # uses up the kept connection, of which it cannot be told whether a request reached anybody
 
     with pytest.raises(TierUnavailable) as caught:
         await cold.write(put("new", 1), deadline=soon())

@@ -11,7 +11,7 @@ import pytest
 from thermocline import wiring
 from thermocline.client import MemoryClient
 from thermocline.clock import Clock, Deadline
-from thermocline.errors import InvalidArgument, ThermoclineError, TierTimeout, TierUnavailable
+from thermocline.errors import ConfigurationError, InvalidArgument, ThermoclineError, TierTimeout, TierUnavailable
 from thermocline.model import Envelope, Key, Unavailable
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Announce, Busy, EntryOperation, Found, Look, Write, Written
@@ -293,3 +293,38 @@ async def test_what_is_no_batch_no_page_and_no_number_is_refused(
             await call(memory)
         assert not (await memory.list()).items
         assert await memory.get(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"rules": 5},
+        {"rules": {"read_fallback": False}},
+        {"routes": "abc"},
+        {"routes": [5]},
+        {"budget": 5},
+        {"codec": 5},
+    ],
+)
+def test_parts_of_a_wrong_kind_are_refused_in_words(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(given))):
+        MemoryClient(hot=ProcessMemory(), **given)
+
+
+async def test_sum_that_nothing_can_be_added_to_is_not_stored() -> None:
+    async with MemoryClient(hot=ProcessMemory()) as memory:
+        await memory.increment("n", 2)
+        with pytest.raises(InvalidArgument, match="sum"):
+            await memory.increment("n", float("nan"))
+        assert await memory.get("n") == 2
+
+
+async def test_async_function_is_no_update() -> None:
+    async def double(value: int) -> int:
+        return value * 2
+
+    async with MemoryClient(hot=ProcessMemory()) as memory:
+        await memory.set("n", 2)
+        with pytest.raises(InvalidArgument, match="plain function"):
+            await memory.update("n", double)
+        assert await memory.get("n") == 2

@@ -115,6 +115,9 @@ def assemble(
         MemoryTier.COLD: cold,
     }
     tiers = {name: tier for name, tier in given.items() if tier is not None}
+    _check_kinds(rules=(rules, MemoryRules), codec=(codec, Codec), budget=(budget, Budget))
+    for route in routes:
+        _check_kinds(routes=(route, Route))
     planned = Routes(rules or MemoryRules(), routes, tiers=tiers)
     _check_parts(tiers, planned)
     stats, budget = Stats(), budget or Budget(clock)
@@ -159,6 +162,12 @@ def _wire(engine: Engine, tiers: dict[MemoryTier, Tier], closes: list[Closeable]
     cascade = Cascade(engine, recovery)
     writer = Writer(engine, recovery)
     return Parts(engine, cascade, writer, Batches(engine, cascade, writer, recovery), recovery, tiers, closes)
+
+
+def _check_kinds(**given: tuple[object, type]) -> None:
+    for name, (part, kind) in given.items():
+        if part is not None and not isinstance(part, kind):
+            raise ConfigurationError(f"{name} is a {kind.__name__}, not {type(part).__name__}")
 
 
 def _floors_live(tiers: dict[MemoryTier, Tier]) -> float:

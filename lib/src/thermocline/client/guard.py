@@ -12,6 +12,7 @@ from thermocline.errors import (
     CorruptRecord,
     PointerTooOld,
     Throttled,
+    TierDamaged,
     TierFull,
     TierTimeout,
     TierUnavailable,
@@ -24,7 +25,13 @@ from thermocline.telemetry import Stats
 Result = TypeVar("Result")
 
 _LATE = (TierTimeout, UnknownOutcome)
-_WELL = (Throttled, AccessDenied, PointerTooOld, TierFull)  # it answered: that it refuses does not make it sick
+_WELL = (
+    Throttled,
+    AccessDenied,
+    PointerTooOld,
+    TierDamaged,
+    TierFull,
+)  # it answered: that it refuses does not make it sick
 
 
 class Guard:

@@ -1,6 +1,8 @@
 """The verbs of `MemoryClient` that read and write in one atomic step."""
 
 import asyncio
+import inspect
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -57,6 +59,9 @@ class UpdateVerbs(WriteVerbs):
             if found is not None and found.pointer:
                 found = await self._cascade.resolve(found, reading, deadline)
             value = function(default if found is None else await engine.decode(found, type))
+            if inspect.iscoroutine(value):
+                value.close()
+                raise InvalidArgument("update takes a plain function, not an async one: it may be called several times")
             if found is None:
                 sealed = await self._sealed(key, value, plan, ttl, None)
             else:
@@ -97,7 +102,12 @@ class UpdateVerbs(WriteVerbs):
         def add(value: Any) -> Any:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeMismatch(f"increment needs a number, and the value is of type {value.__class__.__name__}")
-            return value + by
+            total = value + by
+            if not math.isfinite(total):
+                raise InvalidArgument(
+                    f"the sum of {value} and {by} is {total}, which nothing could be added to; it is not stored"
+                )
+            return total
 
         return await self.update(key, add, default=initial, ttl=ttl, timeout=timeout)
 
