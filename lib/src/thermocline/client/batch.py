@@ -335,7 +335,7 @@ class Batches:
         if chunk and chunk[0][1].plan.uses_hot:
             words = [writer.last_word(intent, written) for _, intent, written in done]
             try:
-                told = (await writer.tell_hot(words + withdrawn))[: len(done)]
+                told = (await writer.tell_hot(words + withdrawn, paced=True))[: len(done)]
             except BaseException:
                 for _, intent, written in done:
                     writer.untold(intent, written)

@@ -228,7 +228,7 @@ class Writer:
         told = True
         if plan.uses_hot:
             try:
-                errors = await self.tell_hot([last])
+                errors = await self.tell_hot([last], paced=True)
             except BaseException:
                 self.untold(intent, written)
                 raise
@@ -263,8 +263,8 @@ class Writer:
         return stamped if stamped.pointer else None
 
     async def tell_hot(self, operations: list[EntryOperation], *, paced: bool = False) -> list[ThermoclineError | None]:
-        """Each operation's error, or None. ``paced``: for the recovery queue, which backs off by itself; a breaker that waits for up to half a minute
-        would only lengthen the time for which others see old values."""
+        """Each operation's error, or None. ``paced``: tried though hot's breaker is open, at the cost of hot's share. The end of a write is, for hot may be
+        back for others already, who would go on with the old value; and the recovery queue's settles are, which backs off by itself."""
         engine = self._engine
         if engine.hot is None or not operations:
             return []
