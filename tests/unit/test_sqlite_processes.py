@@ -16,6 +16,7 @@ from thermocline.clock import Deadline
 from thermocline.codec import Codec
 from thermocline.model import Key
 from thermocline.protocols import Effect, Verb, Write
+from thermocline.tiers.local import sqlite_file
 from thermocline.tiers.local.sqlite import SqliteMemory
 
 CODEC = Codec()
@@ -202,3 +203,26 @@ async def test_the_fence_misses_no_commit_of_another_process_whatever_this_one_i
             assert tier.data_version() != before
         stop = True
         assert min(await asyncio.gather(*own)) > 0
+
+
+async def test_a_file_that_another_process_furnishes_meanwhile_is_not_taken_for_a_strangers(path: Path) -> None:
+    """Two processes open a new file at once: what the second looks at first must be one view of it, not half before and half after the first's work."""
+    steps: list[str] = []
+    looking = sqlite3.connect(path, timeout=5, isolation_level=None)
+    furnishing = sqlite3.connect(path, timeout=0, isolation_level=None)
+
+    def furnish(statement: str) -> None:
+        steps.append(statement)
+        if statement.startswith("PRAGMA user_version") and len(steps) < 10:
+            try:
+                furnishing.executescript(";".join(("BEGIN IMMEDIATE", *sqlite_file._SCHEMA, "COMMIT")))
+            except sqlite3.OperationalError:
+                furnishing.execute("ROLLBACK")  # locked out, as it should be
+
+    looking.set_trace_callback(furnish)
+    try:
+        sqlite_file.SqliteFile(path, max_bytes=None, power_safe=False)._create(looking)
+    finally:
+        looking.close()
+        furnishing.close()
+    assert any(statement.startswith("PRAGMA user_version") for statement in steps)

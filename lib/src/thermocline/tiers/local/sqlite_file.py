@@ -148,7 +148,11 @@ class SqliteFile:
         return connection
 
     def _create(self, connection: sqlite3.Connection) -> None:
-        _refuse_strangers(connection, self.path)
+        connection.execute("BEGIN")  # one view of the file: another process may be furnishing it just now
+        try:
+            _refuse_strangers(connection, self.path)
+        finally:
+            _roll_back(connection)
         _switch_to_wal(connection, self.path)
         connection.execute("BEGIN IMMEDIATE")
         try:
