@@ -1,9 +1,10 @@
 """What a tier must be able to do, as small Protocols. The client sees these and nothing else of a tier.
 
-A tier plays one or more parts: `Entries` (the hot tier's coherent cache entries), `Versions` (the authority over keys) and `Payloads`
-(immutable blobs). An authority can also play `Census`, `Relocates`, `Purges`, `Notes` and `Atomic`, which those need who keep the tiers in order. All methods raise only `thermocline.errors`; an outage is a `TierUnavailable`, never an empty answer. All are safe to
-cancel at any await (P10). ``deadline`` is the call's share for this tier: a method ends by then, with `TierTimeout` if it must.
-`thermocline.testing.conformance` states the rest as tests and runs on any tier.
+A tier plays one or more parts: `Entries` (the hot tier's coherent cache entries), `Versions` (the authority over keys) and `Payloads` (immutable
+blobs). An authority can also play `Census`, `Relocates`, `Purges`, `Notes` and `Atomic`, which those need who keep the tiers in order. All methods
+raise only `thermocline.errors`; an outage is a `TierUnavailable`, never an empty answer. All are safe to cancel at any await (P10). ``deadline`` is
+the call's share for this tier: a method ends by then, with `TierTimeout` if it must. `thermocline.testing.conformance` states the rest as tests and
+runs on any tier.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
