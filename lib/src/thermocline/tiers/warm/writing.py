@@ -41,6 +41,7 @@ from thermocline.writes import (
     too_old,
 )
 
+LATE_MS: Final = 5_000  # a copy that reaches Cosmos DB so long after its call's deadline is let in no more; more than clocks are apart once skew is known
 _ANSWERS: Final = {Kind.MISSING: Plain.MISSING, Kind.EXISTS: Plain.EXISTS, Kind.REFUSED: Plain.REFUSED}
 _KNOWN_FORMAT: Final = f"(NOT IS_NUMBER(c.r.z) OR c.r.z <= {FORMAT})"  # a newer one is never overwritten
 _LIVE: Final = f"c.r.f != {int(Flags.TOMBSTONE)} AND (c.r.e.x = 0 OR c.r.e.x > GetCurrentTimestamp())"
@@ -57,6 +58,7 @@ class Writing:
         self._service, self._write, self._now_ms, self._clock = service, write, now_ms, clock
         self._created_ms: int | None = None  # when the item was made that this write changed, once that is known
         self._until: int | None = None  # from when on a pointer is too old to be set
+        self._late: int | None = None  # from when on (the server's clock) a copy comes too late
         key, header = write.key, write.envelope.header
         if not write.id.isascii() or not write.id.isalnum():
             raise InvalidArgument(f"a write's id is ASCII letters and digits, not {write.id[:50]!r}")
@@ -83,6 +85,9 @@ class Writing:
     async def run(self, deadline: Deadline) -> Written:
         """Carry it out. Raises `UnknownOutcome` if a copy may have taken effect and the deadline ends the asking; other errors certainly without effect."""
         pauses = Pauses(deadline)
+        remaining = deadline.remaining()
+        if remaining < float("inf"):  # who erases a scope waits this out, and nothing comes after (COHERENCE section 7)
+            self._late = self._clock() + int(remaining * 1000) + LATE_MS
         while True:
             if deadline.expired():
                 raise self._gave_up(TierTimeout("the deadline passed during a write to Cosmos DB", tier=TIER))
@@ -174,6 +179,8 @@ class Writing:
             parts.append(_LIVE)
         if self._until is not None:  # a copy that arrives late must not set it either
             parts.append(f"GetCurrentTimestamp() < {self._until}")
+        if self._late is not None:
+            parts.append(f"GetCurrentTimestamp() < {self._late}")
         return "FROM c WHERE " + " AND ".join(parts)
 
     def _note(self, item: dict[str, Any]) -> None:
