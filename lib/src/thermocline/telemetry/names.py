@@ -1,0 +1,223 @@
+"""Every metric, span and attribute, with its unit and what it says: the one place. `docs/telemetry.md` is made from this file.
+
+A new counter is one line here, ``NAME: Final = counter("key", "{unit}", "what it counts")``, its name in ``__all__``, and
+``stats.count(telemetry.NAME, tier)`` where it happens; then ``python -m thermocline.telemetry docs/telemetry.md``. Names are stable: one that was
+released is never given another meaning.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+SCOPE: Final = "thermocline"  # the instrumentation scope of all metrics and spans
+
+# --- attributes ------------------------------------------------------------------------------------------------------
+
+TIER: Final = "thermocline.tier"
+VERB: Final = "thermocline.verb"
+OUTCOME: Final = "thermocline.outcome"
+QUANTILE: Final = "thermocline.quantile"
+VERSION: Final = "thermocline.version"
+KEY_HASH: Final = "thermocline.key_hash"
+KEYS: Final = "thermocline.keys"
+CORRELATION: Final = "thermocline.correlation_id"
+ERROR_TYPE: Final = "error.type"
+
+ATTRIBUTES: Final[dict[str, str]] = {
+    TIER: "`hot`, `warm`, `warm_plus`, `cold`, or `client` for what belongs to no tier",
+    VERB: "the call: of a client (`get`, `set`, …) or of a tier (`get`, `look`, `read`, `put`, `settle`, …)",
+    OUTCOME: "`hit`, `miss`, `ok` (a call that is no read), `unavailable`, `corrupt`, `cancelled` or `error`; of a duration `ok` or `unavailable`",
+    QUANTILE: "of a gauge of durations: `0.5` or `0.99`",
+    VERSION: "the version of the record that was written, where there is one",
+    KEY_HASH: "on request only (`key_hashes=True`): the first 16 hexadecimal digits of the key's SHA-256",
+    KEYS: "of a batch: how many keys were asked for",
+    CORRELATION: "the correlation id of the call (`telemetry.correlation`), if one was set",
+    ERROR_TYPE: "the class of the error that the call raised; never its message, which may name a key",
+}
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+class Kind(Enum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """``key`` is its name in `Stats` and in ``client.stats()``, where it stands below its tier; ``name`` is OpenTelemetry's."""
+
+    key: str
+    name: str
+    kind: Kind
+    unit: str
+    description: str
+    attributes: tuple[str, ...]
+
+
+METRICS: Final[dict[str, Metric]] = {}
+"""By key."""
+
+
+def _metric(key: str, kind: Kind, unit: str, description: str, name: str | None, attributes: tuple[str, ...]) -> str:
+    metric = Metric(key, f"{SCOPE}.{name or key}", kind, unit, description, attributes)
+    if key in METRICS or any(metric.name == other.name for other in METRICS.values()):
+        raise ValueError(f"{key} ({metric.name}) is named twice")
+    METRICS[key] = metric
+    return key
+
+
+def counter(key: str, unit: str, description: str, *, name: str | None = None) -> str:
+    """A sum that only grows, per tier; counted by ``stats.count(key, tier)``. ``name``: if it differs from ``key``."""
+    return _metric(key, Kind.COUNTER, unit, description, name, (TIER,))
+
+
+def gauge(key: str, unit: str, description: str, *, name: str | None = None, attributes: tuple[str, ...] = ()) -> str:
+    """A figure of now, asked for when it is collected; of several clients in one process the sum, unless it says otherwise."""
+    return _metric(key, Kind.GAUGE, unit, description, name, (TIER, *attributes))
+
+
+READS: Final = counter("reads", "{key}", "Keys that a tier was asked for")
+HITS: Final = counter("hits", "{hit}", "Keys that it had an answer for (a tombstone in hot is one)")
+MISSES: Final = counter(
+    "misses", "{miss}", "Keys that it had none for; in hot also those that it could not be asked for"
+)
+UNAVAILABLE: Final = counter(
+    "unavailable", "{call}", "Calls that a tier did not answer, with those refused by an open circuit breaker"
+)
+CORRUPT: Final = counter("corrupt", "{record}", "Damaged records that were met")
+WRITES: Final = counter("writes", "{record}", "Records that a tier took from a write")
+PROMOTIONS: Final = counter("promotions", "{record}", "Records that hot took from a read below")
+DEMOTIONS: Final = counter("demotions", "{record}", "Payloads that were moved down and left a pointer behind")
+BYTES_RAW: Final = counter(
+    "bytes_raw", "By", "Of values written: serialised, before they are compressed", name="bytes.raw"
+)
+BYTES_STORED: Final = counter("bytes_stored", "By", "Of the same values: as the tier holds them", name="bytes.stored")
+REQUESTS: Final = counter("requests", "{request}", "Requests to the tier's service")
+REQUEST_UNITS: Final = counter("request_units", "{request_unit}", "What Cosmos DB charged")
+THROTTLED: Final = counter("throttled", "{request}", "Requests that were refused as too many")
+STALE_SERVED: Final = counter(
+    "stale_served", "{hit}", "Stale values served while the authority was down, as the rules ask"
+)
+FLIGHTS_SHARED: Final = counter("flights_shared", "{read}", "Callers who took another's read")
+RECOVERED: Final = counter("recovered", "{key}", "Keys that the recovery queue settled in hot")
+ROUTE_CONFLICTS: Final = counter(
+    "route_conflict", "{read}", "Copies in hot of which another tier has the word: not served", name="route_conflicts"
+)
+
+BREAKER: Final = gauge(
+    "breaker",
+    "1",
+    "The circuit breaker: 0 closed, 1 half open, 2 open; of several clients the worst. `stats()` has the word",
+    name="breaker.state",
+)
+RECOVERY_QUEUE: Final = gauge("recovery_queue", "{key}", "Keys that hot is still to be told of", name="recovery.queue")
+FLOORS: Final = gauge("floors", "{key}", "Keys of which the client remembers the highest version")
+READS_UNDER_WAY: Final = gauge("reads_under_way", "{read}", "Reads of the authority under way")
+POOL_IN_USE: Final = gauge("pool_in_use", "{connection}", "Connections in use", name="pool.in_use")
+POOL_LIMIT: Final = gauge("pool_limit", "{connection}", "Connections at most", name="pool.limit")
+
+# Durations. A pipeline that `configure` makes has the histogram; a MeterProvider of your own the three after it.
+DURATION: Final = _metric(
+    "latency",
+    Kind.HISTOGRAM,
+    "s",
+    "A tier's calls, from the client's side of the door; of `client` its verbs, while telemetry is on",
+    "tier.duration",
+    (TIER, VERB, OUTCOME),
+)
+CALLS: Final = _metric("calls", Kind.COUNTER, "{call}", "How many", "tier.calls", (TIER, VERB, OUTCOME))
+TIME: Final = _metric("time", Kind.COUNTER, "s", "How long, added up", "tier.time", (TIER, VERB, OUTCOME))
+LATENCY: Final = _metric(
+    "quantiles",
+    Kind.GAUGE,
+    "s",
+    "The quantile of those since the last collection, within 19 % above",
+    "tier.latency",
+    (TIER, VERB, OUTCOME, QUANTILE),
+)
+
+# --- spans -----------------------------------------------------------------------------------------------------------
+
+VERBS: Final[dict[str, str]] = {
+    "get": "read",
+    "lookup": "read",
+    "exists": "read",
+    "ttl": "read",
+    "get_many": "read",
+    "list": "call",
+    "stream": "stream",
+    "set": "call",
+    "delete": "call",
+    "touch": "call",
+    "update": "call",
+    "set_many": "call",
+    "delete_many": "call",
+    "set_stream": "call",
+    "demote": "call",
+    "promote": "call",
+    "prefetch": "call",
+    "sweep": "call",
+    "export": "stream",
+    "forget": "call",
+}
+"""The client's verbs that have a span, named ``thermocline.<verb>``. A ``read`` that hot answered is sampled (`HOT_HIT_RATE`)."""
+
+HOT_HIT_RATE: Final = 1000  # one hot hit in so many may become a span
+TIER_SPAN: Final = "thermocline.{tier}.{verb}"
+
+SPANS: Final[dict[str, str]] = {
+    "thermocline.<verb>": "a verb of the client; its parent is the caller's current span",
+    "thermocline.<tier>.<verb>": "a call to a tier, below its verb",
+}
+
+__all__ = [
+    "ATTRIBUTES",
+    "BREAKER",
+    "BYTES_RAW",
+    "BYTES_STORED",
+    "CALLS",
+    "CORRELATION",
+    "CORRUPT",
+    "DEMOTIONS",
+    "DURATION",
+    "ERROR_TYPE",
+    "FLIGHTS_SHARED",
+    "FLOORS",
+    "HITS",
+    "HOT_HIT_RATE",
+    "KEYS",
+    "KEY_HASH",
+    "LATENCY",
+    "METRICS",
+    "MISSES",
+    "OUTCOME",
+    "POOL_IN_USE",
+    "POOL_LIMIT",
+    "PROMOTIONS",
+    "QUANTILE",
+    "READS",
+    "READS_UNDER_WAY",
+    "RECOVERED",
+    "RECOVERY_QUEUE",
+    "REQUESTS",
+    "REQUEST_UNITS",
+    "ROUTE_CONFLICTS",
+    "SCOPE",
+    "SPANS",
+    "STALE_SERVED",
+    "THROTTLED",
+    "TIER",
+    "TIER_SPAN",
+    "TIME",
+    "UNAVAILABLE",
+    "VERB",
+    "VERBS",
+    "VERSION",
+    "WRITES",
+    "Kind",
+    "Metric",
+    "counter",
+    "gauge",
+]
