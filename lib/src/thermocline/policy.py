@@ -1,6 +1,5 @@
 """Rules and routes: which tiers a key uses, with which lifetimes, and what follows from what a tier answered. Pure, no I/O."""
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -8,52 +7,27 @@ from enum import Enum
 from typing import Final
 
 from thermocline.errors import ConfigurationError, InvalidArgument, InvalidKey
+from thermocline.lifetimes import HOT_CEILING, LONGEST_LIFETIME, MemoryConfig, lifetime_ms
 from thermocline.model import PART_BYTES, Authority, Envelope, Flags, Key, MemoryTier
 
-HOT_CEILING: Final = timedelta(
-    hours=1
-)  # the longest that an entry stays in hot above an authority (COHERENCE section 2)
-LONGEST_LIFETIME: Final = timedelta(days=365_250)  # a thousand years; for longer say None, which is for ever
+__all__ = [
+    "COUNTED",
+    "HOT_CEILING",
+    "LONGEST_LIFETIME",
+    "MemoryConfig",
+    "MemoryRules",
+    "Plan",
+    "Route",
+    "Routes",
+    "Serve",
+    "lifetime_ms",
+    "serve",
+]
+
+COUNTED: Final = 15  # reads that the sketch tells apart
 
 _CEILING_MS: Final = HOT_CEILING // timedelta(milliseconds=1)
-_LONGEST_US: Final = LONGEST_LIFETIME // timedelta(microseconds=1)
 _TOMBSTONE: Final = int(Flags.TOMBSTONE)
-
-
-def lifetime_ms(value: timedelta | float | None, what: str = "a lifetime") -> int:
-    """A lifetime in milliseconds, rounded up; 0 for None, which is for ever. Numbers are seconds.
-
-    Raises `InvalidArgument` for what is no number, zero, negative, not finite, or longer than a thousand years.
-    """
-    if value is None:
-        return 0
-    if isinstance(value, timedelta):
-        micros = value // timedelta(microseconds=1)
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidArgument(f"{what} is a timedelta, a number of seconds or None, not {type(value).__name__}")
-    elif not isinstance(value, int) and not math.isfinite(value):
-        raise InvalidArgument(f"{what} must be finite, not {value!r}; for a record without end give None")
-    elif value * 1_000_000 > _LONGEST_US:
-        micros = _LONGEST_US + 1
-    else:
-        micros = round(value * 1_000_000) or (1 if value > 0 else 0)
-    if micros <= 0:
-        shown = value if isinstance(value, timedelta) else f"{value:g} s" if value > -(10**9) else "less"
-        raise InvalidArgument(
-            f"{what} must be longer than zero, not {shown}; to remove a record call delete, for one without end give None"
-        )
-    if micros > _LONGEST_US:
-        raise InvalidArgument(f"{what} is longer than a thousand years; for a record without end give None")
-    return -(-micros // 1000)
-
-
-class MemoryConfig:
-    """Lifetimes that users of the system this one re-thinks know by name, in seconds; None is for ever."""
-
-    SESSION_TTL: Final = 300
-    USER_PROFILE_TTL: Final = 86_400
-    SEARCH_HISTORY_TTL: Final = 2_592_000
-    CATALOG_SNAPSHOT_TTL: Final = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +36,7 @@ class MemoryRules:
 
     - ``read_fallback``: a read that hot does not answer asks the authority. False: it answers `NotAsked`.
     - ``promote_on_read``: what the authority answered is put into hot.
+    - ``promote_after``: ... once it was read there so often by this client within the sketch's memory (some ten thousand keys; it fades); 1: at once.
     - ``write_through``: writes go to the authority. False: the records live in hot alone, and end with it.
     - ``hot_ttl_seconds``: how long a copy stays in hot, one hour at most; None: that hour. Where hot itself is the authority it is the lifetime
       of records that are written without one, with no such bound, and None is for ever.
@@ -85,6 +60,7 @@ class MemoryRules:
     write_around: bool = field(default=False, kw_only=True)
     stale_while_down: bool = field(default=False, kw_only=True)
     refuse_without_hot: bool = field(default=False, kw_only=True)
+    promote_after: int = field(default=1, kw_only=True)
     cold_threshold_bytes: int = field(default=128 * 1024, kw_only=True)
     hot_max_bytes: int = field(default=1_000_000, kw_only=True)
     max_value_bytes: int = field(default=512 * 1024 * 1024, kw_only=True)
@@ -103,6 +79,9 @@ class MemoryRules:
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int) or given < least:
                 raise ConfigurationError(f"{name} is a whole number of bytes, at least {least}, not {given!r}")
+        often = self.promote_after
+        if isinstance(often, bool) or not isinstance(often, int) or not 1 <= often <= COUNTED:
+            raise ConfigurationError(f"promote_after is a whole number of reads from 1 to {COUNTED}, not {often!r}")
         if not self.write_through:
             for name in ("write_cold", "write_around", "refuse_without_hot"):
                 if getattr(self, name):
