@@ -27,15 +27,31 @@ from thermocline.testing.extra import needed_by
 with needed_by(__name__):
     import pytest
 
-for _part in ("base", "entries", "payloads", "steps", *(f"versions_{room}" for room in (
+for _part in ("atomic", "base", "census", "entries", "notes", "payloads", "purging", "relocating", "steps", *(f"versions_{room}" for room in (
     "base", "batches", "conditions", "listing", "records", "writes"
 ))):  # fmt: skip
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 
+from thermocline.testing.conformance.atomic import AtomicConformance  # noqa: E402
 from thermocline.testing.conformance.base import TierConformance  # noqa: E402
 from thermocline.testing.conformance.capabilities import Capability  # noqa: E402
+from thermocline.testing.conformance.census import CensusConformance  # noqa: E402
 from thermocline.testing.conformance.entries import EntriesConformance  # noqa: E402
+from thermocline.testing.conformance.notes import NotesConformance  # noqa: E402
 from thermocline.testing.conformance.payloads import PayloadsConformance  # noqa: E402
+from thermocline.testing.conformance.purging import PurgesConformance  # noqa: E402
+from thermocline.testing.conformance.relocating import RelocatesConformance  # noqa: E402
 from thermocline.testing.conformance.versions import VersionsConformance  # noqa: E402
 
-__all__ = ["Capability", "EntriesConformance", "PayloadsConformance", "TierConformance", "VersionsConformance"]
+__all__ = [
+    "AtomicConformance",
+    "Capability",
+    "CensusConformance",
+    "EntriesConformance",
+    "NotesConformance",
+    "PayloadsConformance",
+    "PurgesConformance",
+    "RelocatesConformance",
+    "TierConformance",
+    "VersionsConformance",
+]
