@@ -51,7 +51,7 @@ class Cascade:
         floor = known
         try:
             try:
-                found = await guard.call("get", hot.peek, key, deadline=deadline)
+                found = await guard.call("get", hot.peek, key, deadline=deadline, again=True)
             except (CorruptRecord, UnreadableRecord):
                 found = None  # repaired from below (an unreadable one is left alone: look does not replace it)
             if found is not None:
@@ -139,12 +139,15 @@ class Cascade:
         found = await self.ask(key, plan, flight.floor, flight.deadline)
         version = found.version if found is not None else 0
         live = found if found is not None and found.live(engine.now_ms()) else None
+        promotes = engine.promotes(key, plan)
         engine.stats.count(telemetry.HITS if live is not None else telemetry.MISSES, plan.tier)
-        if live is not None and live.pointer and self._worth_resolving(live, plan):
+        if live is not None and live.pointer and promotes and self._worth_resolving(live, plan):
             live = await self._with_payload(live, flight.deadline)
         if plan.uses_hot:
             if flight.told:
                 copy = live if live is not None else found if found is not None and found.tombstone else None
+                if live is not None and not promotes:
+                    copy = None
                 await self._settle(key, plan, flight.lease or engine.token(), version, copy)
             elif version:
                 self._recovery.add(key, version)
@@ -158,7 +161,7 @@ class Cascade:
         while True:
             engine.stats.count(telemetry.READS, guard.name)
             try:
-                found = await guard.call("read", authority.read, key, deadline=deadline)
+                found = await guard.call("read", authority.read, key, deadline=deadline, again=True)
             except CorruptRecord as error:
                 raise damaged(key, guard.name, error) from error
             version = found.version if found is not None else 0
@@ -178,12 +181,14 @@ class Cascade:
         assert hot is not None
         if copy is not None and not self._may_hold(copy, plan):
             copy = None
-        lasting = plan.hot_for_ms(copy, engine.now_ms()) if copy is not None else None
+        lasting = engine.hot_for_ms(copy, plan) if copy is not None else None
         if not plan.rules.promote_on_read or lasting == 0:
             copy = None
         operation = Settle(key, reader, version, copy, lasting)
         try:
-            await engine.guards[MemoryTier.HOT].call("settle", hot.operate, operation, deadline=engine.hot_deadline())
+            await engine.guards[MemoryTier.HOT].call(
+                "settle", hot.operate, operation, deadline=engine.hot_deadline(), again=True
+            )
         except TierUnavailable:
             if version:
                 self._recovery.add(key, version)
@@ -201,7 +206,7 @@ class Cascade:
     def _worth_resolving(self, live: Envelope, plan: Plan) -> bool:
         """Whether hot should hold the payload itself rather than the pointer."""
         pointer = self._engine.codec.pointer_of(live)
-        return plan.uses_hot and plan.rules.promote_on_read and pointer.size <= plan.rules.hot_max_bytes
+        return plan.uses_hot and pointer.size <= plan.rules.hot_max_bytes
 
     async def _with_payload(self, live: Envelope, deadline: Deadline) -> Envelope:
         """The envelope with its payload, or as it is where cold cannot give it now: the caller will ask again and be told why."""

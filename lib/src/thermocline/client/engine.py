@@ -10,11 +10,13 @@ from typing import Any, Final, TypeVar
 from thermocline import telemetry
 from thermocline.client.floors import Floors
 from thermocline.client.guard import Guard
+from thermocline.client.interest import Interest
 from thermocline.clock import Clock, Deadline
 from thermocline.codec import Codec, Serialised
 from thermocline.errors import ConfigurationError
+from thermocline.lifetimes import Lifetimes
 from thermocline.model import Authority, Envelope, Key, MemoryTier
-from thermocline.policy import Routes
+from thermocline.policy import Plan, Routes
 from thermocline.protocols import Entries, Payloads, Versions
 from thermocline.resilience import Budget
 from thermocline.telemetry import Stats
@@ -25,6 +27,7 @@ OFFLOAD_BYTES: Final = 64 * 1024  # values of more bytes are compressed and deco
 WIRE_SECONDS: Final = (
     5.0  # the longest that a request may be under way after its sender gave up; bounds COHERENCE section 4
 )
+CROWD_SECONDS: Final = 2.0  # that the end of a call may wait until other calls of this client have told hot theirs
 LEASE_MS: Final = 15_000  # outlasts any read of the authority by default deadlines
 SKEW_MS: Final = 1000  # a clock that differs from the server's by more than this is corrected
 
@@ -47,15 +50,17 @@ class Engine:
     budget: Budget
     executor: Executor | None = None
     skew_ms: int = 0
+    interest: Interest | None = None
     tokens: Any = field(default_factory=secrets.SystemRandom)  # a test seeds it
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
 
     def now_ms(self) -> int:
         """The time by which expiry is judged: this machine's clock, corrected by the authority's where they differ by more than a second."""
         return self.clock.wall_ms() + self.skew_ms
 
     def hot_deadline(self) -> Deadline:
-        """For what hot must be told at the end of a call, whatever is left of the call's own deadline."""
-        return Deadline.after(self.budget.seconds(MemoryTier.HOT), self.clock)
+        """For what hot must be told at the end of a call, whatever is left of the call's own deadline; with time to wait for others at the gate."""
+        return Deadline.after(self.budget.seconds(MemoryTier.HOT) + CROWD_SECONDS, self.clock)
 
     def authority(self, authority: Authority) -> Versions:
         found = self.authorities.get(authority)
@@ -67,6 +72,27 @@ class Engine:
         """The authorities of all routes but hot itself, the default's first."""
         stamps = dict.fromkeys(plan.authority for plan in self.routes.plans())
         return [self.authorities[stamp] for stamp in stamps if stamp is not Authority.HOT]
+
+    def promotes(self, key: Key, plan: Plan) -> bool:
+        """The authority is asked for ``key``, which counts as a read of it: whether hot is to have what it answers."""
+        return plan.rules.promote_on_read if self.interest is None else self.interest.read(key, plan)
+
+    def expires_ms(self, key: Key, tags: Mapping[str, str] | None, plan: Plan, now_ms: int) -> int:
+        """When a record ends whose value is written now without a lifetime of its own, in ms since 1970; 0 never."""
+        if not self.lifetimes.given:
+            return plan.expires_ms(now_ms)
+        in_hot, draw = plan.authority is Authority.HOT, self.tokens.random
+        return self.lifetimes.ends_ms(
+            key, tags, now_ms, routed_ms=plan.default_lifetime_ms, in_hot=in_hot, draw=draw
+        )
+
+    def hot_for_ms(self, copy: Envelope, plan: Plan) -> int:
+        """How long hot may keep ``copy`` from now; 0: not at all."""
+        now_ms = self.now_ms()
+        if not self.lifetimes.given:
+            return plan.hot_for_ms(copy, now_ms)
+        routed, draw = plan.hot_lifetime_ms, self.tokens.random
+        return self.lifetimes.hot_for_ms(copy.key, copy.tags, copy.header, now_ms, routed_ms=routed, draw=draw)
 
     def write_id(self) -> str:
         """Unique and ordered by time: the milliseconds since 1970 as 11 base-32 digits, then 80 random bits as 16."""

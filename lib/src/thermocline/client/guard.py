@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from thermocline import telemetry
+from thermocline.client.gate import Gate
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import (
     AccessDenied,
@@ -24,6 +25,7 @@ from thermocline.telemetry import Stats
 
 Result = TypeVar("Result")
 
+_HELD_UP: Final = 0.5  # of a share: a time-out noticed so late says that this process had no time, not the tier
 _LATE = (TierTimeout, UnknownOutcome)
 _WELL = (
     Throttled,
@@ -37,16 +39,25 @@ _WELL = (
 class Guard:
     """``share`` is the tier's share of a call's deadline in seconds (of a write: four times as much, since a write without an answer is sent again).
 
-    A breaker that is open fails a call with `CircuitOpen` before anything is sent.
+    A breaker that is open fails a call with `CircuitOpen` before anything is sent. Of many calls at the same time most
+    wait at the `Gate`: that counts into the call's own deadline and not into the tier's share.
     """
 
-    __slots__ = ("_clock", "_stats", "breaker", "name", "share", "tier")
+    __slots__ = ("_clock", "_gate", "_stats", "breaker", "name", "share", "tier")
 
-    def __init__(self, tier: MemoryTier, share: float, breaker: CircuitBreaker, stats: Stats, clock: Clock) -> None:
+    def __init__(
+        self,
+        tier: MemoryTier,
+        share: float,
+        breaker: CircuitBreaker,
+        stats: Stats,
+        clock: Clock,
+    ) -> None:
         self.tier = tier
         self.name = str(tier)
         self.share = share
         self.breaker = breaker
+        self._gate = Gate()
         self._stats = stats
         self._clock = clock
 
@@ -70,9 +81,68 @@ class Guard:
         deadline: Deadline,
         times: float = 1.0,
         paced: bool = False,
+        again: bool = False,
+        aside: bool = False,
     ) -> Result:
         """``await method(*arguments, deadline=...)`` within ``times`` the tier's share and the call's ``deadline``. ``paced``: by a caller that backs off
-        by itself; it goes out though the breaker is open, as a probe."""
+        by itself; it goes out though the breaker is open, as a probe. ``again``: may be repeated, and is if this process was held up meanwhile.
+        ``aside``: lasts as long as its caller's data, so it takes nobody's place at the gate."""
+        if aside:
+            return await self._repeated(verb, method, arguments, deadline, times, paced, again)
+        gate = self._gate
+        if not again or not gate.try_enter():  # what cannot be repeated is not begun while the event loop is kept busy by others that begin
+            await self._queue(deadline, paced)
+        try:
+            return await self._repeated(verb, method, arguments, deadline, times, paced, again)
+        finally:
+            gate.leave()
+
+    async def _repeated(
+        self,
+        verb: str,
+        method: Callable[..., Awaitable[Result]],
+        arguments: tuple[Any, ...],
+        deadline: Deadline,
+        times: float,
+        paced: bool,
+        again: bool,
+    ) -> Result:
+        try:
+            return await self._attempt(verb, method, arguments, deadline, times, paced)
+        except _HeldUp as held:
+            late = held.error
+        if again and not deadline.expired():
+            try:
+                return await self._attempt(verb, method, arguments, deadline, times, paced)
+            except _HeldUp as held:
+                late = held.error
+        raise late
+
+    async def _queue(self, deadline: Deadline, paced: bool) -> None:
+        """Wait for a place, until the deadline; while the breaker is open no longer than the tier's share, and only if ``paced``."""
+        if self.breaker.state is BreakerState.OPEN:
+            if not paced:
+                raise self._open()
+            deadline = deadline.within(self.share)
+        try:
+            await self._gate.enter(deadline)
+        except TimeoutError as error:
+            raise TierTimeout(
+                f"so many calls of this process to {self.name} are under way that this one's turn did not come within its deadline; nothing was sent",
+                tier=self.name,
+                sent=False,
+            ) from error
+
+    async def _attempt(
+        self,
+        verb: str,
+        method: Callable[..., Awaitable[Result]],
+        arguments: tuple[Any, ...],
+        deadline: Deadline,
+        times: float,
+        paced: bool,
+    ) -> Result:
+        """Raises `_HeldUp` in place of a time-out that this process noticed late."""
         if not self.breaker.allow():
             if not paced:
                 raise self._open()
@@ -84,14 +154,19 @@ class Guard:
         try:
             result = await method(*arguments, deadline=deadline if deadline.at < ends else Deadline(ends, clock))
         except (TierUnavailable, UnknownOutcome) as error:
+            held_up = (
+                isinstance(error, TierTimeout) and clock.monotonic() > min(ends, deadline.at) + self.share * _HELD_UP
+            )
             if isinstance(error, _WELL):
                 self.breaker.success()
-            elif isinstance(error, _LATE) and self._hurried(deadline, began):
+            elif held_up or (isinstance(error, _LATE) and self._hurried(deadline, began)):
                 self.breaker.released()
             else:
                 self.breaker.failure()
             stats.count(telemetry.UNAVAILABLE, self.name)
             stats.observe(verb, self.name, clock.monotonic() - began)
+            if held_up:
+                raise _HeldUp(error) from error
             raise
         except asyncio.CancelledError:
             self.breaker.released()
@@ -117,6 +192,14 @@ class Guard:
     def _hurried(self, deadline: Deadline, began: float) -> bool:
         """Whether the caller left the tier less than half of its share: that it was late says nothing of it then, and must not cost others."""
         return deadline.at < began + self.share / 2
+
+
+class _HeldUp(Exception):
+    """A time-out that says nothing of the tier: the event loop came to it late."""
+
+    def __init__(self, error: TierUnavailable | UnknownOutcome) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def _says_sick(answer: object) -> bool:

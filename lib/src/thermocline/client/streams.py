@@ -47,7 +47,13 @@ class Streams:
         else:
             guard = engine.guards[MemoryTier.COLD]
             pointer = await guard.call(
-                "put_payload", engine.cold.put_payload, key, _checked(chunks), deadline=deadline, times=1000
+                "put_payload",
+                engine.cold.put_payload,
+                key,
+                _checked(chunks),
+                deadline=deadline,
+                times=1000,
+                aside=True,
             )
             engine.stats.count(telemetry.WRITES, "cold")
             engine.stats.count(telemetry.BYTES_RAW, "cold", pointer.size)

@@ -9,6 +9,7 @@ from thermocline import telemetry
 from thermocline.client.engine import WIRE_SECONDS, Engine
 from thermocline.client.recovery import UNKNOWN, Recovery
 from thermocline.client.result import WriteResult
+from thermocline.client.rights.fences import LONGEST_WRITE, Fences
 from thermocline.clock import Deadline
 from thermocline.errors import (
     ConfigurationError,
@@ -60,6 +61,7 @@ class Writer:
     def __init__(self, engine: Engine, recovery: Recovery) -> None:
         self._engine = engine
         self._recovery = recovery
+        self.fences = Fences(engine)
 
     # --- preparation ------------------------------------------------------------------------------------------------
 
@@ -126,6 +128,8 @@ class Writer:
         authority = engine.authority(plan.authority)
         if self.lapses(intent, deadline):
             await self._announce(intent, deadline)
+        await self.heed(intent, deadline)
+        deadline = deadline.within(LONGEST_WRITE)
         engine.stats.count(telemetry.WRITES, plan.tier)
         guard = engine.guards[plan.tier]
         try:
@@ -133,6 +137,11 @@ class Writer:
         except PointerTooOld:
             await self._renew(intent, deadline)
             return await guard.call("write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES)
+
+    async def heed(self, intent: Intent, deadline: Deadline) -> None:
+        """Raise `Forgotten` for a write that took long to get here, if its scope was erased since it began."""
+        begun = intent.inline.header.modified_ms
+        await self.fences.heed(intent.write.key, intent.plan.authority, begun, deadline)
 
     async def _renew(self, intent: Intent, deadline: Deadline) -> None:
         """This process slept between the upload and the write, which had no effect: renew the payload, or upload it again (COHERENCE section 5)."""
@@ -178,7 +187,7 @@ class Writer:
         guard = engine.guards[MemoryTier.HOT]
         try:
             found = await guard.call(
-                "announce", engine.hot.operate, self.announcement(intent, deadline), deadline=deadline
+                "announce", engine.hot.operate, self.announcement(intent, deadline), deadline=deadline, again=True
             )
         except asyncio.CancelledError:
             raise
@@ -243,7 +252,7 @@ class Writer:
         if written.effect is not Effect.TOOK:
             return Withdraw(intent.write.key, intent.write.id)
         copy = self._copy(intent, written)
-        lasting = intent.plan.hot_for_ms(copy, self._engine.now_ms()) if copy is not None else None
+        lasting = self._engine.hot_for_ms(copy, intent.plan) if copy is not None else None
         return Publish(intent.write.key, intent.write.id, written.version, copy if lasting != 0 else None, lasting)
 
     def _copy(self, intent: Intent, written: Written) -> Envelope | None:
@@ -272,11 +281,13 @@ class Writer:
         deadline = engine.hot_deadline()
         try:
             if len(operations) == 1:
-                await guard.call("publish", engine.hot.operate, operations[0], deadline=deadline, paced=paced)
+                await guard.call(
+                    "publish", engine.hot.operate, operations[0], deadline=deadline, paced=paced, again=True
+                )
                 errors: list[ThermoclineError | None] = [None]
             else:
                 answers = await guard.call(
-                    "publish", engine.hot.operate_many, operations, deadline=deadline, paced=paced
+                    "publish", engine.hot.operate_many, operations, deadline=deadline, paced=paced, times=2, again=True
                 )
                 errors = [answer if isinstance(answer, ThermoclineError) else None for answer in answers]
         except ThermoclineError as error:
