@@ -16,6 +16,7 @@ from thermocline.client.cascade import Cascade
 from thermocline.client.engine import SKEW_MS, Engine
 from thermocline.client.floors import LIFETIME, Floors
 from thermocline.client.guard import Guard
+from thermocline.client.moving.reads import interest_of
 from thermocline.client.recovery import Recovery
 from thermocline.client.writer import Writer
 from thermocline.clock import Clock
@@ -106,6 +107,7 @@ def assemble(
     executor: Executor | None,
     tokens: random.Random | None,
     closes: Sequence[Closeable] = (),
+    save_reads: timedelta | None = None,
 ) -> Parts:
     """Check what was given and wire it. Raises `ConfigurationError` for tiers that cannot play their part."""
     given: dict[MemoryTier, Tier | None] = {
@@ -138,6 +140,7 @@ def assemble(
         executor=executor,
         tokens=tokens or secrets.SystemRandom(),
     )
+    engine.interest = interest_of(engine, save_reads)
     return _wire(engine, tiers, list(closes))
 
 

@@ -224,13 +224,14 @@ class Batches:
         return answer.envelope
 
     def _settle(self, key: Key, plan: Plan, reader: str, version: int, copy: Envelope | None) -> Settle:
+        promotes = self._engine.promotes(key, plan)
         if copy is not None and (
             len(copy.payload) > plan.rules.hot_max_bytes
-            or not plan.rules.promote_on_read
+            or not promotes
             or not (copy.tombstone or copy.live(self._engine.now_ms()))
         ):
             copy = None
-        lasting = plan.hot_for_ms(copy, self._engine.now_ms()) if copy is not None else None
+        lasting = self._engine.hot_for_ms(copy, plan) if copy is not None else None
         return Settle(key, reader, version, copy if lasting != 0 else None, lasting)
 
     async def _tell(self, settles: list[Settle]) -> None:

@@ -43,6 +43,7 @@ class ClientLife:
         executor: Executor | None = None,
         tokens: random.Random | None = None,
         closes: Sequence[Closeable] = (),
+        save_reads: timedelta | None = None,
     ) -> None:
         self._parts: Parts = assemble(
             hot=hot,
@@ -57,6 +58,7 @@ class ClientLife:
             executor=executor,
             tokens=tokens,
             closes=closes,
+            save_reads=save_reads,
         )
         parts = self._parts
         self._engine = parts.engine
@@ -129,6 +131,8 @@ class ClientLife:
                 await asyncio.gather(self._connecting, return_exceptions=True)
             await self._cascade.close()  # first: what a read cannot tell hot goes to the recovery queue
             await self._recovery.close()
+            if self._engine.interest is not None:
+                await self._engine.interest.close()
         finally:
             await self._parts.close()
 
