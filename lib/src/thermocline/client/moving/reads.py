@@ -20,7 +20,7 @@ from thermocline.errors import ConfigurationError
 from thermocline.keys import key_digest
 from thermocline.model import Key
 from thermocline.protocols import Note, Notes
-from thermocline.sketch import FILTER_BYTES, Windows, merged, noted
+from thermocline.sketch import Windows, merged, noted
 
 SPAN: Final = timedelta(days=1)  # of one window
 KEPT: Final = timedelta(days=92)  # how long the notes stay: idleness is known for so long
@@ -200,6 +200,3 @@ def _name(number: int, client: str) -> str:
 def _number(name: str) -> int | None:
     part = name[len(_PREFIX) :].partition("/")[0]
     return int(part) if part.isdecimal() else None
-
-
-assert FILTER_BYTES + 1024 < 32_768, "a filter that does not shrink must fit into a note"
