@@ -11,6 +11,7 @@
     ├── ConfigurationError (ValueError)       settings, rules or a service's shape that cannot work; names what to change
     ├── NotFound (LookupError)                a tier's direct method found nothing of that name
     ├── Conflict                              a condition of the write does not hold; nothing was written
+    │   └── Forgotten                         its scope was erased after the write began; nothing was written
     ├── UnknownOutcome                        the authority may or may not have taken the write
     ├── CorruptRecord                         the authority's own copy is damaged, and there is nothing below it
     ├── UnreadableRecord                      written by a newer format: upgrade this program
@@ -71,6 +72,10 @@ class Conflict(ThermoclineError):
     def __init__(self, message: str, *, version: int = 0) -> None:
         super().__init__(message)
         self.version = version
+
+
+class Forgotten(Conflict):
+    """The key's scope was erased (`forget`) after this write began. Nothing was written, so that nothing erased comes back."""
 
 
 class UnknownOutcome(ThermoclineError):

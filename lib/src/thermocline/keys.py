@@ -214,6 +214,12 @@ def blob_prefix(tenant: str, scope: str, prefix: str = "", *, root: str = HEAD_R
     return f"{root}{_shorten(tenant, SEGMENT)}/{_shorten(scope, SEGMENT)}/{start}"
 
 
+def tenant_prefix(tenant: str, *, root: str = HEAD_ROOT) -> str:
+    """How the paths of a tenant's keys begin, and no other tenant's."""
+    Key(tenant, "x", "x")
+    return f"{root}{_shorten(tenant, SEGMENT)}/"
+
+
 def from_head_path(path: str) -> Key | None:
     """The inverse of `head_path`. None where a digest stands for a part: take the full key from the record, and check that its path is this."""
     if not path.startswith(HEAD_ROOT):

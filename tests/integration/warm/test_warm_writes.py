@@ -15,6 +15,7 @@ from thermocline.protocols import Effect, Write, Written
 from thermocline.testing.conformance.samples import delete, new_key, put, soon, touch, value_of
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
+from thermocline.tiers.warm.change import LATE_MS
 
 HOUR_MS = 3_600_000
 
@@ -226,6 +227,24 @@ async def test_copy_that_arrives_late_takes_effect_once(
 
     assert version == first + 1
     assert (await item_of(items, key))["v"] == version
+
+
+async def test_copy_that_arrives_long_after_its_deadline_is_let_in_no_more(
+    warm: WarmMemory, control: CosmosControl, items: ContainerProxy
+) -> None:
+    """Who erases a scope waits out the longest write; a copy that is under way for longer than that must not bring anything back (COHERENCE section 7)."""
+    key = new_key()
+    first = await took(warm, put(key, 0))
+    late = put(key, "late", known=first)
+    slow = control.delay(700, kinds=["patch"], count=1)
+    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.1)))
+    await until_hit(control, slow)
+    with pytest.raises(UnknownOutcome):
+        await task
+    control.advance(LATE_MS / 1000 + 1)
+    await answered(control, 1)
+
+    assert (await item_of(items, key))["v"] == first
 
 
 async def answered(control: CosmosControl, patches: int) -> None:

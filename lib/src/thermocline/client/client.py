@@ -5,11 +5,11 @@ from typing import Any
 
 from thermocline import telemetry
 from thermocline.client.lifetime import Lifetime
+from thermocline.client.rights.verbs import RightsVerbs
 from thermocline.client.scoped import ScopedMemory
-from thermocline.client.updating import UpdateVerbs
 
 
-class MemoryClient(UpdateVerbs):
+class MemoryClient(RightsVerbs):
     """One memory over hot, warm and cold, any of which may be missing.
 
     Usable as ``async with MemoryClient(hot=…, warm=…, cold=…) as memory``; it connects on first use otherwise. It lives in one event loop, and closes

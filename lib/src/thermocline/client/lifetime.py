@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from thermocline.client.assembly import Closeable, Parts, assemble, connect_tiers
 from thermocline.client.listing import Listings
@@ -19,6 +19,9 @@ from thermocline.errors import ClientClosed
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Entries, Payloads, Versions
 from thermocline.resilience import Budget
+
+if TYPE_CHECKING:
+    from thermocline.client.receipt import ServiceRetention
 
 log = logging.getLogger("thermocline.client")
 
@@ -44,7 +47,9 @@ class ClientLife:
         tokens: random.Random | None = None,
         closes: Sequence[Closeable] = (),
         save_reads: timedelta | None = None,
+        retention: "ServiceRetention | None" = None,
     ) -> None:
+        self._retention = retention
         self._parts: Parts = assemble(
             hot=hot,
             warm=warm,

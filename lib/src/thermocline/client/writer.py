@@ -7,9 +7,9 @@ from typing import Final
 
 from thermocline import telemetry
 from thermocline.client.engine import WIRE_SECONDS, Engine
+from thermocline.client.fences import LONGEST_WRITE, Fences
 from thermocline.client.recovery import UNKNOWN, Recovery
 from thermocline.client.result import WriteResult
-from thermocline.client.rights.fences import LONGEST_WRITE, Fences
 from thermocline.clock import Deadline
 from thermocline.errors import (
     ConfigurationError,

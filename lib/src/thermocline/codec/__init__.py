@@ -9,12 +9,14 @@ from typing import Any, Final, TypeVar, overload
 
 from thermocline.codec.compress import LEVELS, Compression, compress, decompress
 from thermocline.codec.envelope import (
+    BYTES,
     FORMAT,
     HEADER_LENGTH,
     JSON,
     MAGIC,
     MEDIA_TYPES,
     RAW_LIMIT,
+    TEXT,
     UNCOMPRESSED,
     check_header,
     is_marker,
@@ -29,6 +31,7 @@ from thermocline.errors import InvalidArgument, TooLarge
 from thermocline.model import MAX_VERSION, Envelope, Flags, Header, Key, Pointer
 
 __all__ = [
+    "BYTES",
     "FORMAT",
     "HEADER_LENGTH",
     "JSON",
@@ -38,6 +41,7 @@ __all__ = [
     "RAW_LIMIT",
     "TAGS",
     "TAG_BYTES",
+    "TEXT",
     "UNCOMPRESSED",
     "Codec",
     "Serialised",
