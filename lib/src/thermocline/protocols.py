@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from thermocline.clock import Deadline
 from thermocline.errors import ThermoclineError
@@ -390,4 +390,37 @@ class Atomic(Protocol):
         """All of them take effect, or none does; readers of the authority see none or all. They are of one tenant and scope, with different keys, else
         `InvalidArgument`. Where a condition does not hold, the answers of those are `Effect.REFUSED` and of the others `Effect.NOTHING`.
         Raises `UnknownOutcome` and certain refusals as `Versions.write` does."""
+        ...
+
+
+# --- plain names -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlainCopy:
+    """What stands under a plain name; ``expires_ms`` 0: it stays."""
+
+    value: Any
+    expires_ms: int = 0
+
+
+@runtime_checkable
+class PlainCopies(Tier, Protocol):
+    """A key space of plain names beside the cascade's, laid out as the code that this library replaces did. No versions, no conditions."""
+
+    async def plain_get(self, name: str, *, deadline: Deadline) -> PlainCopy | None:
+        """What stands there. Raises `InvalidKey` for a name that the tier cannot hold or keeps for itself, and what `Versions.read` raises."""
+        ...
+
+    async def plain_delete(self, name: str, *, deadline: Deadline) -> bool:
+        """Remove it; whether there was something. May be sent again."""
+        ...
+
+
+@runtime_checkable
+class PlainNames(PlainCopies, Protocol):
+    """One that can be written, too."""
+
+    async def plain_set(self, name: str, value: Any, *, lasting_ms: int, deadline: Deadline) -> None:
+        """Store a value of any kind that the codec takes, over what is there; ``lasting_ms`` 0: for good. May be sent again."""
         ...

@@ -11,16 +11,15 @@ from thermocline.model import MemoryTier
 from thermocline.telemetry import Stats
 from thermocline.tiers.cold.door import ROLE, ContainerMissing, NotSignedIn
 from thermocline.tiers.cold.payloads import BlobPayloads
+from thermocline.tiers.cold.plain import OWN_NAMES, PlainBlobs, named
 from thermocline.tiers.cold.service import Account, BlobService
 from thermocline.tiers.cold.versions import HeadVersions
 
-OWN_NAMES: Final = "tc1/"  # the cascade's blobs; the direct methods leave them alone
 _CONNECTING: Final = 15.0  # seconds
 _CALL: Final = timedelta(seconds=30)  # of a direct method, where no timeout is given
-_NAME_LENGTH: Final = 1024
 
 
-class ColdMemory(BlobPayloads, HeadVersions):
+class ColdMemory(PlainBlobs, BlobPayloads, HeadVersions):
     """Blob Storage. Plays `Payloads` and `Versions` for a client; the direct methods read and write blobs by name.
 
     ``account_url`` is ``https://<account>.blob.core.windows.net``, perhaps with a SAS. ``credential`` is an asynchronous TokenCredential
@@ -182,40 +181,24 @@ class ColdMemory(BlobPayloads, HeadVersions):
 
     async def download_bytes(self, blob_name: str, *, timeout: timedelta | None = None) -> bytes:
         """The bytes of that name. Raises `NotFound` (a `LookupError`) if there is none."""
-        blob = await self._service.get(_named(blob_name), self._deadline(timeout))
+        blob = await self._service.get(named(blob_name), self._deadline(timeout))
         if blob is None:
             raise NotFound(f"there is no blob {blob_name!r} in the container {self._account.container!r}")
         return blob.data
 
     async def delete_blob(self, blob_name: str, *, timeout: timedelta | None = None) -> bool:
         """Delete the blob of that name; whether there was one."""
-        return await self._service.delete(_named(blob_name), deadline=self._deadline(timeout))
+        return await self._service.delete(named(blob_name), deadline=self._deadline(timeout))
 
     async def _upload(self, blob_name: str, data: bytes, content_type: str, timeout: timedelta | None) -> None:
         deadline = self._deadline(timeout)
-        await self._service.put(_named(blob_name), data, overwrite=True, content_type=content_type, deadline=deadline)
+        await self._service.put(named(blob_name), data, overwrite=True, content_type=content_type, deadline=deadline)
 
     def _deadline(self, timeout: timedelta | None) -> Deadline:
         given: Any = _CALL if timeout is None else timeout
         if not isinstance(given, timedelta):
             raise InvalidArgument(f"timeout is a timedelta, not {type(given).__name__}")
         return Deadline.after(given.total_seconds(), self._clock)
-
-
-def _named(blob_name: Any) -> str:
-    if not isinstance(blob_name, str) or not 0 < len(blob_name) <= _NAME_LENGTH:
-        raise InvalidArgument(f"a blob's name is text of 1 to {_NAME_LENGTH} characters")
-    try:
-        blob_name.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument("a blob's name holds a lone surrogate, which UTF-8 cannot hold") from error
-    # The service takes a backslash for a slash, and what is between here and there resolves the dots: that would be another name than this.
-    segments = blob_name.replace("\\", "/").split("/")
-    if "." in segments or ".." in segments:
-        raise InvalidArgument("a blob's name has no segment that is '.' or '..'")
-    if "/".join(segments).lstrip("/").startswith(OWN_NAMES):
-        raise InvalidArgument(f"names that begin with {OWN_NAMES!r} are the cascade's own: use a client for them")
-    return blob_name
 
 
 def _check_credential(credential: Any) -> None:

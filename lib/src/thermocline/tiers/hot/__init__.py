@@ -3,7 +3,7 @@
 from thermocline.errors import ConfigurationError
 
 try:
-    from thermocline.tiers.hot.direct import HotDirect
+    from thermocline.tiers.hot.plain import HotPlain
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "redis":
         raise
@@ -12,7 +12,7 @@ except ModuleNotFoundError as error:
 __all__ = ["HotMemory"]
 
 
-class HotMemory(HotDirect):
+class HotMemory(HotPlain):
     """Redis as the hot tier: coherent entries in front of an authority, records of its own for keys that live in Redis alone, and plain keys.
 
     ``url``: ``redis://``, ``rediss://`` (TLS) or ``unix://``. ``cluster``: whether it is a cluster; None: the server is asked. ``max_connections``:

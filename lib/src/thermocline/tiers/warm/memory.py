@@ -11,8 +11,8 @@ from thermocline.model import Envelope, Key
 from thermocline.protocols import Page, Write, Written
 from thermocline.tiers.warm import listing
 from thermocline.tiers.warm.calls import bounded, persistently, told
-from thermocline.tiers.warm.documents import Documents
 from thermocline.tiers.warm.item import envelope_of, record_of, ttl_of, version_of
+from thermocline.tiers.warm.plain import PlainDocuments
 from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
 from thermocline.writes import pointable_until, too_old
 
@@ -20,7 +20,7 @@ AT_ONCE: Final = 16  # writes of a batch under way at the same time
 IDS_A_QUERY: Final = 100  # of a `read_many`; answers above 4 MB come in further pages
 
 
-class WarmMemory(Documents):
+class WarmMemory(PlainDocuments):
     """Plays `Versions`. The constructor does no I/O; `connect` binds to the running loop.
 
     ``account_uri`` is the account's endpoint, ``database`` and ``container`` must exist with the partition key paths ``/tenant``, ``/scope`` and the
