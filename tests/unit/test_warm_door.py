@@ -20,8 +20,9 @@ from thermocline.errors import (
     TierUnavailable,
     TooLarge,
 )
-from thermocline.tiers.warm.sdk import DOOR, NEVER, Sent, door, translate
+from thermocline.tiers.warm.sdk import DOOR, door, translate
 from thermocline.tiers.warm.trouble import Kind, Trouble, by_status, in_doubt
+from thermocline.tiers.warm.watching import NEVER, Sent
 
 
 def exceptions_of(module: ModuleType) -> set[type[BaseException]]:

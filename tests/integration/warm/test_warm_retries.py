@@ -16,8 +16,8 @@ from thermocline.protocols import Effect, Write
 from thermocline.testing.conformance.samples import new_key, put, soon, value_of
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
-from thermocline.tiers.warm.sdk import watching
 from thermocline.tiers.warm.trouble import Trouble
+from thermocline.tiers.warm.watching import watching
 
 HOUR_MS = 3_600_000
 

@@ -9,9 +9,9 @@ connection is for GET, PUT and DELETE only; the write path sends POST and PATCH.
 import asyncio
 import io
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from contextlib import aclosing, contextmanager, suppress
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.request import getproxies
 
@@ -25,7 +25,8 @@ from azure.cosmos.aio import ContainerProxy, CosmosClient
 from azure.cosmos.documents import ConnectionPolicy
 
 from thermocline.errors import ClientClosed, InvalidArgument, TierTimeout, TierUnavailable
-from thermocline.tiers.warm.trouble import Kind, Trouble, by_status, in_doubt, unreachable
+from thermocline.tiers.warm.trouble import BatchRefused, Kind, Trouble, by_status, in_doubt, unreachable
+from thermocline.tiers.warm.watching import NEVER, current
 
 OURS: Final = frozenset(
     {
@@ -49,33 +50,7 @@ OURS: Final = frozenset(
 # --- watching each request -------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Sent:
-    """What one call sent: the status of each request for an item, None while it is unanswered; `NEVER` if it did not leave this machine."""
-
-    statuses: list[int | None] = field(default_factory=list)
-
-    def left_doubt(self, *, failed: bool) -> bool:
-        """Whether one of the requests may have taken effect although nothing says so: one without an answer, or, where the call ``failed``
-        nevertheless, one that was answered with success."""
-        return any(in_doubt(status) or (failed and status is not None and 0 < status < 400) for status in self.statuses)
-
-
-NEVER: Final = -1
-_sent: ContextVar[Sent | None] = ContextVar("thermocline_cosmos_sent", default=None)
-
-
-@contextmanager
-def watching() -> Iterator[Sent]:
-    """Watch what the calls inside send. Tasks that they start are watched too."""
-    sent = Sent()
-    token = _sent.set(sent)
-    try:
-        yield sent
-    finally:
-        _sent.reset(token)
-
-
+HEADER_BYTES: Final = 2**17  # a query's continuation token repeats what it is ordered by, such as a name of 16 kB
 AT_ONCE_BYTES: Final = 2**20  # aiohttp warns of a longer body in one piece, and sends a stream in parts
 
 Answered = Callable[[int, Mapping[str, str], float], None]
@@ -100,6 +75,8 @@ class _Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports i
                 trust_env=bool(getproxies()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                max_line_size=HEADER_BYTES,
+                max_field_size=HEADER_BYTES,
             )
         await super().open()
 
@@ -108,7 +85,7 @@ class _Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports i
         return io.BytesIO(data) if isinstance(data, bytes) and len(data) > AT_ONCE_BYTES else data
 
     async def send(self, request: Any, **config: Any) -> Any:
-        sent = _sent.get()
+        sent = current()
         statuses: list[int | None] = sent.statuses if sent is not None and "/docs" in request.url else []
         place = len(statuses)
         statuses.append(None)
@@ -368,9 +345,26 @@ class Service:
         with door():
             return await self._items.upsert_item(item)
 
-    async def delete(self, item_id: str, partition: Sequence[str]) -> None:
+    async def replace(self, item: dict[str, Any], etag: str) -> dict[str, Any]:
+        """Only the copy with that ``etag``."""
         with door():
-            await self._items.delete_item(item_id, partition_key=list(partition))
+            return await self._items.replace_item(
+                item["id"], item, etag=etag, match_condition=MatchConditions.IfNotModified
+            )
+
+    async def delete(self, item_id: str, partition: Sequence[str], *, etag: str | None = None) -> None:
+        extra: dict[str, Any] = {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        with door():
+            await self._items.delete_item(item_id, partition_key=list(partition), **extra)
+
+    async def batch(self, operations: Sequence[tuple[Any, ...]], partition: Sequence[str]) -> list[dict[str, Any]]:
+        """A transaction: its items afterwards. Raises `BatchRefused`, for the operation that kept it out."""
+        with door():
+            try:
+                answers = await self._items.execute_item_batch(deepcopy(list(operations)), list(partition))
+            except cosmos.CosmosBatchOperationError as error:
+                raise BatchRefused(translate(error), error.error_index) from error
+        return [answer.get("resourceBody", {}) for answer in answers]
 
     async def patch(
         self,
@@ -390,11 +384,45 @@ class Service:
         with door():
             return await self._items.patch_item(item_id, list(partition), operations, **extra)
 
+    async def ranges(self) -> list[dict[str, Any]]:
+        """The physical partitions as feed ranges."""
+        with door():
+            return [one async for one in self._items.read_feed_ranges()]
+
+    async def range_of(self, tenant: str) -> dict[str, Any]:
+        """The part of the hashes that a tenant has, as a feed range. Makes no request."""
+        with door():
+            return await self._items.feed_range_from_partition_key([tenant])
+
+    async def page(
+        self, text: str, parameters: Mapping[str, Any], place: Sequence[str] | dict[str, Any], *, limit: int
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """The first page of a query, and whether there are more, in a partition or (a dict) in a feed range."""
+        told: list[bool] = []
+        pages = self.query(
+            text,
+            parameters,
+            place,
+            page=limit,
+            response_hook=lambda headers, _: told.append("x-ms-continuation" in headers),
+        )
+        async with aclosing(pages):
+            async for rows in pages:
+                return rows, told[-1]
+        return [], False
+
     async def query(
-        self, text: str, parameters: Mapping[str, Any], partition: Sequence[str] | None, *, page: int | None = None
+        self,
+        text: str,
+        parameters: Mapping[str, Any],
+        place: Sequence[str] | dict[str, Any] | None,
+        *,
+        page: int | None = None,
+        **options: Any,
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """The pages of a query, in one partition or in all of them."""
-        options: dict[str, Any] = {} if partition is None else {"partition_key": list(partition)}
+        """The pages of a query: in one partition, in a feed range (a dict), or in all of them."""
+        if place is not None:
+            options |= {"feed_range": place} if isinstance(place, dict) else {"partition_key": list(place)}
         if page is not None:
             options["max_item_count"] = page
         with door():

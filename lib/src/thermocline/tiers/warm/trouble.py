@@ -41,6 +41,14 @@ class Trouble(Exception):
         return cls(Kind.FATAL, AccessDenied(why, tier=TIER))
 
 
+class BatchRefused(Trouble):
+    """A transaction of which nothing was done, because of its operation number ``at`` (from 0)."""
+
+    def __init__(self, why: Trouble, at: int) -> None:
+        super().__init__(why.kind, why.error, retry_after=why.retry_after)
+        self.at = at
+
+
 def in_doubt(status: int | None) -> bool:
     """Whether a request with this answer (None: without one) may have taken effect although the answer does not say so."""
     return status is None or status == 408 or status >= 500

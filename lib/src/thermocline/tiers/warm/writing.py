@@ -1,30 +1,19 @@
 """One write to Cosmos DB: `thermocline.writes` decides, this sends. The same write may be carried out again with the same id, and finds its own work."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 from thermocline.clock import Deadline
-from thermocline.errors import CorruptRecord, InvalidArgument, ThermoclineError, TierTimeout, TooLarge, UnknownOutcome
-from thermocline.keys import cosmos_id, cosmos_partition
-from thermocline.model import Authority, Envelope, Flags, Header
+from thermocline.errors import CorruptRecord, ThermoclineError, TierTimeout, UnknownOutcome
+from thermocline.model import Authority, Envelope
 from thermocline.protocols import Effect, Verb, Write, Written
 from thermocline.tiers.warm.calls import Pauses, once
-from thermocline.tiers.warm.item import (
-    FORMAT,
-    body_of,
-    created_of,
-    envelope_of,
-    expiry_of,
-    record_of,
-    seen_of,
-    size_of,
-    ttl_of,
-    version_of,
-)
-from thermocline.tiers.warm.sdk import Service, watching
+from thermocline.tiers.warm.change import Change
+from thermocline.tiers.warm.item import created_of, envelope_of, seen_of, version_of
+from thermocline.tiers.warm.sdk import Service
 from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
+from thermocline.tiers.warm.watching import watching
 from thermocline.writes import (
     RULES,
     Answer,
@@ -37,14 +26,9 @@ from thermocline.writes import (
     Took,
     after,
     begin,
-    pointable_until,
-    too_old,
 )
 
-LATE_MS: Final = 5_000  # a copy that reaches Cosmos DB so long after its call's deadline is let in no more; more than clocks are apart once skew is known
 _ANSWERS: Final = {Kind.MISSING: Plain.MISSING, Kind.EXISTS: Plain.EXISTS, Kind.REFUSED: Plain.REFUSED}
-_KNOWN_FORMAT: Final = f"(NOT IS_NUMBER(c.r.z) OR c.r.z <= {FORMAT})"  # a newer one is never overwritten
-_LIVE: Final = f"c.r.f != {int(Flags.TOMBSTONE)} AND (c.r.e.x = 0 OR c.r.e.x > GetCurrentTimestamp())"
 
 
 class Writing:
@@ -57,37 +41,14 @@ class Writing:
         now_ms = clock()
         self._service, self._write, self._now_ms, self._clock = service, write, now_ms, clock
         self._created_ms: int | None = None  # when the item was made that this write changed, once that is known
-        self._until: int | None = None  # from when on a pointer is too old to be set
-        self._late: int | None = None  # from when on (the server's clock) a copy comes too late
-        key, header = write.key, write.envelope.header
-        if not write.id.isascii() or not write.id.isalnum():
-            raise InvalidArgument(f"a write's id is ASCII letters and digits, not {write.id[:50]!r}")
-        if write.verb is Verb.DELETE and not write.envelope.tombstone:
-            raise InvalidArgument("a delete carries a tombstone")
-        self._key, self._id, self._partition = key, cosmos_id(key), cosmos_partition(key)
         self._step = begin(write, now_ms * 1000)
-        if write.verb is Verb.TOUCH:
-            self._record: dict[str, Any] = {}
-            self._change = {"op": "set", "path": "/r/e", "value": expiry_of(key, header.expires_ms, header.modified_ms)}
-            self._ttl = ttl_of(Header(expires_ms=header.expires_ms), now_ms, grace_ms)
-            return
-        self._record = record_of(write.envelope)
-        self._until = pointable_until(write.envelope)
-        self._change = {"op": "set", "path": "/r", "value": self._record}
-        self._ttl = ttl_of(header, now_ms, grace_ms)
-        size = size_of(self._body(2**53 - 1))
-        if size > most_bytes:
-            raise TooLarge(
-                f"the record of {str(key)[:100]} would be an item of {size} bytes in Cosmos DB, at most {most_bytes} are allowed: "
-                "a larger value belongs in cold"
-            )
+        self._change = Change(write, now_ms=now_ms, grace_ms=grace_ms, most_bytes=most_bytes)
+        self._key, self._id, self._partition = write.key, self._change.id, self._change.partition
 
     async def run(self, deadline: Deadline) -> Written:
         """Carry it out. Raises `UnknownOutcome` if a copy may have taken effect and the deadline ends the asking; other errors certainly without effect."""
         pauses = Pauses(deadline)
-        remaining = deadline.remaining()
-        if remaining < float("inf"):  # who erases a scope waits this out, and nothing comes after (COHERENCE section 7)
-            self._late = self._clock() + int(remaining * 1000) + LATE_MS
+        self._change.ends(self._clock(), deadline.remaining())
         while True:
             if deadline.expired():
                 raise self._gave_up(TierTimeout("the deadline passed during a write to Cosmos DB", tier=TIER))
@@ -145,43 +106,20 @@ class Writing:
 
     async def _send(self, step: Step, deadline: Deadline) -> tuple[Answer, dict[str, Any] | None]:
         request = step.request
-        if self._until is not None and not isinstance(request, Read) and self._clock() >= self._until:
-            raise too_old(self._key, TIER)
+        if not isinstance(request, Read):
+            self._change.check_pointer(self._clock())
         if isinstance(request, Create):
-            body = self._body(request.version)
+            body = self._change.body(request.version)
             await once(lambda: self._service.create_item(body), deadline)
             return Took(request.version), None
         if isinstance(request, Patch):
-            operations, condition = self._operations(), self._condition(request)
+            operations, condition = self._change.operations(), self._change.condition(request)
             item = await once(
                 lambda: self._service.patch(self._id, self._partition, operations, condition=condition), deadline
             )
             self._note(item)
             return Took(version_of(item, self._key)), item
         return await self._look(deadline), None
-
-    def _body(self, version: int) -> dict[str, Any]:
-        return body_of(self._key, self._record, write_id=self._write.id, version=version, ttl=self._ttl)
-
-    def _operations(self) -> list[dict[str, Any]]:
-        return [
-            self._change,
-            {"op": "set", "path": "/ttl", "value": self._ttl},
-            {"op": "incr", "path": "/v", "value": 1},
-            {"op": "add", "path": "/w/0", "value": self._write.id},
-            {"op": "remove", "path": f"/w/{RULES.ring}"},
-        ]
-
-    def _condition(self, patch: Patch) -> str:
-        version = f"c.v {'=' if patch.exact else '<='} {patch.limit}"
-        parts = [version, f"NOT ARRAY_CONTAINS(c.w, {json.dumps(self._write.id)})", _KNOWN_FORMAT]
-        if patch.live:
-            parts.append(_LIVE)
-        if self._until is not None:  # a copy that arrives late must not set it either
-            parts.append(f"GetCurrentTimestamp() < {self._until}")
-        if self._late is not None:
-            parts.append(f"GetCurrentTimestamp() < {self._late}")
-        return "FROM c WHERE " + " AND ".join(parts)
 
     def _note(self, item: dict[str, Any]) -> None:
         self._created_ms = created_of(item, self._write.envelope.header.created_ms)
