@@ -22,14 +22,16 @@ import binascii
 import math
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
-from thermocline.codec import JSON, UNCOMPRESSED, decompress
+from thermocline.codec import JSON, UNCOMPRESSED, Codec, decompress
 from thermocline.errors import CorruptRecord, UnreadableRecord
 from thermocline.keys import cosmos_id
 from thermocline.model import MAX_VERSION, Authority, Envelope, Flags, Header, Key
+from thermocline.protocols import Stored
 from thermocline.writes import RULES, Seen
 
 FORMAT: Final = 1
@@ -39,6 +41,7 @@ NO_TTL: Final = -1  # the service's word for "stays"
 _canonical = msgspec.json.Encoder(order="sorted").encode
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+_CODEC: Final = Codec()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -125,29 +128,30 @@ def ttl_of(header: Header, now_ms: int, grace_ms: int) -> int:
 def envelope_of(item: Mapping[str, Any], key: Key) -> Envelope:
     """The record in an item that was read under ``key``. Raises `CorruptRecord`, `UnreadableRecord`."""
     r = _record(item, key)
-    e = r.get("e")
-    if not isinstance(e, dict) or e.get("k") != _crc([e.get("x"), e.get("m"), *_key_parts(key)]):
-        raise _corrupt(key, "its expiry does not fit its checksum")
-    if r.get("h") != _crc(_header_parts(r, key)):
-        raise _corrupt(key, "its header does not fit its checksum")
+    header = _header(item, r, key)
     r = _whole(r, key)
-    try:
-        payload = _encode(r["j"]) if "j" in r else base64.b64decode(r["p"], validate=True)
-        header = Header(
-            flags=Flags(r["f"]),
-            authority=Authority(r["a"]),
-            serialiser=r["s"],
-            compressor=r["c"],
-            dictionary=r["d"],
-            version=version_of(item, key),
-            expires_ms=e["x"],
-            created_ms=created_of(item, r["t"]),
-            modified_ms=e["m"],
-            raw_length=len(payload) if "j" in r else r["l"],
-        )
-    except (KeyError, ValueError, TypeError, binascii.Error) as error:
-        raise _corrupt(key, "a field of it is of the wrong kind") from error
+    payload = _payload(r, key)
+    if "j" in r:
+        header = replace(header, raw_length=len(payload))
     return Envelope(key, header, payload, r.get("y", ""), r.get("g", {}), etag=item.get("_etag"))
+
+
+def stored_of(item: Mapping[str, Any], key: Key) -> Stored:
+    """What an item says that was read without its value (but for a pointer). Its header and expiry are checked, and a pointer as well.
+
+    Raises `CorruptRecord`, `UnreadableRecord`.
+    """
+    r = _record(item, key)
+    header = _header(item, r, key)
+    pointer, size = None, r["u"]
+    if header.flags & Flags.POINTER:
+        pointer = _CODEC.pointer_of(Envelope(key, header, _payload(_whole(r, key), key)))
+        size = pointer.size
+    try:
+        tags = msgspec.convert(r.get("g", {}), dict[str, str])
+    except msgspec.ValidationError as error:
+        raise _corrupt(key, "its tags are of the wrong kind") from error
+    return Stored(key, header, size, pointer, tags, str(r.get("y", "")), item.get("_etag"))
 
 
 def seen_of(item: Mapping[str, Any], key: Key, now_ms: int, *, judge_life: bool) -> Seen | None:
@@ -200,6 +204,36 @@ def _record(item: Mapping[str, Any], key: Key, *, whole: bool = True) -> dict[st
     if whole and (item.get("tenant"), item.get("scope"), item.get("n")) != (key.tenant, key.scope, key.name):
         raise _corrupt(key, "it is of another key")
     return r
+
+
+def _header(item: Mapping[str, Any], r: Mapping[str, Any], key: Key) -> Header:
+    e = r.get("e")
+    if not isinstance(e, dict) or e.get("k") != _crc([e.get("x"), e.get("m"), *_key_parts(key)]):
+        raise _corrupt(key, "its expiry does not fit its checksum")
+    if r.get("h") != _crc(_header_parts(r, key)):
+        raise _corrupt(key, "its header does not fit its checksum")
+    try:
+        return Header(
+            flags=Flags(r["f"]),
+            authority=Authority(r["a"]),
+            serialiser=r["s"],
+            compressor=r["c"],
+            dictionary=r["d"],
+            version=version_of(item, key),
+            expires_ms=e["x"],
+            created_ms=created_of(item, r["t"]),
+            modified_ms=e["m"],
+            raw_length=r["l"],
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise _corrupt(key, "a field of it is of the wrong kind") from error
+
+
+def _payload(r: Mapping[str, Any], key: Key) -> bytes:
+    try:
+        return _encode(r["j"]) if "j" in r else base64.b64decode(r["p"], validate=True)
+    except (KeyError, ValueError, TypeError, binascii.Error) as error:
+        raise _corrupt(key, "its value cannot be read") from error
 
 
 def _whole(r: dict[str, Any], key: Key) -> dict[str, Any]:
