@@ -15,6 +15,7 @@ from thermocline.client.batch import Batches
 from thermocline.client.cascade import Cascade
 from thermocline.client.engine import SKEW_MS, Engine
 from thermocline.client.floors import LIFETIME, Floors
+from thermocline.client.gate import Stalls
 from thermocline.client.guard import Guard
 from thermocline.client.moving.reads import interest_of
 from thermocline.client.recovery import Recovery
@@ -22,6 +23,7 @@ from thermocline.client.writer import Writer
 from thermocline.clock import Clock
 from thermocline.codec import Codec
 from thermocline.errors import ConfigurationError, ThermoclineError, TierTimeout, TierUnavailable
+from thermocline.lifetimes import Lifetimes
 from thermocline.model import Authority, Key, MemoryTier
 from thermocline.policy import HOT_CEILING, MemoryRules, Route, Routes
 from thermocline.protocols import Entries, HasEpoch, OfEpoch, Payloads, Settle, Tier, Versions
@@ -101,6 +103,7 @@ def assemble(
     warm_plus: Versions | None,
     rules: MemoryRules | None,
     routes: Sequence[Route],
+    lifetimes: Lifetimes | None,
     codec: Codec,
     budget: Budget | None,
     clock: Clock,
@@ -117,7 +120,9 @@ def assemble(
         MemoryTier.COLD: cold,
     }
     tiers = {name: tier for name, tier in given.items() if tier is not None}
-    _check_kinds(rules=(rules, MemoryRules), codec=(codec, Codec), budget=(budget, Budget))
+    _check_kinds(
+        rules=(rules, MemoryRules), codec=(codec, Codec), budget=(budget, Budget), lifetimes=(lifetimes, Lifetimes)
+    )
     for route in routes:
         _check_kinds(routes=(route, Route))
     planned = Routes(rules or MemoryRules(), routes, tiers=tiers)
@@ -126,11 +131,12 @@ def assemble(
     for tier in tiers.values():
         if hasattr(tier, "stats"):
             tier.stats = stats
+    stalls = Stalls()
     engine = Engine(
         hot=hot,
         authorities={_STAMP[name]: tier for name, tier in tiers.items() if isinstance(tier, Versions)},
         cold=cold if isinstance(cold, Payloads) else None,
-        guards={name: Guard(name, budget.seconds(name), CircuitBreaker(clock), stats, clock) for name in tiers},
+        guards={name: Guard(name, budget.seconds(name), CircuitBreaker(clock), stats, clock, stalls) for name in tiers},
         routes=planned,
         codec=codec,
         clock=clock,
@@ -139,6 +145,7 @@ def assemble(
         budget=budget,
         executor=executor,
         tokens=tokens or secrets.SystemRandom(),
+        lifetimes=lifetimes if lifetimes is not None else Lifetimes(),
     )
     engine.interest = interest_of(engine, save_reads)
     return _wire(engine, tiers, list(closes))

@@ -82,9 +82,7 @@ class Engine:
         if not self.lifetimes.given:
             return plan.expires_ms(now_ms)
         in_hot, draw = plan.authority is Authority.HOT, self.tokens.random
-        return self.lifetimes.ends_ms(
-            key, tags, now_ms, routed_ms=plan.default_lifetime_ms, in_hot=in_hot, draw=draw
-        )
+        return self.lifetimes.ends_ms(key, tags, now_ms, routed_ms=plan.default_lifetime_ms, in_hot=in_hot, draw=draw)
 
     def hot_for_ms(self, copy: Envelope, plan: Plan) -> int:
         """How long hot may keep ``copy`` from now; 0: not at all."""

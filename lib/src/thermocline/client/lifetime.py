@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Self
 from thermocline.client.assembly import Closeable, Parts, assemble, connect_tiers
 from thermocline.client.listing import Listings
 from thermocline.client.streams import Streams
+from thermocline.client.touching import Touches
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.codec import Codec
 from thermocline.errors import ClientClosed
+from thermocline.lifetimes import Lifetimes
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Entries, Payloads, Versions
 from thermocline.resilience import Budget
@@ -40,6 +42,7 @@ class ClientLife:
         warm_plus: Versions | None = None,
         rules: MemoryRules | None = None,
         routes: Sequence[Route] = (),
+        lifetimes: Lifetimes | None = None,
         codec: Codec | None = None,
         budget: Budget | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -57,6 +60,7 @@ class ClientLife:
             warm_plus=warm_plus,
             rules=rules,
             routes=routes,
+            lifetimes=lifetimes,
             codec=codec or Codec(),
             budget=budget,
             clock=clock,
@@ -71,7 +75,9 @@ class ClientLife:
         self._writer = parts.writer
         self._batches = parts.batches
         self._recovery = parts.recovery
-        self._streams = Streams(parts.engine, parts.cascade, parts.writer)
+        self._touches = Touches(parts.engine, parts.cascade, parts.writer)
+        self._slides = parts.engine.lifetimes.slides
+        self._streams = Streams(parts.engine, parts.cascade, parts.writer, self._touches)
         self._listings = Listings(parts.engine)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -135,6 +141,7 @@ class ClientLife:
                 self._connecting.cancel()
                 await asyncio.gather(self._connecting, return_exceptions=True)
             await self._cascade.close()  # first: what a read cannot tell hot goes to the recovery queue
+            await self._touches.close()
             await self._recovery.close()
             if self._engine.interest is not None:
                 await self._engine.interest.close()

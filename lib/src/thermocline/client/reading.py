@@ -57,6 +57,8 @@ class ReadVerbs(ClientLife):
             envelope = await self._cascade.resolve(envelope, plan, deadline)
         if envelope is None:
             return default
+        if self._slides and not answer.stale:
+            self._touches.renew(envelope, plan)
         return await self._engine.decode(envelope, type)
 
     async def lookup(self, key: Key | str, *, type: Any = None, timeout: Lifetime = None) -> Outcome:
@@ -73,6 +75,8 @@ class ReadVerbs(ClientLife):
                 envelope = await self._cascade.resolve(envelope, plan, deadline)
             if envelope is None:
                 return Miss(key, answer.tier, answer.version)
+            if self._slides and not answer.stale:
+                self._touches.renew(envelope, plan)
             return self._hit(answer, envelope, await self._engine.decode(envelope, type), plan)
         except TierUnavailable as error:
             return Unavailable(key, plan.tier, error)
@@ -128,6 +132,8 @@ class ReadVerbs(ClientLife):
         for name, key in given.items():
             envelope = found[key]
             if isinstance(envelope, Envelope):  # first: most are
+                if self._slides:
+                    self._touches.renew(envelope, engine.routes.route(key))
                 try:
                     small = envelope.header.raw_length < OFFLOAD_BYTES
                     batch[name] = decode(envelope, type) if small else await engine.decode(envelope, type)

@@ -8,6 +8,7 @@ from thermocline import telemetry
 from thermocline.client.cascade import Cascade
 from thermocline.client.engine import Engine
 from thermocline.client.result import WriteResult
+from thermocline.client.touching import Touches
 from thermocline.client.writer import Writer
 from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, InvalidArgument, TierTimeout, TooLarge
@@ -21,10 +22,11 @@ _CHUNK = 1 << 20  # bytes
 class Streams:
     """The streaming verbs of one client."""
 
-    def __init__(self, engine: Engine, cascade: Cascade, writer: Writer) -> None:
+    def __init__(self, engine: Engine, cascade: Cascade, writer: Writer, touches: Touches) -> None:
         self._engine = engine
         self._cascade = cascade
         self._writer = writer
+        self._touches = touches
 
     async def write(
         self,
@@ -68,7 +70,10 @@ class Streams:
     async def read(self, key: Key, plan: Plan, deadline: Deadline) -> AsyncGenerator[bytes, None]:
         """Chunks of the value's bytes. A pointer that leads nowhere is asked for again from the authority; only the same one twice is corrupt."""
         engine = self._engine
-        envelope = (await self._cascade.read(key, plan, deadline)).envelope
+        answer = await self._cascade.read(key, plan, deadline)
+        envelope = answer.envelope
+        if engine.lifetimes.slides and envelope is not None and not answer.stale:
+            self._touches.renew(envelope, plan)
         failed = ""
         while envelope is not None and envelope.pointer and not envelope.header.compressor and engine.cold is not None:
             pointer = engine.codec.pointer_of(envelope)

@@ -40,7 +40,7 @@ class UpdateVerbs(WriteVerbs):
     ) -> Any:
         """Replace the value by ``function(value)`` (``function(default)`` where there is none), atomically: made anew if another writer came between,
         until the deadline. ``function`` may be called several times and must not have effects. The record keeps its tags and its media type,
-        and its expiry unless ``ttl`` is given. Returns the new value.
+        and its expiry unless ``ttl`` is given (a sliding record begins its lifetime anew). Returns the new value.
 
         Raises what `get` and `set` raise; `Conflict` if other writers came between until the deadline.
         """
@@ -66,7 +66,7 @@ class UpdateVerbs(WriteVerbs):
                 sealed = await self._sealed(key, value, plan, ttl, None)
             else:
                 sealed = await self._sealed(key, value, plan, ttl, found.tags, _media_type_given(found))
-                sealed = _keep_expiry(sealed, found) if isinstance(ttl, NotGiven) else sealed
+                sealed = self._keep_expiry(sealed, found) if isinstance(ttl, NotGiven) else sealed
             intent = await self._writer.intent(
                 Verb.PUT,
                 sealed,
@@ -84,6 +84,16 @@ class UpdateVerbs(WriteVerbs):
                 pause = min(pause * 2, 0.1)
             else:
                 return value
+
+    def _keep_expiry(self, sealed: Envelope, found: Envelope) -> Envelope:
+        """With the end that the record had; a sliding one begins anew, as by a read. Under a ceiling no later than that allows."""
+        lifetimes, header = self._engine.lifetimes, found.header
+        ends = header.expires_ms
+        if lifetimes.given:
+            if lifetimes.renews(found.key, found.tags, header):
+                return sealed
+            ends = lifetimes.capped_ms(ends, found.key, found.tags, sealed.header.modified_ms)
+        return replace(sealed, header=replace(sealed.header, expires_ms=ends))
 
     async def increment(
         self,
@@ -138,7 +148,3 @@ def _media_type_given(found: Envelope) -> str | None:
     """The media type that the record was written with; None where it is the usual one of its kind of value, as the new value may be of another."""
     usual = MEDIA_TYPES[found.header.serialiser]
     return None if found.media_type == usual else found.media_type
-
-
-def _keep_expiry(sealed: Envelope, found: Envelope) -> Envelope:
-    return replace(sealed, header=replace(sealed.header, expires_ms=found.header.expires_ms))

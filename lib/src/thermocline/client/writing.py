@@ -14,7 +14,6 @@ from thermocline.errors import (
 from thermocline.model import (
     MAX_VERSION,
     Envelope,
-    Header,
     Key,
 )
 from thermocline.policy import Plan, lifetime_ms
@@ -66,13 +65,22 @@ class WriteVerbs(ReadVerbs):
         now = engine.now_ms()
         serialised = engine.codec.prepare(value)
         return await engine.seal(
-            key, serialised, now_ms=now, expires_ms=self._expires(plan, ttl, now), media_type=media_type, tags=tags
+            key,
+            serialised,
+            now_ms=now,
+            expires_ms=self._expires(key, plan, ttl, now, tags),
+            media_type=media_type,
+            tags=tags,
         )
 
-    def _expires(self, plan: Plan, ttl: Lifetime | NotGiven, now_ms: int) -> int:
+    def _expires(
+        self, key: Key, plan: Plan, ttl: Lifetime | NotGiven, now_ms: int, tags: Mapping[str, str] | None
+    ) -> int:
+        """When a record ends whose value is written now, in ms since 1970; 0 never."""
         if isinstance(ttl, NotGiven):
-            return plan.expires_ms(now_ms)
-        return now_ms + lifetime_ms(ttl, "ttl") if ttl is not None else 0
+            return self._engine.expires_ms(key, tags, plan, now_ms)
+        ends = now_ms + lifetime_ms(ttl, "ttl") if ttl is not None else 0
+        return self._engine.lifetimes.capped_ms(ends, key, tags, now_ms)
 
     async def delete(self, key: Key | str, *, if_version: int | None = None, timeout: Lifetime = None) -> WriteResult:
         """Delete the record; it does not come back (P4). ``found`` of the result is False if nothing was known of the key. Raises as `set` does."""
@@ -85,13 +93,15 @@ class WriteVerbs(ReadVerbs):
         return await self._writer.carry_out(intent, deadline)
 
     async def touch(self, key: Key | str, *, ttl: Lifetime, timeout: Lifetime = None) -> WriteResult:
-        """Let the record live for ``ttl`` from now (None: for ever), its value unchanged. ``found`` is False if the key has no value."""
+        """Let the record live for ``ttl`` from now (None: for ever), its value unchanged. ``found`` is False if the key has no value.
+
+        Where a `Ceiling` may hold for the key, the record is read first, and lives no longer than the ceiling after it was created.
+        """
         key = Key.of(key)
         deadline = await self._begin(timeout)
         plan, now = self._engine.routes.route(key), self._engine.now_ms()
-        header = Header(expires_ms=self._expires(plan, ttl, now), modified_ms=now)
-        intent = await self._writer.intent(Verb.TOUCH, Envelope(key, header), plan, deadline)
-        return await self._writer.carry_out(intent, deadline)
+        ends = self._expires(key, plan, ttl, now, None)
+        return await self._touches.touch(key, plan, ends, now, deadline)
 
     async def set_many(
         self,
@@ -156,7 +166,7 @@ class WriteVerbs(ReadVerbs):
             raise InvalidArgument(f"set_stream takes an asynchronous iterator of bytes, not {type(chunks).__name__}")
         deadline = await self._begin(timeout if timeout is not None else timedelta(minutes=10))
         plan, now = self._engine.routes.route(key), self._engine.now_ms()
-        expires = self._expires(plan, ttl, now)
+        expires = self._expires(key, plan, ttl, now, tags)
         return await self._streams.write(key, plan, chunks, now, expires, media_type, tags, deadline)
 
 

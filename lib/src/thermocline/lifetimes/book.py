@@ -109,6 +109,11 @@ class Lifetimes:
         standing = _earlier(header.expires_ms, header.modified_ms + ceiling)
         return _earlier(ends_ms, max(header.created_ms + ceiling, standing))
 
+    def renews(self, key: Key, tags: Mapping[str, str] | None, header: Header) -> bool:
+        """Whether the record slides: its rule says so, and its time is the rule's."""
+        lifetime = self.of(key, tags)
+        return lifetime.sliding and slid(header, lifetime)
+
     def renewed_ms(
         self, key: Key, tags: Mapping[str, str] | None, header: Header, now_ms: int, draw: Callable[[], float]
     ) -> int:

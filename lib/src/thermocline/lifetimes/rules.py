@@ -42,7 +42,9 @@ class Chosen:
 
     def holds(self, key: Key, tags: Mapping[str, str] | None) -> bool:
         """Whether ``key``, with these tags, is meant."""
-        return self.may_hold(key) and (self.tag is None or (tags is not None and tags.get(self.tag[0]) == self.tag[1]))
+        return self.may_hold(key) and (
+            self.tag is None or (isinstance(tags, Mapping) and tags.get(self.tag[0]) == self.tag[1])
+        )
 
     def may_hold(self, key: Key) -> bool:
         """Whether it is meant with some tags."""

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final
 
 SCOPE: Final = "thermocline"  # the instrumentation scope of all metrics and spans
+CLIENT: Final = "client"  # in the place of a tier's name: what belongs to none
 
 # --- attributes ------------------------------------------------------------------------------------------------------
 
@@ -102,6 +103,11 @@ STALE_SERVED: Final = counter(
 )
 FLIGHTS_SHARED: Final = counter("flights_shared", "{read}", "Callers who took another's read")
 RECOVERED: Final = counter("recovered", "{key}", "Keys that the recovery queue settled in hot")
+RENEWALS: Final = counter("renewals", "{record}", "Sliding records that a read gave their lifetime anew")
+RENEWALS_FAILED: Final = counter("renewals_failed", "{record}", "Renewals that a tier refused or did not answer")
+RENEWALS_DROPPED: Final = counter(
+    "renewals_dropped", "{record}", "Renewals that were due while too many were under way; the next read renews"
+)
 ROUTE_CONFLICTS: Final = counter(
     "route_conflict", "{read}", "Copies in hot of which another tier has the word: not served", name="route_conflicts"
 )
@@ -178,6 +184,7 @@ __all__ = [
     "BYTES_RAW",
     "BYTES_STORED",
     "CALLS",
+    "CLIENT",
     "CORRELATION",
     "CORRUPT",
     "DEMOTIONS",
@@ -201,6 +208,9 @@ __all__ = [
     "READS_UNDER_WAY",
     "RECOVERED",
     "RECOVERY_QUEUE",
+    "RENEWALS",
+    "RENEWALS_DROPPED",
+    "RENEWALS_FAILED",
     "REQUESTS",
     "REQUEST_UNITS",
     "ROUTE_CONFLICTS",
