@@ -8,9 +8,40 @@ from typing import Final
 from thermocline.clock import Deadline
 
 AT_ONCE: Final = 32  # more would wait for the tier's connections, and burn the tier's share of their deadlines there
-_UNHURRIED: Final = (
-    4  # calls that go out at once; further ones that begin in the same turn of the event loop wait for its end
+_UNHURRIED: Final = 4  # calls that go out at once; those beyond, in the same turn of the event loop, wait for its end
+_FIRST: Final = (
+    6  # places at the beginning, one more with each call that ends: of thirty connections opened together, all are late
 )
+_LOOK: Final = 0.01  # seconds
+_LOOKS: Final = 100  # after the last call that had to wait
+
+
+class Stalls:
+    """How late the event loop was, looked at from when a call had to wait at a gate until a second after the last one. One per client."""
+
+    __slots__ = ("_due", "_looks", "seconds")
+
+    def __init__(self) -> None:
+        self._due = 0.0
+        self._looks = 0
+        self.seconds = 0.0  # in all; grows only
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._looks == 0:
+            self._next(loop)
+        self._looks = _LOOKS
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + _LOOK
+        loop.call_at(self._due, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = loop.time() - self._due
+        if late > _LOOK / 2:
+            self.seconds += late
+        self._looks -= 1
+        if self._looks:
+            self._next(loop)
 
 
 class Gate:
@@ -20,10 +51,12 @@ class Gate:
     all have begun: their time runs only from then. Not thread-safe; belongs to one event loop.
     """
 
-    __slots__ = ("_inside", "_most", "_opening", "_waiting")
+    __slots__ = ("_inside", "_most", "_opening", "_places", "_waiting", "stalls")
 
-    def __init__(self, most: int = AT_ONCE) -> None:
+    def __init__(self, most: int = AT_ONCE, stalls: Stalls | None = None) -> None:
+        self.stalls = Stalls() if stalls is None else stalls
         self._most = most
+        self._places = min(_FIRST, most)
         self._inside = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._opening = False  # whether the event loop will let some in at its next turn
@@ -40,7 +73,8 @@ class Gate:
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.append(turn)
-        if not self._opening and self._inside < self._most:
+        self.stalls.watch(loop)
+        if not self._opening and self._inside < self._places:
             self._opening = True
             loop.call_soon(self._open)
         try:
@@ -54,6 +88,8 @@ class Gate:
     def leave(self) -> None:
         """Give the place to who waits longest."""
         self._inside -= 1
+        if self._places < self._most and self._waiting:
+            self._places += 1
         if self._waiting and not self._opening:
             self._let_in()
 
@@ -62,7 +98,7 @@ class Gate:
         self._let_in()
 
     def _let_in(self) -> None:
-        while self._waiting and self._inside < self._most:
+        while self._waiting and self._inside < self._places:
             turn = self._waiting.popleft()
             if not turn.done():  # else its caller was cancelled
                 turn.set_result(None)

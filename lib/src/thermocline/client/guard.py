@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from thermocline import telemetry
-from thermocline.client.gate import Gate
+from thermocline.client.gate import Gate, Stalls
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import (
     AccessDenied,
@@ -25,7 +25,8 @@ from thermocline.telemetry import Stats
 
 Result = TypeVar("Result")
 
-_HELD_UP: Final = 0.5  # of a share: a time-out noticed so late says that this process had no time, not the tier
+_HELD_UP: Final = 0.4  # of a share: where the event loop was late by more, a time-out says that this process had no time, not the tier
+_SECOND: Final = 4.0  # shares for the second try of a call that was held up
 _LATE = (TierTimeout, UnknownOutcome)
 _WELL = (
     Throttled,
@@ -52,12 +53,13 @@ class Guard:
         breaker: CircuitBreaker,
         stats: Stats,
         clock: Clock,
+        stalls: Stalls | None = None,
     ) -> None:
         self.tier = tier
         self.name = str(tier)
         self.share = share
         self.breaker = breaker
-        self._gate = Gate()
+        self._gate = Gate(stalls=stalls)
         self._stats = stats
         self._clock = clock
 
@@ -67,6 +69,7 @@ class Guard:
             raise self._open()
 
     def _open(self) -> CircuitOpen:
+        self._stats.count(telemetry.UNAVAILABLE, self.name)
         return CircuitOpen(
             f"{self.name} failed repeatedly and is left alone for a moment (its circuit breaker is open); nothing was sent",
             tier=self.name,
@@ -90,7 +93,9 @@ class Guard:
         if aside:
             return await self._repeated(verb, method, arguments, deadline, times, paced, again)
         gate = self._gate
-        if not again or not gate.try_enter():  # what cannot be repeated is not begun while the event loop is kept busy by others that begin
+        if (
+            not again or not gate.try_enter()
+        ):  # what cannot be repeated is not begun while the event loop is kept busy by others that begin
             await self._queue(deadline, paced)
         try:
             return await self._repeated(verb, method, arguments, deadline, times, paced, again)
@@ -110,13 +115,16 @@ class Guard:
         try:
             return await self._attempt(verb, method, arguments, deadline, times, paced)
         except _HeldUp as held:
-            late = held.error
+            late = held
         if again and not deadline.expired():
             try:
-                return await self._attempt(verb, method, arguments, deadline, times, paced)
+                return await self._attempt(verb, method, arguments, deadline, max(times, _SECOND), paced)
             except _HeldUp as held:
-                late = held.error
-        raise late
+                late = held
+        if late.error is not None:
+            raise late.error
+        answers: Result = late.answers
+        return answers
 
     async def _queue(self, deadline: Deadline, paced: bool) -> None:
         """Wait for a place, until the deadline; while the breaker is open no longer than the tier's share, and only if ``paced``."""
@@ -142,21 +150,21 @@ class Guard:
         times: float,
         paced: bool,
     ) -> Result:
-        """Raises `_HeldUp` in place of a time-out that this process noticed late."""
+        """Raises `_HeldUp` in place of a time-out while this process was held up."""
         if not self.breaker.allow():
             if not paced:
                 raise self._open()
             self.breaker.force()
-        clock = self._clock
-        began = clock.monotonic()
+        clock, stalls = self._clock, self._gate.stalls
+        began, stalled = clock.monotonic(), stalls.seconds
         ends = began + self.share * times
         stats = self._stats
         try:
-            result = await method(*arguments, deadline=deadline if deadline.at < ends else Deadline(ends, clock))
+            answer = method(*arguments, deadline=deadline if deadline.at < ends else Deadline(ends, clock))
+            trail = telemetry.trail()
+            result = await (answer if trail is None else trail.follow(self.name, verb, answer))
         except (TierUnavailable, UnknownOutcome) as error:
-            held_up = (
-                isinstance(error, TierTimeout) and clock.monotonic() > min(ends, deadline.at) + self.share * _HELD_UP
-            )
+            held_up = isinstance(error, _LATE) and self._held_up(min(ends, deadline.at), stalls.seconds - stalled)
             if isinstance(error, _WELL):
                 self.breaker.success()
             elif held_up or (isinstance(error, _LATE) and self._hurried(deadline, began)):
@@ -178,16 +186,24 @@ class Guard:
         except BaseException:
             self.breaker.success()
             raise
+        stats.observe(verb, self.name, clock.monotonic() - began)
         if isinstance(result, list) and result and all(map(_says_sick, result)):
-            if self._hurried(deadline, began) and all(isinstance(answer, _LATE) for answer in result):
+            late = all(isinstance(answer, _LATE) for answer in result)
+            held_up = late and self._held_up(min(ends, deadline.at), stalls.seconds - stalled)
+            if held_up or (late and self._hurried(deadline, began)):
                 self.breaker.released()
             else:
                 self.breaker.failure()
             stats.count(telemetry.UNAVAILABLE, self.name)
+            if held_up:
+                raise _HeldUp(None, result)
         else:
             self.breaker.success()
-        stats.observe(verb, self.name, clock.monotonic() - began)
         return result
+
+    def _held_up(self, due: float, stalled: float) -> bool:
+        """Whether a time-out that was ``due`` then says more of this process, which ``stalled`` for so many seconds meanwhile, than of the tier."""
+        return max(stalled, self._clock.monotonic() - due) > self.share * _HELD_UP
 
     def _hurried(self, deadline: Deadline, began: float) -> bool:
         """Whether the caller left the tier less than half of its share: that it was late says nothing of it then, and must not cost others."""
@@ -195,11 +211,12 @@ class Guard:
 
 
 class _HeldUp(Exception):
-    """A time-out that says nothing of the tier: the event loop came to it late."""
+    """In place of a time-out, or of a batch's answers, that say nothing of the tier: the event loop came to them late."""
 
-    def __init__(self, error: TierUnavailable | UnknownOutcome) -> None:
+    def __init__(self, error: TierUnavailable | UnknownOutcome | None, answers: Any = None) -> None:
         super().__init__(str(error))
         self.error = error
+        self.answers = answers
 
 
 def _says_sick(answer: object) -> bool:

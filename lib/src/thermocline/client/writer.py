@@ -37,6 +37,9 @@ from thermocline.protocols import (
 )
 
 WRITE_SHARES: Final = 4.0  # a write may take so many shares of its tier: one without an answer is sent again
+_TRIES: Final = (
+    2  # one more if this process was held up during the first; with the same id, so that it takes effect once
+)
 _HELD_UP: Final = (
     1.0  # seconds that this process may be held up before it sends a write without having to announce it anew
 )
@@ -102,7 +105,13 @@ class Writer:
             raise ConfigurationError("a payload is to go to cold, but no cold tier is configured")
         guard = engine.guards[MemoryTier.COLD]
         pointer = await guard.call(
-            "put_payload", engine.cold.put_payload, inline.key, inline.payload, deadline=deadline, times=WRITE_SHARES
+            "put_payload",
+            engine.cold.put_payload,
+            inline.key,
+            inline.payload,
+            deadline=deadline,
+            times=WRITE_SHARES,
+            again=True,
         )
         engine.stats.count(telemetry.WRITES, "cold")
         return engine.codec.point(inline, pointer)
@@ -133,10 +142,14 @@ class Writer:
         engine.stats.count(telemetry.WRITES, plan.tier)
         guard = engine.guards[plan.tier]
         try:
-            return await guard.call("write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES)
+            return await guard.call(
+                "write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES, again=True
+            )
         except PointerTooOld:
             await self._renew(intent, deadline)
-            return await guard.call("write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES)
+            return await guard.call(
+                "write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES, again=True
+            )
 
     async def heed(self, intent: Intent, deadline: Deadline) -> None:
         """Raise `Forgotten` for a write that took long to get here, if its scope was erased since it began."""
@@ -172,7 +185,7 @@ class Writer:
 
     def _longest(self, plan: Plan, deadline: Deadline) -> float:
         """Seconds that the write to the authority may take from now."""
-        return min(self._engine.guards[plan.tier].share * WRITE_SHARES, deadline.remaining())
+        return min(self._engine.guards[plan.tier].share * WRITE_SHARES * _TRIES, deadline.remaining())
 
     def announcement(self, intent: Intent, deadline: Deadline) -> Announce:
         """An announcement that outlives every copy of the write on the wire."""
