@@ -17,7 +17,7 @@ from thermocline.client.engine import SKEW_MS, Engine
 from thermocline.client.floors import LIFETIME, Floors
 from thermocline.client.gate import Stalls
 from thermocline.client.guard import Guard
-from thermocline.client.moving.reads import interest_of
+from thermocline.client.reads import interest_of
 from thermocline.client.recovery import Recovery
 from thermocline.client.writer import Writer
 from thermocline.clock import Clock

@@ -5,11 +5,12 @@ from typing import Any
 
 from thermocline import telemetry
 from thermocline.client.lifetime import Lifetime
+from thermocline.client.moving.verbs import MovingVerbs
 from thermocline.client.rights.verbs import RightsVerbs
 from thermocline.client.scoped import ScopedMemory
 
 
-class MemoryClient(RightsVerbs):
+class MemoryClient(MovingVerbs, RightsVerbs):
     """One memory over hot, warm and cold, any of which may be missing.
 
     Usable as ``async with MemoryClient(hot=…, warm=…, cold=…) as memory``; it connects on first use otherwise. It lives in one event loop, and closes

@@ -1,0 +1,126 @@
+"""The verbs of `MemoryClient` that move records between the tiers."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from thermocline.client.lifetime import Lifetime
+from thermocline.client.reading import each_key
+from thermocline.client.updating import UpdateVerbs
+from thermocline.errors import InvalidArgument
+from thermocline.model import Key
+
+if TYPE_CHECKING:
+    from thermocline.client.moving.moves import Moves
+    from thermocline.client.moving.result import Moved, Prefetched
+    from thermocline.client.moving.walk import Selection
+
+LONG: Final = timedelta(minutes=10)
+
+
+class MovingVerbs(UpdateVerbs):
+    """`prefetch`, `promote`, `demote`."""
+
+    async def prefetch(self, keys: Iterable[Key | str], *, timeout: Lifetime = None) -> "Prefetched":
+        """Bring the values of these keys into hot, in as few calls as possible, so that reads that are about to come find them there.
+
+        Of a thousand keys of one scope: one pipelined round trip to each Redis node for their leases, ten queries of the authority, and one round trip for
+        what was found (and one call to cold for each payload that lies there and fits into hot). What hot has is not written again. Each key answers for
+        itself; ``errors`` of the result holds those that could not be read, or that hot is not to have. Raises only `InvalidArgument`.
+        """
+        from thermocline.client.moving.prefetch import Prefetch
+
+        given = each_key(keys)
+        deadline = await self._begin(timeout)
+        return await Prefetch(self._engine, self._recovery).run(given, deadline)
+
+    async def demote(
+        self,
+        keys: Iterable[Key | str] | None = None,
+        *,
+        tenant: str | None = None,
+        scope: str | None = None,
+        prefix: str = "",
+        older_than: Lifetime = None,
+        idle_for: Lifetime = None,
+        larger_than: int | None = None,
+        limit: int | None = None,
+        dry_run: bool = False,
+        timeout: Lifetime = LONG,
+    ) -> "Moved":
+        """Move payloads down to cold and leave a pointer in the authority. Readers notice nothing but the longer way; versions, expiry and tags stay.
+
+        Either ``keys``, or a selection, all of whose parts have to hold: a ``scope`` (of the default tenant, or of ``tenant``), a whole ``tenant``, names that
+        start with ``prefix``; not written for ``older_than``; neither written nor, as far as clients save their reads, read for ``idle_for``; of more than
+        ``larger_than`` stored bytes. At most ``limit`` records. Payloads under 1,024 bytes stay. ``dry_run``: only counts, and says what it would save
+        (``saves``).
+
+        Can be killed at any point (P7), run twice and in two places at once: a record is replaced only as it was read. Hot is not told, since neither version
+        nor value changes. Raises `InvalidArgument` where nothing is selected, `ConfigurationError` where the tiers cannot move or count,
+        `TierUnavailable` if the authority cannot count now; what goes wrong with one record is in ``errors``.
+        """
+        chosen = _chosen(keys, tenant, scope, prefix, older_than, idle_for, larger_than, "demote")
+        deadline = await self._begin(timeout)
+        moves = self._moves()
+        return await moves.run(chosen, down=True, limit=_checked(limit), dry_run=dry_run, deadline=deadline)
+
+    async def promote(
+        self,
+        keys: Iterable[Key | str] | None = None,
+        *,
+        tenant: str | None = None,
+        scope: str | None = None,
+        prefix: str = "",
+        into_hot: bool = False,
+        limit: int | None = None,
+        dry_run: bool = False,
+        timeout: Lifetime = LONG,
+    ) -> "Moved":
+        """Move payloads back up from cold into the authority, those that the route would keep there (up to ``cold_threshold_bytes``); ``into_hot``: and into
+        hot, whatever lies there after that. The counterpart of `demote`, with the same ways to choose, the same promises and the same errors. The blobs stay
+        until a sweep finds them unused for a day."""
+        chosen = _chosen(keys, tenant, scope, prefix, None, None, None, "promote")
+        deadline = await self._begin(timeout)
+        moves = self._moves()
+        return await moves.run(
+            chosen, down=False, into_hot=into_hot, limit=_checked(limit), dry_run=dry_run, deadline=deadline
+        )
+
+    def _moves(self) -> "Moves":
+        from thermocline.client.moving.moves import Moves
+        from thermocline.client.moving.prefetch import Prefetch
+        from thermocline.client.moving.transfer import Transfer
+
+        transfer = Transfer(self._engine)
+        plans = self._engine.routes.plans()
+        if not any(transfer.movable(plan) for plan in plans):
+            transfer.needs(plans[0])
+        return Moves(self._engine, transfer, Prefetch(self._engine, self._recovery))
+
+
+def _chosen(
+    keys: Iterable[Key | str] | None,
+    tenant: str | None,
+    scope: str | None,
+    prefix: str,
+    older_than: Lifetime,
+    idle_for: Lifetime,
+    larger_than: int | None,
+    verb: str,
+) -> "Selection | list[Key]":
+    from thermocline.client.moving.walk import Selection
+
+    selection = Selection.of(tenant, scope, prefix, older_than, idle_for, larger_than)
+    if keys is None:
+        if selection.everything:
+            raise InvalidArgument(f"say what to {verb}: keys, or a scope, a tenant, a prefix, an age or a size")
+        return selection
+    if not selection.everything:
+        raise InvalidArgument(f"{verb} takes keys or a selection, not both")
+    return list(dict.fromkeys(each_key(keys).values()))
+
+
+def _checked(limit: Any) -> int | None:
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise InvalidArgument(f"limit is a whole number of records, at least 1, not {limit!r}")
+    return limit
