@@ -10,6 +10,7 @@ from thermocline.client.rights.verbs import RightsVerbs
 from thermocline.client.scoped import ScopedMemory
 
 
+@telemetry.traced
 class MemoryClient(MovingVerbs, RightsVerbs):
     """One memory over hot, warm and cold, any of which may be missing.
 
@@ -26,16 +27,9 @@ class MemoryClient(MovingVerbs, RightsVerbs):
         return ScopedMemory(self, tenant=tenant, scope=scope)
 
     def stats(self) -> dict[str, Any]:
-        """Figures since the client was made, per tier (hits, misses, latencies, bytes, …), and of the client itself (breakers, recovery queue, floors)."""
-        snapshot = self._engine.stats.snapshot()
-        client = snapshot.setdefault("client", {})
-        client["recovery_queue"] = len(self._recovery)
-        client["floors"] = len(self._engine.floors)
-        client["reads_under_way"] = len(self._cascade.flights)
-        client[telemetry.FLIGHTS_SHARED] = int(self._engine.stats.get(telemetry.FLIGHTS_SHARED, "client"))
-        for tier, guard in self._engine.guards.items():
-            snapshot.setdefault(str(tier), {})["breaker"] = guard.breaker.state.value
-        return snapshot
+        """Figures since the client was made, per tier (hits, misses, latencies, bytes, …), and of the client itself (recovery queue, floors, …).
+        docs/telemetry.md lists them."""
+        return self._figures.snapshot()
 
     async def settled(self, *, timeout: Lifetime = 10.0) -> bool:
         """Wait until hot has been told of everything that it missed; False if that took longer than ``timeout``."""

@@ -11,8 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from thermocline.client.assembly import Closeable, Parts, assemble, connect_tiers
+from thermocline.client.figures import Figures
+from thermocline.client.direct import Direct
 from thermocline.client.listing import Listings
 from thermocline.client.streams import Streams
+from thermocline.client.takeover import TakeOver
 from thermocline.client.touching import Touches
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.codec import Codec
@@ -76,9 +79,12 @@ class ClientLife:
         self._batches = parts.batches
         self._recovery = parts.recovery
         self._touches = Touches(parts.engine, parts.cascade, parts.writer)
+        self._direct = Direct(parts.engine, parts.cascade, parts.tiers)
+        self._takeover = TakeOver(parts.engine, parts.cascade, parts.writer, parts.cascade.legacy)
         self._slides = parts.engine.lifetimes.slides
         self._streams = Streams(parts.engine, parts.cascade, parts.writer, self._touches)
         self._listings = Listings(parts.engine)
+        self._figures = Figures(parts)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -146,6 +152,7 @@ class ClientLife:
             if self._engine.interest is not None:
                 await self._engine.interest.close()
         finally:
+            self._figures.close()
             await self._parts.close()
 
     def __del__(self) -> None:

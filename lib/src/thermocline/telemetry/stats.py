@@ -9,22 +9,26 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+OK: Final = "ok"
+
 _FIRST: Final = 1e-6  # seconds: the first bucket's upper edge
-_PER_OCTAVE: Final = 4
-_BUCKETS: Final = 120  # up to 2**30 microseconds, about 18 minutes
+PER_OCTAVE: Final = 4
+BUCKETS: Final = 120  # up to 2**30 microseconds, about 18 minutes
+
+Timed = tuple[str, str, str]
+"""Verb, tier, outcome."""
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Latencies in seconds, in `_BUCKETS` logarithmic buckets."""
+    """Latencies in seconds, in `BUCKETS` logarithmic buckets."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
+    counts: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     count: int = 0
     total: float = 0.0
 
     def observe(self, seconds: float) -> None:
-        bucket = int(math.log2(seconds / _FIRST) * _PER_OCTAVE) + 1 if seconds > _FIRST else 0
-        self.counts[bucket if bucket < _BUCKETS else _BUCKETS - 1] += 1
+        self.counts[bucket_of(seconds)] += 1
         self.count += 1
         self.total += seconds
 
@@ -35,37 +39,93 @@ class Histogram:
         for bucket, n in enumerate(self.counts):
             seen += n
             if n and seen >= wanted:
-                return float(_FIRST * 2 ** (bucket / _PER_OCTAVE))
+                return edge(bucket)
         return 0.0
+
+    def add(self, other: "Histogram") -> None:
+        """Take in another's observations."""
+        # Of one copy of its buckets: another thread may observe meanwhile, and the count must be the buckets' sum.
+        counts = other.counts.copy()
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, counts, strict=True)]
+        self.count += sum(counts)
+        self.total += other.total
+
+    def since(self, earlier: "Histogram | None") -> "Histogram":
+        """What was observed after ``earlier``, a copy of this one from then."""
+        if earlier is None:
+            return self
+        counts = [max(0, now - then) for now, then in zip(self.counts, earlier.counts, strict=True)]
+        return Histogram(counts, sum(counts), max(0.0, self.total - earlier.total))
+
+
+def bucket_of(seconds: float) -> int:
+    """The place of the bucket for a duration: from the edge before, to just below its own."""
+    bucket = int(math.log2(seconds / _FIRST) * PER_OCTAVE) + 1 if seconds > _FIRST else 0
+    return bucket if bucket < BUCKETS else BUCKETS - 1
+
+
+def edge(bucket: int) -> float:
+    """A bucket's upper edge in seconds."""
+    return float(_FIRST * 2 ** (bucket / PER_OCTAVE))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One call that has a span: seconds, and the span's ids. Shown beside its bucket (an exemplar)."""
+
+    seconds: float
+    at_ns: int
+    trace_id: int
+    span_id: int
 
 
 class Stats:
-    """Counters and latency histograms of one client. Not thread-safe: a client lives in one event loop."""
+    """Counters and latency histograms of one client. Not thread-safe: a client lives in one event loop; only `added_to` may be called from another thread."""
 
-    __slots__ = ("counters", "latencies")
+    __slots__ = ("counters", "latencies", "samples")
 
     def __init__(self) -> None:
         self.counters: defaultdict[tuple[str, str], float] = defaultdict(float)
-        self.latencies: dict[tuple[str, str], Histogram] = {}
+        self.latencies: dict[Timed, Histogram] = {}
+        self.samples: dict[tuple[Timed, int], Sample] = {}  # the last one of each bucket
 
     def count(self, name: str, tier: str, amount: float = 1) -> None:
         self.counters[name, tier] += amount
 
-    def observe(self, verb: str, tier: str, seconds: float) -> None:
-        histogram = self.latencies.get((verb, tier))
+    def observe(self, verb: str, tier: str, seconds: float, outcome: str = OK) -> None:
+        histogram = self.latencies.get((verb, tier, outcome))
         if histogram is None:
-            histogram = self.latencies[verb, tier] = Histogram()
+            histogram = self.latencies[verb, tier, outcome] = Histogram()
         histogram.observe(seconds)
+
+    def sample(self, timed: Timed, sample: Sample) -> None:
+        """Remember the span of an observation."""
+        self.samples[timed, bucket_of(sample.seconds)] = sample
 
     def get(self, name: str, tier: str) -> float:
         return self.counters.get((name, tier), 0)
+
+    def added_to(self, other: "Stats") -> None:
+        """Add all of this to ``other``. Copies before it walks: the client may count meanwhile in its own thread."""
+        for name_tier, amount in self.counters.copy().items():
+            other.counters[name_tier] += amount
+        for timed, histogram in self.latencies.copy().items():
+            other.latencies.setdefault(timed, Histogram()).add(histogram)
+        other.samples.update(self.samples.copy())
+
+    def by_verb(self) -> dict[tuple[str, str], Histogram]:
+        """The latencies per tier and verb, whatever their outcome; sorted."""
+        found: dict[tuple[str, str], Histogram] = {}
+        for (verb, tier, _), histogram in sorted(self.latencies.items()):
+            found.setdefault((tier, verb), Histogram()).add(histogram)
+        return found
 
     def snapshot(self) -> dict[str, dict[str, Any]]:
         """Per tier: each counter, and ``latency``: per verb count, mean, p50 and p99 in milliseconds."""
         tiers: dict[str, dict[str, Any]] = {}
         for (name, tier), amount in sorted(self.counters.items()):
             tiers.setdefault(tier, {})[name] = int(amount) if amount == int(amount) else round(amount, 3)
-        for (verb, tier), h in sorted(self.latencies.items()):
+        for (tier, verb), h in self.by_verb().items():
             tiers.setdefault(tier, {}).setdefault("latency", {})[verb] = {
                 "count": h.count,
                 "mean_ms": round(h.total / h.count * 1000, 4),

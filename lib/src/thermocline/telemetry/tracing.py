@@ -1,0 +1,348 @@
+"""Spans: one for a verb of the client, and one below it for each call to a tier. Off (nobody called `configure`) a verb pays one look at a variable.
+
+A span costs more than a hot hit's own work, so a read that hot answers is followed in a few plain variables, and becomes a span afterwards, for one
+hit in `names.HOT_HIT_RATE`. As soon as a call goes past hot, the span is made, as of when the verb began; then it is the tracer's own sampler that
+decides. Keys are left out or hashed; of an error the class is told and never the message, which may name a key; values are never looked at.
+"""
+
+import asyncio
+import functools
+import hashlib
+import inspect
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
+from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from thermocline.errors import CorruptRecord, InvalidKey, TierUnavailable, UnknownOutcome
+from thermocline.model import Envelope, Key, MemoryTier
+from thermocline.telemetry import names
+from thermocline.telemetry.correlating import correlation_id, follow
+from thermocline.telemetry.stats import OK, Sample, Stats
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+Result = TypeVar("Result")
+Client = TypeVar("Client", bound=type[Any])
+
+HIT: Final = "hit"
+MISS: Final = "miss"
+UNAVAILABLE: Final = "unavailable"
+_READS: Final = frozenset({"get", "look", "read", "get_payload"})  # a tier's calls that find one record, or none
+_HOT: Final = str(MemoryTier.HOT)
+
+
+@dataclass(slots=True)
+class Tracing:
+    """What spans need while they are on. ``rate``: one hot hit in so many becomes a span. ``hits``: how many there were."""
+
+    tracer: "Tracer"
+    rate: int = names.HOT_HIT_RATE
+    key_hashes: bool = False
+    hits: int = 0
+
+
+class _State:
+    """A holder, so that who imported it sees the change."""
+
+    __slots__ = ("on",)
+
+    def __init__(self) -> None:
+        self.on: Tracing | None = None
+
+
+STATE: Final = _State()
+_trail: ContextVar["Trail | None"] = ContextVar("thermocline_trail", default=None)
+
+
+def trail() -> "Trail | None":
+    """That of the verb under way in this task; None: there is none, or spans are off."""
+    found = _trail.get()
+    return found if found is None or not found.over else None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A call to hot that has no span yet."""
+
+    verb: str
+    began_ns: int
+    ended_ns: int
+    outcome: str
+    error: str | None
+
+
+class Trail:
+    """What one call of a verb does, until it is a span and while it is one."""
+
+    __slots__ = (
+        "_began",
+        "_began_ns",
+        "_context",
+        "_found",
+        "_key",
+        "_missed",
+        "_on",
+        "_span",
+        "_stats",
+        "_steps",
+        "_verb",
+        "over",
+    )
+
+    def __init__(self, on: Tracing, verb: str, stats: Stats, key: Any) -> None:
+        self._on = on
+        self._verb = verb
+        self._stats = stats
+        self._key = key
+        self._began_ns = time.time_ns()
+        self._began = time.perf_counter()
+        self._span: Span | None = None
+        self._context: Context | None = None
+        self._steps: list[Step] = []
+        self._found: tuple[str, Envelope] | None = None
+        self._missed = False
+        self.over = False
+
+    # --- a call to a tier --------------------------------------------------------------------------------------------
+
+    async def follow(self, tier: str, verb: str, call: Awaitable[Result]) -> Result:
+        """Await a call to a tier, as a span or as what may become one."""
+        if self._span is None:
+            if tier == _HOT:
+                return await self._noted(verb, call)
+            self.start()
+        return await self._traced(tier, verb, call)
+
+    async def _noted(self, verb: str, call: Awaitable[Result]) -> Result:
+        began = time.time_ns()
+        outcome, kind = OK, None
+        try:
+            result = await call
+            outcome = self._saw(_HOT, verb, result)
+        except BaseException as error:
+            outcome, kind = _outcome_of(error), type(error).__name__
+            self._missed = True
+            raise
+        else:
+            return result
+        finally:
+            self._steps.append(Step(verb, began, time.time_ns(), outcome, kind))
+
+    async def _traced(self, tier: str, verb: str, call: Awaitable[Result]) -> Result:
+        from opentelemetry import context, trace
+
+        began = time.time_ns()
+        span = self._tier_span(tier, verb, began)
+        token = context.attach(trace.set_span_in_context(span, self._context))
+        outcome, kind = OK, None
+        try:
+            with follow(f"{span.get_span_context().trace_id:032x}" if span.is_recording() else None):
+                result = await call
+            outcome = self._saw(tier, verb, result)
+        except BaseException as error:
+            outcome, kind = _outcome_of(error), type(error).__name__
+            raise
+        else:
+            return result
+        finally:
+            context.detach(token)
+            ended = time.time_ns()
+            _finish(span, outcome, kind, ended)
+            self._sampled(span, (verb, tier), outcome, began, ended)
+
+    def _tier_span(self, tier: str, verb: str, began_ns: int) -> "Span":
+        from opentelemetry.trace import SpanKind
+
+        attributes: dict[str, str | int] = {names.TIER: tier, names.VERB: verb}
+        name = names.TIER_SPAN.format(tier=tier, verb=verb)
+        return self._on.tracer.start_span(name, self._context, SpanKind.CLIENT, attributes, start_time=began_ns)
+
+    def _saw(self, tier: str, verb: str, result: object) -> str:
+        if verb not in _READS:
+            return OK
+        if isinstance(result, Envelope):
+            self._found = (tier, result)
+            return HIT
+        if result is None or verb == "look":
+            self._missed = True
+            return MISS
+        return HIT
+
+    def _sampled(self, span: "Span", call: tuple[str, str], outcome: str, began_ns: int, ended_ns: int) -> None:
+        """Remember the span as an example of how long such a call takes."""
+        ids = span.get_span_context()
+        if ids.trace_flags.sampled:
+            timed = (*call, UNAVAILABLE if outcome == UNAVAILABLE else OK)
+            sample = Sample((ended_ns - began_ns) / 1e9, ended_ns, ids.trace_id, ids.span_id)
+            self._stats.sample(timed, sample)
+
+    # --- the verb ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Make the span, as of when the verb began, below the caller's current one."""
+        from opentelemetry import trace
+
+        attributes: dict[str, str | int] = {names.VERB: self._verb}
+        correlated = correlation_id()
+        if correlated is not None:
+            attributes[names.CORRELATION] = correlated
+        if isinstance(self._key, Key | str):
+            hashed = _hash(self._key) if self._on.key_hashes else None
+            if hashed is not None:
+                attributes[names.KEY_HASH] = hashed
+        elif isinstance(self._key, Sized):
+            attributes[names.KEYS] = len(self._key)
+        span = self._on.tracer.start_span(
+            f"{names.SCOPE}.{self._verb}", attributes=attributes, start_time=self._began_ns
+        )
+        self._span, self._context = span, trace.set_span_in_context(span)
+        steps, self._steps = self._steps, []
+        for step in steps:
+            below = self._tier_span(_HOT, step.verb, step.began_ns)
+            _finish(below, step.outcome, step.error, step.ended_ns)
+            self._sampled(below, (step.verb, _HOT), step.outcome, step.began_ns, step.ended_ns)
+
+    def end(self, outcome: str, error: str | None, result: object = None) -> None:
+        """The verb is over. What hot answered is a span only now and then."""
+        self.over = True
+        seconds = time.perf_counter() - self._began
+        timed = (self._verb, names.CLIENT, UNAVAILABLE if outcome == UNAVAILABLE else OK)
+        self._stats.observe(*timed[:2], seconds, timed[2])
+        if self._span is None:
+            if outcome in (HIT, OK) and not self._missed:
+                self._on.hits += 1
+                if self._on.hits % self._on.rate:
+                    return
+            self.start()
+        span = self._span
+        if span is None:  # pragma: no cover - start sets it
+            raise RuntimeError("a trail without a span")
+        if self._found is not None:
+            span.set_attribute(names.TIER, self._found[0])
+            span.set_attribute(names.VERSION, self._found[1].version)
+        version = getattr(result, "version", None)
+        if isinstance(version, int) and not isinstance(version, bool):
+            span.set_attribute(names.VERSION, version)
+        ended = time.time_ns()
+        _finish(span, outcome, error, ended)
+        self._sampled(span, timed[:2], outcome, self._began_ns, ended)
+
+    def outcome(self, result: object, default: object) -> tuple[str, str | None]:
+        """What a verb that did not raise has come to, and the class of the error that it answers with."""
+        if self._verb == "lookup":
+            error = getattr(result, "error", None)
+            return type(result).__name__.lower(), None if error is None else type(error).__name__
+        if self._verb == "exists":
+            return (HIT if result is True else MISS), None
+        if self._verb == "get":
+            found = self._found is not None and not self._found[1].tombstone
+            return (HIT if result is not default or found else MISS), None
+        return OK, None
+
+
+def _finish(span: "Span", outcome: str, error: str | None, ended_ns: int) -> None:
+    span.set_attribute(names.OUTCOME, outcome)
+    if error is not None:
+        span.set_attribute(names.ERROR_TYPE, error)
+        if outcome not in (MISS, "cancelled"):
+            from opentelemetry.trace import Status, StatusCode
+
+            span.set_status(Status(StatusCode.ERROR, error))
+    span.end(ended_ns)
+
+
+def _outcome_of(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "cancelled"
+    if isinstance(error, CorruptRecord):
+        return "corrupt"
+    return UNAVAILABLE if isinstance(error, TierUnavailable | UnknownOutcome) else "error"
+
+
+def _hash(key: Key | str) -> str | None:
+    try:
+        key = Key.of(key)
+    except InvalidKey:
+        return None
+    return hashlib.sha256(f"{key.tenant}\0{key.scope}\0{key.name}".encode()).hexdigest()[:16]
+
+
+# --- the client's verbs ----------------------------------------------------------------------------------------------
+
+
+def traced(client: Client) -> Client:
+    """A class decorator: the verbs of `names.VERBS` that the class has are followed while spans are on. The client has its `Stats` as ``_engine.stats``."""
+    for verb, kind in names.VERBS.items():
+        method = getattr(client, verb, None)
+        if method is not None:
+            wrapped = _stream(verb, method) if inspect.isasyncgenfunction(method) else _verb(verb, kind, method)
+            setattr(client, verb, wrapped)
+    return client
+
+
+def _verb(verb: str, kind: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(method)
+    def call(self: Any, *arguments: Any, **options: Any) -> Awaitable[Any]:
+        on = STATE.on
+        if on is None or trail() is not None:  # a verb within a verb is part of it
+            return method(self, *arguments, **options)
+        return _followed(on, verb, kind, method, self, arguments, options)
+
+    return call
+
+
+async def _followed(
+    on: Tracing, verb: str, kind: str, method: Callable[..., Awaitable[Any]], client: Any, arguments: Any, options: Any
+) -> Any:
+    own = Trail(on, verb, client._engine.stats, arguments[0] if arguments else options.get("key"))  # noqa: SLF001
+    if kind != "read":
+        own.start()
+    token = _trail.set(own)
+    try:
+        result = await method(client, *arguments, **options)
+    except BaseException as error:
+        missed = verb == "ttl" and type(error) is KeyError
+        own.end(MISS if missed else _outcome_of(error), type(error).__name__)
+        raise
+    else:
+        outcome, failed = own.outcome(result, options.get("default"))
+        own.end(outcome, failed, result)
+        return result
+    finally:
+        _trail.reset(token)
+
+
+def _stream(verb: str, method: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+    @functools.wraps(method)
+    async def call(self: Any, *arguments: Any, **options: Any) -> AsyncGenerator[Any, None]:
+        on = STATE.on
+        async with aclosing(method(self, *arguments, **options)) as parts:
+            if on is None or trail() is not None:
+                async for part in parts:
+                    yield part
+                return
+            own = Trail(on, verb, self._engine.stats, arguments[0] if arguments else None)
+            own.start()
+            outcome, error = OK, None
+            try:
+                while True:
+                    token = _trail.set(own)  # between two parts the consumer's own calls are no part of this
+                    try:
+                        part = await anext(parts)
+                    except StopAsyncIteration:
+                        return
+                    finally:
+                        _trail.reset(token)
+                    yield part
+            except BaseException as failure:
+                outcome, error = _outcome_of(failure), type(failure).__name__
+                raise
+            finally:
+                own.end(outcome, error)
+
+    return call
