@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thermocline.agents import Agent, AgentBuilder
     from thermocline.client import NOT_GIVEN, Batch, Listing, MemoryClient, ScopedMemory, WriteResult
+    from thermocline.client.receipt import Receipt, ServiceRetention
     from thermocline.codec import Codec
     from thermocline.errors import (
         ConfigurationError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         TypeMismatch,
         UnknownOutcome,
     )
+    from thermocline.lifetimes import AS_ROUTED, PRESETS, Ceiling, Lifetime, LifetimeRule, Lifetimes
     from thermocline.model import Corrupt, Hit, Key, MemoryTier, Miss, NotAsked, Outcome, Record, Unavailable
     from thermocline.policy import MemoryConfig, MemoryRules, Route
     from thermocline.resilience import Budget
@@ -41,6 +43,7 @@ except PackageNotFoundError:  # run from a tree that is not installed
 _HOMES = {
     "agents": ("Agent", "AgentBuilder"),
     "client": ("NOT_GIVEN", "Batch", "Listing", "MemoryClient", "ScopedMemory", "WriteResult"),
+    "client.receipt": ("Receipt", "ServiceRetention"),
     "codec": ("Codec",),
     "wiring": ("MemoryBuilder", "connect"),
     "errors": (
@@ -53,6 +56,7 @@ _HOMES = {
         "TypeMismatch",
         "UnknownOutcome",
     ),
+    "lifetimes": ("AS_ROUTED", "PRESETS", "Ceiling", "Lifetime", "LifetimeRule", "Lifetimes"),
     "model": ("Corrupt", "Hit", "Key", "MemoryTier", "Miss", "NotAsked", "Outcome", "Record", "Unavailable"),
     "policy": ("MemoryConfig", "MemoryRules", "Route"),
     "resilience": ("Budget",),
@@ -67,11 +71,14 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AS_ROUTED",
     "NOT_GIVEN",
+    "PRESETS",
     "Agent",
     "AgentBuilder",
     "Batch",
     "Budget",
+    "Ceiling",
     "Codec",
     "ColdMemory",
     "ConfigurationError",
@@ -83,6 +90,9 @@ __all__ = [
     "HotMemory",
     "InvalidArgument",
     "Key",
+    "Lifetime",
+    "LifetimeRule",
+    "Lifetimes",
     "Listing",
     "MemoryBuilder",
     "MemoryClient",
@@ -94,9 +104,11 @@ __all__ = [
     "NotAsked",
     "Outcome",
     "ProcessMemory",
+    "Receipt",
     "Record",
     "Route",
     "ScopedMemory",
+    "ServiceRetention",
     "SqliteMemory",
     "ThermoclineError",
     "TierUnavailable",

@@ -9,6 +9,7 @@ from thermocline import __version__
 from thermocline.cli.demo.command import demo
 from thermocline.cli.doctor import doctor
 from thermocline.cli.records import get, ls, rm, set_
+from thermocline.cli.rights import export, forget
 from thermocline.cli.stat import stat
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ for _name, _verb in (
     ("ls", ls),
     ("stat", stat),
     ("doctor", doctor),
+    ("export", export),
+    ("forget", forget),
 ):
     app.command(_name)(_verb)
 

@@ -3,12 +3,15 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thermocline.client.result import NOT_GIVEN, Batch, Listing, NotGiven, WriteResult
-from thermocline.client.updating import UpdateVerbs
+from thermocline.client.rights.verbs import RightsVerbs
 from thermocline.errors import InvalidKey
 from thermocline.model import DEFAULT_TENANT, Key, Outcome
+
+if TYPE_CHECKING:
+    from thermocline.client.receipt import Receipt
 
 Lifetime = timedelta | float | None
 
@@ -18,7 +21,7 @@ class ScopedMemory:
 
     __slots__ = ("_client", "scope", "tenant")
 
-    def __init__(self, client: UpdateVerbs, *, tenant: str | None, scope: str) -> None:
+    def __init__(self, client: RightsVerbs, *, tenant: str | None, scope: str) -> None:
         self._client = client
         self.tenant = DEFAULT_TENANT if tenant is None else tenant
         self.scope = scope
@@ -138,6 +141,16 @@ class ScopedMemory:
         timeout: Lifetime = None,
     ) -> int:
         return await self._client.append(self.key(name), *items, keep=keep, ttl=ttl, timeout=timeout)
+
+    async def export(self) -> AsyncGenerator[str, None]:
+        async with aclosing(self._client.export(scope=self.scope, tenant=self.tenant)) as lines:
+            async for line in lines:
+                yield line
+
+    async def forget(self, *, by: str, reason: str = "", dry_run: bool = False, **options: Any) -> "Receipt":
+        return await self._client.forget(
+            scope=self.scope, tenant=self.tenant, by=by, reason=reason, dry_run=dry_run, **options
+        )
 
     async def set_stream(
         self,

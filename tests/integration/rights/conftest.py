@@ -1,0 +1,35 @@
+"""What `export` and `forget` do, on the embedded tiers and on the services."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+ROOT = str(Path(__file__).parents[3])
+if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.integration.…``
+    sys.path.insert(0, ROOT)
+
+from tests.integration.rights.ground import Ground, grounds  # noqa: E402
+
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer  # noqa: E402
+
+
+@pytest_asyncio.fixture(params=["embedded", "services"])
+async def ground(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    unique_name: Callable[[str], str],
+    redis_server: RedisServer,
+    cosmos_server: CosmosServer,
+    azurite: Azurite,
+) -> AsyncIterator[Ground]:
+    async for made in grounds(request.param, tmp_path, unique_name("rights"), redis_server, cosmos_server, azurite):
+        yield made
+
+
+@pytest.fixture
+def tenant(unique_name: Callable[[str], str]) -> str:
+    """Of this test alone: Redis is shared."""
+    return unique_name("tenant")
