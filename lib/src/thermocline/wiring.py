@@ -11,6 +11,7 @@ from thermocline.client import MemoryClient
 from thermocline.codec import Codec
 from thermocline.errors import ConfigurationError
 from thermocline.identity import Credential, default_credential
+from thermocline.lifetimes import Lifetimes
 from thermocline.model import MemoryTier
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Entries, Payloads, Tier, Versions
@@ -30,6 +31,7 @@ class MemoryBuilder:
         self._cold: Payloads | Versions | None = None
         self._rules: MemoryRules | None = None
         self._routes: list[Route] = []
+        self._lifetimes: Lifetimes | None = None
         self._options: dict[str, Any] = {}
 
     def with_hot(
@@ -118,6 +120,16 @@ class MemoryBuilder:
         self._routes.append(route)
         return self
 
+    def with_lifetimes(self, lifetimes: Lifetimes | None = None, **fields: Any) -> Self:
+        """How long records live and copies stay, as a `Lifetimes` or as its fields: ``rules``, ``ceilings``, ``presets``."""
+        if lifetimes is not None and fields:
+            raise ConfigurationError("with_lifetimes takes a Lifetimes or its fields, not both")
+        try:
+            self._lifetimes = lifetimes if lifetimes is not None else Lifetimes(**fields)
+        except TypeError as error:
+            raise ConfigurationError(f"with_lifetimes: {error}; see Lifetimes for the names") from error
+        return self
+
     def with_options(self, **options: Any) -> Self:
         """Further arguments of `MemoryClient`: ``codec``, ``budget``, ``clock``, ``executor``."""
         self._options.update(options)
@@ -147,6 +159,7 @@ class MemoryBuilder:
             cold=self._cold,
             rules=self._rules,
             routes=self._routes,
+            lifetimes=self._lifetimes,
             **self._options,
         )
 
