@@ -8,8 +8,12 @@ from azure.cosmos.aio import CosmosClient
 
 from thermocline.keys import cosmos_id, cosmos_partition
 from thermocline.model import Key
-from thermocline.testing.conformance import Capability
-from thermocline.testing.conformance.census import CensusConformance
+from thermocline.testing.conformance import (
+    Capability,
+    CensusConformance,
+    NotesConformance,
+    RelocatesConformance,
+)
 from thermocline.testing.rig import CosmosServer
 from thermocline.tiers.warm import WarmMemory
 
@@ -41,4 +45,12 @@ class Warm:
 
 
 class TestWarmCensus(Warm, CensusConformance):
+    pass
+
+
+class TestWarmRelocation(Warm, RelocatesConformance):
+    pass
+
+
+class TestWarmNotes(Warm, NotesConformance):
     pass

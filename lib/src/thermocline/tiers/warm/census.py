@@ -19,11 +19,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from thermocline.blobs.upkeep import pack_census, unpack_census
 from thermocline.clock import Deadline
-from thermocline.cursors import pack_cursor, unpack_cursor
 from thermocline.errors import CorruptRecord, InvalidArgument, InvalidKey, ThermoclineError, TierUnavailable
 from thermocline.keys import COSMOS_PREFIX, from_cosmos_id
-from thermocline.model import Key
 from thermocline.protocols import Inventory, Stored
 from thermocline.tiers.warm.calls import persistently, told
 from thermocline.tiers.warm.item import stored_of
@@ -43,7 +42,6 @@ _LEVELS: Final = (
     ("id", _SELECT + "c.id > @last ORDER BY c.id"),
 )
 _QUERIES: Final = 8  # of one page, at most
-_KIND: Final = "\0census"  # no prefix of a listing
 
 Place = list[str]
 """How far a count has come. [t]: the tenants up to t are done ("": none); [t, s]: the tenants before t, and t's scopes up to s; [t, s, i]: the scopes
@@ -54,16 +52,13 @@ class Count:
     """One page of a census. ``low`` and ``high`` are the hashes between which ``place`` holds; of a scope, which has one hash, both are ""."""
 
     def __init__(self, service: Service, tenant: str | None, scope: str | None, cursor: str | None) -> None:
-        """Raises `InvalidArgument`, `InvalidKey`."""
-        if scope is not None and tenant is None:
-            raise InvalidArgument("a scope's census needs its tenant")
-        Key("t" if tenant is None else tenant, "s" if scope is None else scope, "n")
+        """Raises `InvalidArgument` for a cursor that is not of this census."""
         self._service, self._tenant, self._scope = service, tenant, scope
         given = [] if tenant is None else [tenant] if scope is None else [tenant, scope]
         self._given, self._start = given, [*given, ""]
         self.low, self.high, self.place = "", "", list(self._start)
         if cursor is not None:
-            self._resume(unpack_cursor(tenant or "", scope or "", _KIND, cursor))
+            self._resume(unpack_census(tenant, scope, cursor))
 
     def _resume(self, place: str) -> None:
         try:
@@ -76,13 +71,10 @@ class Count:
             raise InvalidArgument("the cursor is of another census, or of none: begin without one")
 
     def _cursor(self) -> str:
-        place = json.dumps([self.low, self.high, *self.place])
-        return pack_cursor(self._tenant or "", self._scope or "", _KIND, place)
+        return pack_census(self._tenant, self._scope, json.dumps([self.low, self.high, *self.place]))
 
     async def page(self, limit: int, deadline: Deadline) -> Inventory:
         """At most ``limit`` records, in at most eight queries. Raises `TierUnavailable`."""
-        if type(limit) is not int or limit < 1:
-            raise InvalidArgument(f"a page of a census holds at least one record, not {limit!r}")
         rows: list[dict[str, Any]] = []
         over = False
         with told():

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, overload
 
+from thermocline.blobs.upkeep import check_census
 from thermocline.clock import Deadline
 from thermocline.errors import InvalidArgument, ThermoclineError
 from thermocline.keys import COSMOS_PREFIX, cosmos_id, cosmos_partition
@@ -12,6 +13,7 @@ from thermocline.protocols import Inventory, Page, Write, Written
 from thermocline.tiers.warm import listing
 from thermocline.tiers.warm.calls import bounded, persistently, told
 from thermocline.tiers.warm.item import envelope_of, record_of, ttl_of, version_of
+from thermocline.tiers.warm.notes import KeptNotes
 from thermocline.tiers.warm.plain import PlainDocuments
 from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
 from thermocline.writes import pointable_until, too_old
@@ -20,7 +22,7 @@ AT_ONCE: Final = 16  # writes of a batch under way at the same time
 IDS_A_QUERY: Final = 100  # of a `read_many`; answers above 4 MB come in further pages
 
 
-class WarmMemory(PlainDocuments):
+class WarmMemory(PlainDocuments, KeptNotes):
     """Plays `Versions`. The constructor does no I/O; `connect` binds to the running loop.
 
     ``account_uri`` is the account's endpoint, ``database`` and ``container`` must exist with the partition key paths ``/tenant``, ``/scope`` and the
@@ -160,7 +162,9 @@ class WarmMemory(PlainDocuments):
         """`thermocline.tiers.warm.census` says in which order, and what it costs: at most eight queries a page."""
         from thermocline.tiers.warm.census import Count
 
-        service, deadline = self._asked(), bounded(deadline)
+        service = self._asked()
+        check_census(tenant, scope, limit)
+        deadline = bounded(deadline)
         return await Count(service, tenant, scope, cursor).page(limit, deadline)
 
     async def relocate(self, old: Envelope, new: Envelope, *, deadline: Deadline) -> bool:
