@@ -24,7 +24,7 @@ from azure.storage.blob.aio import BlobClient, ContainerClient
 
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
-from thermocline.telemetry import REQUESTS, THROTTLED, Stats
+from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
 from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
 
 BLOCK: Final = 4 * 2**20  # bytes of one block: what one request carries at most, up and down
@@ -328,6 +328,7 @@ class BlobService:
 
     def _on_request(self, request: Any) -> None:
         self.stats.count(REQUESTS, TIER)
+        correlate(request.http_request.headers)
 
     def _on_response(self, response: Any) -> None:
         date = response.http_response.headers.get("Date")

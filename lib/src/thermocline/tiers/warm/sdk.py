@@ -25,6 +25,7 @@ from azure.cosmos.aio import ContainerProxy, CosmosClient
 from azure.cosmos.documents import ConnectionPolicy
 
 from thermocline.errors import ClientClosed, InvalidArgument, TierTimeout, TierUnavailable
+from thermocline.telemetry import correlate
 from thermocline.tiers.warm.trouble import BatchRefused, Kind, Trouble, by_status, in_doubt, unreachable
 from thermocline.tiers.warm.watching import NEVER, current
 
@@ -89,6 +90,7 @@ class _Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports i
         statuses: list[int | None] = sent.statuses if sent is not None and "/docs" in request.url else []
         place = len(statuses)
         statuses.append(None)
+        correlate(request.headers)
         started = asyncio.get_running_loop().time()
         try:
             response = await super().send(request, **config)
