@@ -1,6 +1,6 @@
 """Rules and routes: which tiers a key uses, with which lifetimes, and what follows from what a tier answered. Pure, no I/O."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -9,6 +9,7 @@ from typing import Final
 from thermocline.errors import ConfigurationError, InvalidArgument, InvalidKey
 from thermocline.lifetimes import HOT_CEILING, LONGEST_LIFETIME, MemoryConfig, lifetime_ms
 from thermocline.model import PART_BYTES, Authority, Envelope, Flags, Key, MemoryTier
+from thermocline.protocols import PlainCopies
 
 __all__ = [
     "COUNTED",
@@ -101,6 +102,41 @@ _SWITCHES: Final = (
 )
 
 
+def plain_name(key: Key) -> str | None:
+    """The name under which code before this library kept a plain string: that string. None for every other key."""
+    return key.name if key == Key.of(key.name) else None
+
+
+@dataclass(frozen=True, slots=True)
+class LegacySource:
+    """Where code before this library left copies: plain keys in Redis (a `HotMemory`), documents in Cosmos DB (`LegacyDocuments`), blobs (a `ColdMemory`).
+
+    They are asked in this order, and only for keys of which the authority knows nothing; the first write takes them over and removes them. ``name``: the
+    name of a key's copies, None if it has none; by default plain strings have theirs, and other keys none. It must not give two keys one name, or one
+    tenant reads another's.
+    """
+
+    hot: PlainCopies | None = None
+    warm: PlainCopies | None = None
+    cold: PlainCopies | None = None
+    name: Callable[[Key], str | None] = field(default=plain_name, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.sources():
+            raise ConfigurationError("a LegacySource names at least one of hot, warm and cold")
+        for source in self.sources():
+            if not isinstance(source, PlainCopies):
+                raise ConfigurationError(
+                    f"a legacy source is a HotMemory, LegacyDocuments or ColdMemory (protocols.PlainCopies), not {type(source).__name__}"
+                )
+        if not callable(self.name):
+            raise ConfigurationError("a LegacySource's name is a function of a Key")
+
+    def sources(self) -> list[PlainCopies]:
+        """Those that are given, in the order in which they are asked."""
+        return [source for source in (self.hot, self.warm, self.cold) if source is not None]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Other rules for the keys whose name begins with ``prefix`` (case-sensitive; "" is every name), and only those of ``tenant`` and of
@@ -108,6 +144,7 @@ class Route:
 
     ``authority`` names the tier whose word counts; None: the first of warm, cold and hot that is configured (hot if ``write_through=False``).
     ``hot`` False: hot keeps no copies of these keys. Changing the authority of keys that exist is a migration: the old records are not found.
+    ``legacy``: where keys are read of which the authority knows nothing, until their first write.
     """
 
     prefix: str
@@ -116,8 +153,12 @@ class Route:
     scope_prefix: str | None = field(default=None, kw_only=True)
     authority: Authority | None = field(default=None, kw_only=True)
     hot: bool = field(default=True, kw_only=True)
+    legacy: LegacySource | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        given_legacy: object = self.legacy
+        if given_legacy is not None and not isinstance(given_legacy, LegacySource):
+            raise ConfigurationError(f"a route's legacy is a LegacySource, not {type(given_legacy).__name__}")
         for name in ("prefix", "tenant", "scope_prefix"):
             given = getattr(self, name)
             if not isinstance(given, str) and (given is not None or name == "prefix"):
@@ -161,6 +202,7 @@ class Plan:
     hot_lifetime_ms: int
     default_lifetime_ms: int
     cold_above: int | None
+    legacy: LegacySource | None = None
 
     def expires_ms(self, now_ms: int, lifetime: timedelta | float | None = None) -> int:
         """When a record written at ``now_ms`` ends, in ms since 1970; 0 never. ``lifetime`` None: the plan's default."""
@@ -256,6 +298,7 @@ def _plan(route: Route, tiers: Collection[MemoryTier], where: str) -> Plan:
         hot_lifetime_ms=min(hot_ms, _CEILING_MS) if hot_ms else _CEILING_MS,
         default_lifetime_ms=hot_ms if in_hot else lifetime_ms(rules.warm_ttl_seconds),
         cold_above=None if in_hot or MemoryTier.COLD not in tiers else demoted,
+        legacy=route.legacy,
     )
 
 

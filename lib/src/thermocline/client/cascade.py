@@ -6,6 +6,7 @@ from dataclasses import replace
 from thermocline import telemetry
 from thermocline.client.engine import LEASE_MS, Engine
 from thermocline.client.flight import Flight, Flights
+from thermocline.client.legacy import LegacyReads, unknown
 from thermocline.client.recovery import Recovery
 from thermocline.client.result import Answer
 from thermocline.clock import Deadline
@@ -24,6 +25,7 @@ class Cascade:
     def __init__(self, engine: Engine, recovery: Recovery) -> None:
         self._engine = engine
         self._recovery = recovery
+        self.legacy = LegacyReads(engine)
         self.flights: Flights[Answer] = Flights(
             self._fly, lambda: engine.stats.count(telemetry.FLIGHTS_SHARED, "client")
         )
@@ -151,6 +153,9 @@ class Cascade:
                 await self._settle(key, plan, flight.lease or engine.token(), version, copy)
             elif version:
                 self._recovery.add(key, version)
+        if live is None and plan.legacy is not None and unknown(found):
+            copy = await self.legacy.read(key, plan.legacy, flight.deadline, version=version)
+            return Answer(copy, plan.tier, version)
         return Answer(live, plan.tier, version)
 
     async def ask(self, key: Key, plan: Plan, floor: int, deadline: Deadline) -> Envelope | None:

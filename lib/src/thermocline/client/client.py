@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 from thermocline import telemetry
+from thermocline.client.aliases import AliasVerbs
+from thermocline.client.health import Health
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.moving.verbs import MovingVerbs
 from thermocline.client.rights.verbs import RightsVerbs
@@ -11,7 +13,7 @@ from thermocline.client.scoped import ScopedMemory
 
 
 @telemetry.traced
-class MemoryClient(MovingVerbs, RightsVerbs):
+class MemoryClient(AliasVerbs, MovingVerbs, RightsVerbs):
     """One memory over hot, warm and cold, any of which may be missing.
 
     Usable as ``async with MemoryClient(hot=…, warm=…, cold=…) as memory``; it connects on first use otherwise. It lives in one event loop, and closes
@@ -30,6 +32,12 @@ class MemoryClient(MovingVerbs, RightsVerbs):
         """Figures since the client was made, per tier (hits, misses, latencies, bytes, …), and of the client itself (recovery queue, floors, …).
         docs/telemetry.md lists them."""
         return self._figures.snapshot()
+
+    async def health(self, *, timeout: Lifetime = 2.0) -> Health:
+        """A verdict for each tier and for the whole, with reasons in plain words: each tier is asked now, within ``timeout``, and judged by what happened in
+        the last five minutes. Raises `ClientClosed`, and what `connect` raises; a tier that is down is an answer."""
+        deadline = await self._begin(timeout)
+        return await self._checks.run(deadline)
 
     async def settled(self, *, timeout: Lifetime = 10.0) -> bool:
         """Wait until hot has been told of everything that it missed; False if that took longer than ``timeout``."""

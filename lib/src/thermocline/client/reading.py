@@ -5,12 +5,14 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
+from thermocline.client.direct import TierName
 from thermocline.client.engine import OFFLOAD_BYTES
 from thermocline.client.lifetime import ClientLife, Lifetime
 from thermocline.client.result import Answer, Batch, Listing
 from thermocline.errors import (
     CorruptRecord,
     InvalidArgument,
+    InvalidKey,
     ThermoclineError,
     TierUnavailable,
     TypeMismatch,
@@ -37,13 +39,28 @@ class ReadVerbs(ClientLife):
     """`get`, `lookup`, `exists`, `ttl`, `get_many`, `list`, `stream`."""
 
     @overload
-    async def get(self, key: Key | str, *, type: type[T], timeout: Lifetime = None) -> T | None: ...
+    async def get(
+        self, key: Key | str, *, type: type[T], tier: TierName | None = None, timeout: Lifetime = None
+    ) -> T | None: ...
     @overload
-    async def get(self, key: Key | str, *, type: type[T], default: T, timeout: Lifetime = None) -> T: ...
+    async def get(
+        self, key: Key | str, *, type: type[T], default: T, tier: TierName | None = None, timeout: Lifetime = None
+    ) -> T: ...
     @overload
-    async def get(self, key: Key | str, *, default: Any = None, timeout: Lifetime = None) -> Any: ...
-    async def get(self, key: Key | str, *, type: Any = None, default: Any = None, timeout: Lifetime = None) -> Any:
+    async def get(
+        self, key: Key | str, *, default: Any = None, tier: TierName | None = None, timeout: Lifetime = None
+    ) -> Any: ...
+    async def get(
+        self,
+        key: Key | str,
+        *,
+        type: Any = None,
+        default: Any = None,
+        tier: TierName | None = None,
+        timeout: Lifetime = None,
+    ) -> Any:
         """The value, decoded as ``type`` if given; ``default`` if the key has none (`lookup` tells a stored None from a missing value).
+        ``tier``: what that tier alone has (docs/tiers.md, "One tier alone").
 
         Raises `TierUnavailable` if the authority could not be asked and nothing above it answered, `CorruptRecord`, `UnreadableRecord`,
         `TypeMismatch`.
@@ -51,13 +68,16 @@ class ReadVerbs(ClientLife):
         key = Key.of(key)
         deadline = await self._begin(timeout)
         plan = self._engine.routes.route(key)
-        answer = await self._cascade.read(key, plan, deadline)
+        if tier is None:
+            answer = await self._cascade.read(key, plan, deadline)
+        else:
+            answer = await self._direct.read(key, tier, plan, deadline)
         envelope = answer.envelope
         if envelope is not None and envelope.pointer:
             envelope = await self._cascade.resolve(envelope, plan, deadline)
         if envelope is None:
             return default
-        if self._slides and not answer.stale:
+        if self._slides and not answer.stale and tier is None:
             self._touches.renew(envelope, plan)
         return await self._engine.decode(envelope, type)
 
@@ -105,11 +125,14 @@ class ReadVerbs(ClientLife):
             bound = "hot has missed writes of this client that are still to be told it; its own reads heed them"
         return Hit(record, answer.tier, age, answer.stale, bound)
 
-    async def exists(self, key: Key | str, *, timeout: Lifetime = None) -> bool:
-        """Whether the key has a value. Raises as `get` does: an outage is no absence."""
+    async def exists(self, key: Key | str, *, tier: TierName | None = None, timeout: Lifetime = None) -> bool:
+        """Whether the key has a value; ``tier``: in that tier alone. Raises as `get` does: an outage is no absence."""
         key = Key.of(key)
         deadline = await self._begin(timeout)
-        return (await self._cascade.read(key, self._engine.routes.route(key), deadline)).envelope is not None
+        plan = self._engine.routes.route(key)
+        if tier is not None:
+            return (await self._direct.read(key, tier, plan, deadline)).envelope is not None
+        return (await self._cascade.read(key, plan, deadline)).envelope is not None
 
     async def ttl(self, key: Key | str, *, timeout: Lifetime = None) -> timedelta | None:
         """The time until the record expires; None: it does not. Raises KeyError if the key has no value."""
@@ -122,11 +145,12 @@ class ReadVerbs(ClientLife):
         return timedelta(milliseconds=max(0, ends - self._engine.now_ms())) if ends else None
 
     async def get_many(self, keys: Iterable[Key | str], *, type: Any = None, timeout: Lifetime = None) -> Batch[Any]:
-        """The values of many keys: a dictionary of those that have one (by the key as it was given); ``missing`` and ``errors`` hold the others (P8)."""
-        given = each_key(keys)
+        """The values of many keys: a dictionary of those that have one (by the key as it was given); ``missing`` and ``errors`` hold the others (P8),
+        what is no key among them. ``timeout`` is for the whole batch. Raises `InvalidArgument` only for what is no list of keys."""
+        batch: Batch[Any] = Batch()
+        given = each_key(keys, batch.errors)
         deadline = await self._begin(timeout)
         found = await self._batches.read(list(given.values()), deadline)
-        batch: Batch[Any] = Batch()
         engine = self._engine
         decode = engine.codec.decode
         for name, key in given.items():
@@ -175,8 +199,19 @@ class ReadVerbs(ClientLife):
                 yield chunk
 
 
-def each_key(keys: Iterable[Key | str]) -> dict[Any, Key]:
-    """The keys of a batch by what was given for them, each once. Raises `InvalidArgument` for one key where many are asked for, and `InvalidKey`."""
+def each_key(keys: Iterable[Key | str], errors: dict[Any, ThermoclineError] | None = None) -> dict[Any, Key]:
+    """The keys of a batch by what was given for them, each once. What is no key goes into ``errors``. Raises `InvalidArgument` for one key where
+    many are asked for, and `InvalidKey` where there are no ``errors`` to put it into, or for what no dictionary can hold."""
     if isinstance(keys, str | bytes | Key) or not isinstance(keys, Iterable):
         raise InvalidArgument(f"a batch takes a list of keys, not {type(keys).__name__}")
-    return {key: Key.of(key) for key in keys}
+    given: dict[Any, Key] = {}
+    for key in keys:
+        try:
+            given[key] = Key.of(key)
+        except InvalidKey as error:
+            if errors is None:
+                raise
+            errors[key] = error
+        except TypeError as error:  # unhashable
+            raise InvalidKey(f"a key is a Key or a string, not {type(key).__name__}") from error
+    return given

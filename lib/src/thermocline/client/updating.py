@@ -10,7 +10,7 @@ from typing import Any
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.result import NOT_GIVEN, NotGiven
 from thermocline.client.writing import WriteVerbs
-from thermocline.codec import MEDIA_TYPES
+from thermocline.codec import LEGACY_TEXT, MEDIA_TYPES
 from thermocline.errors import (
     Conflict,
     InvalidArgument,
@@ -49,6 +49,8 @@ class UpdateVerbs(WriteVerbs):
             raise InvalidArgument(f"update takes a function of the old value, not {function!r:.80}")
         deadline = await self._begin(timeout)
         engine, plan = self._engine, self._engine.routes.route(key)
+        if plan.legacy is not None:
+            await self._takeover.adopt(key, plan, deadline)
         reading = plan
         if not plan.rules.read_fallback:  # no condition follows from a value that nobody was asked for
             reading = replace(plan, rules=replace(plan.rules, read_fallback=True))
@@ -72,8 +74,8 @@ class UpdateVerbs(WriteVerbs):
                 sealed,
                 plan,
                 deadline,
-                if_version=found.version if found is not None else None,
-                if_absent=found is None,
+                if_version=found.version or None if found is not None else None,
+                if_absent=found is None or not found.version,
             )
             try:
                 await self._writer.carry_out(intent, deadline)
@@ -147,4 +149,4 @@ class UpdateVerbs(WriteVerbs):
 def _media_type_given(found: Envelope) -> str | None:
     """The media type that the record was written with; None where it is the usual one of its kind of value, as the new value may be of another."""
     usual = MEDIA_TYPES[found.header.serialiser]
-    return None if found.media_type == usual else found.media_type
+    return None if found.media_type in (usual, LEGACY_TEXT) else found.media_type

@@ -4,12 +4,15 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from thermocline.client.batch_writes import Outcomes
+from thermocline.client.direct import TierName, refuse_on_plain
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.reading import ReadVerbs, each_key
 from thermocline.client.result import NOT_GIVEN, Batch, NotGiven, WriteResult
+from thermocline.client.writer import Intent
+from thermocline.clock import Deadline
 from thermocline.errors import (
     InvalidArgument,
-    ThermoclineError,
 )
 from thermocline.model import (
     MAX_VERSION,
@@ -34,9 +37,11 @@ class WriteVerbs(ReadVerbs):
         if_version: int | None = None,
         if_absent: bool = False,
         write_around: bool = False,
+        tier: TierName | None = None,
         timeout: Lifetime = None,
     ) -> WriteResult:
-        """Store a value. ``ttl``: how long it lives (seconds or a timedelta; None: for ever; left out: as the rules say).
+        """Store a value. ``ttl``: how long it lives (seconds or a timedelta; None: for ever; left out: as the rules say). ``tier``: in that tier
+        alone (docs/tiers.md, "One tier alone").
 
         Atomic: readers see the old record or the new one. ``if_version=n``: only if the key's version is n; ``if_absent``: only if it has no value; else
         `Conflict` and nothing is written. ``write_around``: hot forgets the old value and does not get the new one until it is read.
@@ -46,7 +51,14 @@ class WriteVerbs(ReadVerbs):
         _check_conditions(if_version, if_absent)
         deadline = await self._begin(timeout)
         plan = self._engine.routes.route(key)
+        if tier is not None and not self._direct.has_the_word(tier, plan):
+            conditions = {"if_version": if_version is not None, "if_absent": if_absent, "write_around": write_around}
+            refuse_on_plain(tier, tags=tags is not None, media_type=media_type is not None, **conditions)
+            lasting = None if isinstance(ttl, NotGiven) else lifetime_ms(ttl, "ttl")
+            return await self._direct.set(key, value, tier, plan, lasting, deadline)
         envelope = await self._sealed(key, value, plan, ttl, tags, media_type)
+        if plan.legacy is not None:
+            await self._takeover.adopt(key, plan, deadline)
         intent = await self._writer.intent(
             Verb.PUT, envelope, plan, deadline, if_version=if_version, if_absent=if_absent, around=write_around
         )
@@ -82,12 +94,25 @@ class WriteVerbs(ReadVerbs):
         ends = now_ms + lifetime_ms(ttl, "ttl") if ttl is not None else 0
         return self._engine.lifetimes.capped_ms(ends, key, tags, now_ms)
 
-    async def delete(self, key: Key | str, *, if_version: int | None = None, timeout: Lifetime = None) -> WriteResult:
-        """Delete the record; it does not come back (P4). ``found`` of the result is False if nothing was known of the key. Raises as `set` does."""
+    async def delete(
+        self,
+        key: Key | str,
+        *,
+        if_version: int | None = None,
+        tier: TierName | None = None,
+        timeout: Lifetime = None,
+    ) -> WriteResult:
+        """Delete the record; it does not come back (P4). ``found`` of the result is False if nothing was known of the key. ``tier``: what that tier alone
+        has. Raises as `set` does."""
         key = Key.of(key)
         _check_conditions(if_version, False)
         deadline = await self._begin(timeout)
         plan = self._engine.routes.route(key)
+        if tier is not None and not self._direct.has_the_word(tier, plan):
+            refuse_on_plain(tier, if_version=if_version is not None)
+            return await self._direct.delete(key, tier, deadline)
+        if plan.legacy is not None:
+            await self._takeover.adopt(key, plan, deadline)
         tombstone = self._engine.codec.tombstone(key, now_ms=self._engine.now_ms())
         intent = await self._writer.intent(Verb.DELETE, tombstone, plan, deadline, if_version=if_version)
         return await self._writer.carry_out(intent, deadline)
@@ -101,6 +126,8 @@ class WriteVerbs(ReadVerbs):
         deadline = await self._begin(timeout)
         plan, now = self._engine.routes.route(key), self._engine.now_ms()
         ends = self._expires(key, plan, ttl, now, None)
+        if plan.legacy is not None:
+            await self._takeover.adopt(key, plan, deadline)
         return await self._touches.touch(key, plan, ends, now, deadline)
 
     async def set_many(
@@ -112,42 +139,34 @@ class WriteVerbs(ReadVerbs):
         write_around: bool = False,
         timeout: Lifetime = None,
     ) -> Batch[WriteResult]:
-        """Store many values, each for itself: the results of those that were written; ``errors`` holds the others (P8). ``write_around`` as of `set`."""
+        """Store many values, each for itself: the results of those that were written; ``errors`` holds the others (P8). Names of the same key are
+        one write, of the value given last. ``write_around`` as of `set`; ``timeout`` is for the whole batch."""
         given: Any = items
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"set_many takes a mapping of keys to values, not {type(items).__name__}")
         deadline = await self._begin(timeout)
         batch: Batch[WriteResult] = Batch()
-        by_plan: dict[int, list[tuple[Any, Any]]] = {}
-        for name, value in items.items():
-            try:
-                key = Key.of(name)
-                plan = self._engine.routes.route(key)
-                envelope = await self._sealed(key, value, plan, ttl, tags)
-                intent = await self._writer.intent(Verb.PUT, envelope, plan, deadline, around=write_around)
-            except ThermoclineError as error:
-                batch.errors[name] = error
-            else:
-                by_plan.setdefault(id(plan), []).append((name, intent))
-        for intents in by_plan.values():
-            await self._batches.write(intents, deadline, batch)
-        return batch
+        names = each_key(items, batch.errors)
+        values = {key: items[name] for name, key in names.items()}
+
+        async def prepare(key: Key, plan: Plan, deadline: Deadline) -> Intent:
+            envelope = await self._sealed(key, values[key], plan, ttl, tags)
+            return await self._writer.intent(Verb.PUT, envelope, plan, deadline, around=write_around)
+
+        return _told(names, await self._batch_writes.write(list(values), prepare, deadline), batch)
 
     async def delete_many(self, keys: Iterable[Key | str], *, timeout: Lifetime = None) -> Batch[WriteResult]:
-        """Delete many keys, each for itself; ``missing`` holds those of which nothing was known."""
-        given = each_key(keys)
-        deadline = await self._begin(timeout)
+        """Delete many keys, each for itself; ``missing`` holds those of which nothing was known, ``errors`` what is no key or failed (P8)."""
         batch: Batch[WriteResult] = Batch()
-        now = self._engine.now_ms()
-        by_plan: dict[int, list[tuple[Any, Any]]] = {}
-        for name, key in given.items():
-            plan = self._engine.routes.route(key)
-            tombstone = self._engine.codec.tombstone(key, now_ms=now)
-            intent = await self._writer.intent(Verb.DELETE, tombstone, plan, deadline)
-            by_plan.setdefault(id(plan), []).append((name, intent))
-        for intents in by_plan.values():
-            await self._batches.write(intents, deadline, batch)
-        return batch
+        names = each_key(keys, batch.errors)
+        deadline = await self._begin(timeout)
+
+        async def prepare(key: Key, plan: Plan, deadline: Deadline) -> Intent:
+            tombstone = self._engine.codec.tombstone(key, now_ms=self._engine.now_ms())
+            return await self._writer.intent(Verb.DELETE, tombstone, plan, deadline)
+
+        keyed = list(dict.fromkeys(names.values()))
+        return _told(names, await self._batch_writes.write(keyed, prepare, deadline), batch)
 
     async def set_stream(
         self,
@@ -167,7 +186,22 @@ class WriteVerbs(ReadVerbs):
         deadline = await self._begin(timeout if timeout is not None else timedelta(minutes=10))
         plan, now = self._engine.routes.route(key), self._engine.now_ms()
         expires = self._expires(key, plan, ttl, now, tags)
+        if plan.legacy is not None:
+            await self._takeover.adopt(key, plan, deadline)
         return await self._streams.write(key, plan, chunks, now, expires, media_type, tags, deadline)
+
+
+def _told(names: Mapping[Any, Key], outcomes: Outcomes, batch: Batch[WriteResult]) -> Batch[WriteResult]:
+    """The answer of a batch, by the keys as they were given and in their order."""
+    for name, key in names.items():
+        outcome = outcomes[key]
+        if outcome is None:
+            batch.missing.append(name)
+        elif isinstance(outcome, WriteResult):
+            batch[name] = outcome
+        else:
+            batch.errors[name] = outcome
+    return batch
 
 
 def _check_conditions(if_version: int | None, if_absent: bool) -> None:

@@ -27,7 +27,7 @@ from thermocline.codec.envelope import (
 )
 from thermocline.codec.serialise import Serialised, deserialise, serialise, to_json
 from thermocline.codec.typed import as_type
-from thermocline.errors import InvalidArgument, TooLarge
+from thermocline.errors import CorruptRecord, InvalidArgument, TooLarge, TypeMismatch
 from thermocline.model import MAX_VERSION, Envelope, Flags, Header, Key, Pointer
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "FORMAT",
     "HEADER_LENGTH",
     "JSON",
+    "LEGACY_TEXT",
     "MAGIC",
     "MEDIA_TYPES",
     "MEDIA_TYPE_BYTES",
@@ -51,6 +52,8 @@ __all__ = [
 TAGS: Final = 10  # as many as a blob's index holds
 TAG_BYTES: Final = 256  # of a tag's name, and of its value
 MEDIA_TYPE_BYTES: Final = 255
+LEGACY_TEXT: Final = "text/vnd.thermocline.plain"
+"""The media type of text that stood under a plain name: it may be JSON that its writer encoded himself, and is read as such where a type is asked for."""
 
 _T = TypeVar("_T")
 
@@ -172,7 +175,11 @@ class Codec:
             raise InvalidArgument("an envelope that is a tombstone or a pointer has no value to decode")
         whole = not header.compressor and header.raw_length == len(envelope.payload)
         value = deserialise(header.serialiser, envelope.payload if whole else self.raw(envelope))
-        return value if type is None else as_type(value, type)
+        if type is None:
+            return value
+        if envelope.media_type == LEGACY_TEXT and isinstance(value, str):
+            return _plain_text(value, type)
+        return as_type(value, type)
 
     def raw(self, envelope: Envelope) -> bytes:
         """The serialised bytes behind a payload, decompressed to exactly what the header says. Raises `CorruptRecord`, `UnreadableRecord`."""
@@ -230,6 +237,18 @@ class Codec:
         header = replace(envelope.header, flags=envelope.header.flags & ~Flags.POINTER)
         check_header(header, len(payload), self.raw_limit)
         return replace(envelope, header=header, payload=payload, raw=None)
+
+
+def _plain_text(text: str, type: Any) -> Any:
+    """Text as the type that is asked for: as it is, or else what it says as JSON."""
+    try:
+        return as_type(text, type)
+    except TypeMismatch:
+        try:
+            value = deserialise(JSON, text.encode())
+        except CorruptRecord:
+            value = text
+        return as_type(value, type)
 
 
 def _check_time(what: str, ms: int) -> None:

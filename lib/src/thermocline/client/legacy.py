@@ -1,0 +1,74 @@
+"""Copies that code before this library left, read where the authority knows nothing of a key. `takeover` has what their first write does."""
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from thermocline.client.engine import Engine
+from thermocline.clock import Deadline
+from thermocline.codec import LEGACY_TEXT
+from thermocline.model import Envelope, Key
+from thermocline.policy import LegacySource
+from thermocline.protocols import PlainCopies, PlainCopy
+
+CLAIM: Final = "application/vnd.thermocline.claim"
+
+
+def unknown(found: Envelope | None) -> bool:
+    """Whether the authority knows nothing of a key: an absence, or the claim of a taking over that is under way or was cut off."""
+    return found is None or (found.media_type == CLAIM and not found.tombstone)
+
+
+async def connect_sources(sources: list[PlainCopies]) -> list[PlainCopies]:
+    """Connect those that are not yet, and say which. Raises what the first one raises; those before it are closed again."""
+    opened: list[PlainCopies] = []
+    try:
+        for source in sources:
+            if not getattr(source, "connected", False):
+                await source.connect()
+                opened.append(source)
+    except BaseException:
+        await asyncio.gather(*(source.close() for source in opened), return_exceptions=True)
+        raise
+    return opened
+
+
+class LegacyReads:
+    """Asking the old copies."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def read(self, key: Key, legacy: LegacySource, deadline: Deadline, *, version: int = 0) -> Envelope | None:
+        """The first copy, stamped with the claim's version (0: none); None if there is none. Raises `TierUnavailable` where a source before the
+        first hit could not be asked (P1)."""
+        name = legacy.name(key)
+        if name is None:
+            return None
+        engine = self._engine
+        for source in legacy.sources():
+            share = deadline.within(engine.budget.seconds(source.tier))
+            copy = await source.plain_get(name, deadline=share)
+            if copy is not None and not 0 < copy.expires_ms <= engine.now_ms():
+                return await self._envelope(key, copy, version)
+        return None
+
+    async def _envelope(self, key: Key, copy: PlainCopy, version: int) -> Envelope:
+        engine = self._engine
+        envelope = await engine.seal(
+            key,
+            engine.codec.prepare(copy.value),
+            now_ms=engine.now_ms(),
+            expires_ms=copy.expires_ms,
+            media_type=LEGACY_TEXT if isinstance(copy.value, str) else None,
+        )
+        return replace(envelope, header=replace(envelope.header, version=version))
+
+    async def remove(self, key: Key, legacy: LegacySource, deadline: Deadline) -> None:
+        """Remove all copies, the last one that would be read first."""
+        name = legacy.name(key)
+        if name is None:
+            return
+        for source in reversed(legacy.sources()):
+            share = deadline.within(self._engine.budget.seconds(source.tier))
+            await source.plain_delete(name, deadline=share)
