@@ -1,6 +1,5 @@
 """Many keys at once: one MGET, one query, one pipeline where the verbs for one key have a request each. Each key answers for itself (P8)."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -8,25 +7,25 @@ from thermocline import telemetry
 from thermocline.client.cascade import Cascade, damaged
 from thermocline.client.engine import LEASE_MS, Engine
 from thermocline.client.recovery import Recovery
-from thermocline.client.result import Batch, WriteResult
-from thermocline.client.writer import WRITE_SHARES, Intent, Writer
+from thermocline.client.together import chunks, together
+from thermocline.client.writer import Writer
 from thermocline.clock import Deadline
-from thermocline.errors import CorruptRecord, ThermoclineError, TierUnavailable, UnknownOutcome
+from thermocline.errors import CorruptRecord, ThermoclineError, TierUnavailable
 from thermocline.model import Envelope, Key, MemoryTier, NotAsked
 from thermocline.policy import Plan, Serve, serve
-from thermocline.protocols import Effect, EntryOperation, Found, Leased, Look, Settle, Withdraw, Written
+from thermocline.protocols import Found, Leased, Look, Settle
 
-CHUNK: Final = (
-    100  # keys: the announcements of a chunk are made just before its writes, so that none runs out before its turn
-)
+CHUNK: Final = 200  # keys that the authority is asked for together
+AT_ONCE: Final = 4  # such chunks under way
 HOT_CHUNK: Final = 500  # keys of one MGET: Redis answers nobody else meanwhile
-_AT_ONCE: Final = 8  # keys that go the single way at the same time
+HOT_AT_ONCE: Final = 2  # while one is decoded the other is on its way
+SINGLY: Final = 8  # keys that go the single way at the same time
 
 Reads = dict[Key, Envelope | NotAsked | ThermoclineError | None]
 
 
 class Batches:
-    """The batch verbs of one client."""
+    """The reading batch verbs of one client."""
 
     def __init__(self, engine: Engine, cascade: Cascade, writer: Writer, recovery: Recovery) -> None:
         self._engine = engine
@@ -45,54 +44,65 @@ class Batches:
                 group = by_plan[id(plan)] = (plan, [])
             group[1].append(key)
         results: Reads = {}
-        for plan, keys in by_plan.values():
-            results.update(await self._read(plan, keys, deadline))
+
+        async def of_plan(group: tuple[Plan, list[Key]]) -> None:
+            await self._read(*group, results, deadline)
+
+        await together(list(by_plan.values()), of_plan, at_once=AT_ONCE)
         now = self._engine.now_ms()
         for key, found in results.items():
             if isinstance(found, Envelope) and found.header.expires_ms != 0 and not found.live(now):
                 results[key] = None  # it expired while others were asked for, or hot was told
         return results
 
-    async def _read(self, plan: Plan, keys: list[Key], deadline: Deadline) -> Reads:
-        results: Reads = {}
+    async def _read(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> None:
         if plan.uses_hot and not self._recovery.blind():
-            for at in range(0, len(keys), HOT_CHUNK):
-                results.update(await self._through_hot(plan, keys[at : at + HOT_CHUNK], deadline))
+            await self._through_hot(plan, keys, results, deadline)
         else:  # blind: hot is not believed, but told
             leases: dict[Key, tuple[str, int] | None] = {}
             if plan.uses_hot:
                 leases = {key: (self._engine.token(), 0) for key in keys}
-            for at in range(0, len(keys), CHUNK):
-                results.update(await self._ask(plan, keys[at : at + CHUNK], leases, deadline))
+            await self._below(plan, keys, results, lambda chunk: self._ask(plan, chunk, leases, deadline))
         if plan.rules.stale_while_down:
-            down = [key for key, found in results.items() if isinstance(found, TierUnavailable)]
+            down = [key for key in keys if isinstance(results[key], TierUnavailable)]
             await self._each(down, results, lambda key: self._stale(key, plan, deadline))
         pointers = [
-            key
-            for key, found in results.items()
-            if isinstance(found, Envelope) and found.header.flags != 0 and found.pointer
+            key for key in keys if isinstance(found := results[key], Envelope) and found.header.flags and found.pointer
         ]
         if pointers:
             await self._each(pointers, results, lambda key: self._resolve(results[key], plan, deadline))
-        return results
 
-    async def _through_hot(self, plan: Plan, keys: list[Key], deadline: Deadline) -> Reads:
-        results: Reads = {}
-        try:
-            rest = await self._from_hot(plan, keys, results, deadline)
-        except TierUnavailable as error:
+    async def _through_hot(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> None:
+        unknown: list[Key] = []
+        away: list[Key] = []
+
+        async def ask_hot(chunk: Sequence[Key]) -> None:
+            try:
+                rest = await self._from_hot(plan, chunk, results, deadline)
+            except TierUnavailable as error:
+                away.extend(chunk)
+                results.update(dict.fromkeys(chunk, error))
+                return
+            unknown.extend(rest)
             if not plan.rules.read_fallback:
-                return dict.fromkeys(keys, error)
-            for at in range(0, len(keys), CHUNK):
-                results.update(await self._ask(plan, keys[at : at + CHUNK], {}, deadline))
-            return results
-        if not plan.rules.read_fallback:
-            # what could not be asked, or was not, is no absence (P1)
-            return results | {key: NotAsked(key) if copy is None else copy for key, copy in rest.items()}
-        unknown = list(rest)
-        for at in range(0, len(unknown), CHUNK):
-            results.update(await self._miss(plan, unknown[at : at + CHUNK], deadline))
-        return results
+                # what could not be asked, or was not, is no absence (P1)
+                results.update((key, NotAsked(key) if copy is None else copy) for key, copy in rest.items())
+
+        await together(chunks(keys, HOT_CHUNK), ask_hot, at_once=HOT_AT_ONCE)
+        if plan.rules.read_fallback:
+            await self._below(plan, away, results, lambda chunk: self._ask(plan, chunk, {}, deadline))
+            await self._below(plan, unknown, results, lambda chunk: self._miss(plan, chunk, deadline))
+
+    async def _below(
+        self, plan: Plan, keys: list[Key], results: Reads, ask: Callable[[Sequence[Key]], Awaitable[Reads]]
+    ) -> None:
+        """Ask for these in chunks, in which the keys of a partition are together: they are one query."""
+        keys.sort(key=lambda key: (key.tenant, key.scope))
+
+        async def one(chunk: Sequence[Key]) -> None:
+            results.update(await ask(chunk))
+
+        await together(chunks(keys, CHUNK), one, at_once=AT_ONCE)
 
     async def _stale(self, key: Key, plan: Plan, deadline: Deadline) -> Envelope | None:
         """The authority is down, and the rules allow what hot last knew: the single way finds it."""
@@ -105,26 +115,24 @@ class Batches:
         self, keys: Sequence[Key], results: Reads, work: Callable[[Key], Awaitable[Envelope | None]]
     ) -> None:
         """Run ``work`` for each key, few at a time, and put down its result or error."""
-        gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(key: Key) -> None:
-            async with gate:
-                try:
-                    results[key] = await work(key)
-                except ThermoclineError as error:
-                    results[key] = error
+            try:
+                results[key] = await work(key)
+            except ThermoclineError as error:
+                results[key] = error
 
-        async with asyncio.TaskGroup() as group:
-            for key in keys:
-                group.create_task(one(key))
+        await together(keys, one, at_once=SINGLY)
 
-    async def _from_hot(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> Reads:
+    async def _from_hot(self, plan: Plan, keys: Sequence[Key], results: Reads, deadline: Deadline) -> Reads:
         """The plain MGET. Returned is what it cannot answer: None, or the error of a key whose shard could not be asked."""
         engine = self._engine
         hot, floors = engine.hot, engine.floors
         assert hot is not None
         engine.stats.count(telemetry.READS, "hot", len(keys))
-        copies = await engine.guards[MemoryTier.HOT].call("get_many", hot.peek_many, keys, deadline=deadline)
+        copies = await engine.guards[MemoryTier.HOT].call(
+            "get_many", hot.peek_many, keys, deadline=deadline, times=2, again=True
+        )
         now, value = engine.now_ms(), Serve.VALUE
         rest: Reads = {}
         for key, copy in zip(keys, copies, strict=True):
@@ -145,7 +153,7 @@ class Batches:
         engine.stats.count(telemetry.MISSES, "hot", len(rest))
         return rest
 
-    async def _miss(self, plan: Plan, keys: list[Key], deadline: Deadline) -> Reads:
+    async def _miss(self, plan: Plan, keys: Sequence[Key], deadline: Deadline) -> Reads:
         """Take leases, ask the authority, settle."""
         engine = self._engine
         hot = engine.hot
@@ -154,7 +162,7 @@ class Batches:
         guard = engine.guards[MemoryTier.HOT]
         answers: list[Found | ThermoclineError | None]
         try:
-            answers = await guard.call("look_many", hot.operate_many, looks, deadline=deadline)
+            answers = await guard.call("look_many", hot.operate_many, looks, deadline=deadline, times=2)
         except TierUnavailable as error:
             answers = [error] * len(keys)
         results: Reads = {}
@@ -177,7 +185,7 @@ class Batches:
     async def _ask(
         self,
         plan: Plan,
-        keys: list[Key],
+        keys: Sequence[Key],
         leases: dict[Key, tuple[str, int] | None],
         deadline: Deadline,
     ) -> Reads:
@@ -187,7 +195,7 @@ class Batches:
         authority, guard = engine.authority(plan.authority), engine.guards[plan.tier]
         engine.stats.count(telemetry.READS, guard.name, len(keys))
         try:
-            found = await guard.call("read_many", authority.read_many, keys, deadline=deadline, times=2)
+            found = await guard.call("read_many", authority.read_many, keys, deadline=deadline, times=2, again=True)
         except TierUnavailable as error:
             return dict.fromkeys(keys, error)
         results: Reads = {}
@@ -244,111 +252,3 @@ class Batches:
         for settle, error in zip(settles, errors, strict=True):
             if error is not None and settle.version:
                 self._recovery.add(settle.key, settle.version)
-
-    # --- writes -------------------------------------------------------------------------------------------------------
-
-    async def write(self, intents: Sequence[tuple[Any, Intent]], deadline: Deadline, into: Batch[WriteResult]) -> None:
-        """Carry out prepared writes of one plan, in chunks, each key for itself."""
-        for at in range(0, len(intents), CHUNK):
-            await self._write_chunk(intents[at : at + CHUNK], deadline, into)
-
-    async def _write_chunk(
-        self, chunk: Sequence[tuple[Any, Intent]], deadline: Deadline, into: Batch[WriteResult]
-    ) -> None:
-        engine, plan = self._engine, chunk[0][1].plan
-        authority, guard = engine.authority(plan.authority), engine.guards[plan.tier]
-        try:
-            guard.check()
-        except ThermoclineError as error:
-            into.errors.update((given, error) for given, _ in chunk)
-            return
-        if plan.uses_hot:
-            chunk = await self._announce(chunk, deadline, into)
-            if any(self._writer.lapses(intent, deadline) for _, intent in chunk):
-                chunk = await self._announce(chunk, deadline, into)
-        if not chunk:
-            return
-        engine.stats.count(telemetry.WRITES, plan.tier, len(chunk))
-        answers: Sequence[Written | ThermoclineError]
-        try:
-            answers = await guard.call(
-                "write_many",
-                authority.write_many,
-                [intent.write for _, intent in chunk],
-                deadline=deadline,
-                times=WRITE_SHARES,
-            )
-        except ThermoclineError as error:
-            answers = [error] * len(chunk)
-        except asyncio.CancelledError as error:
-            for _, intent in chunk:
-                await self._writer.failed(intent, error)
-            raise
-        await self._conclude(chunk, answers, into)
-
-    async def _announce(
-        self, chunk: Sequence[tuple[Any, Intent]], deadline: Deadline, into: Batch[WriteResult]
-    ) -> Sequence[tuple[Any, Intent]]:
-        engine, writer = self._engine, self._writer
-        hot = engine.hot
-        assert hot is not None
-        operations = [writer.announcement(intent, deadline) for _, intent in chunk]
-        answers: Sequence[Found | ThermoclineError | None]
-        try:
-            answers = await engine.guards[MemoryTier.HOT].call(
-                "announce_many", hot.operate_many, operations, deadline=deadline, times=2
-            )
-        except ThermoclineError as error:
-            answers = [error] * len(chunk)
-        going: list[tuple[Any, Intent]] = []
-        for (given, intent), answer in zip(chunk, answers, strict=True):
-            if isinstance(answer, ThermoclineError):
-                intent.told = False  # nor does an earlier announcement last long enough
-                try:
-                    await writer.unannounced(intent, answer, deadline)
-                except ThermoclineError as error:
-                    into.errors[given] = error
-                    continue
-            else:
-                writer.announced(intent, answer)
-            going.append((given, intent))
-        return going
-
-    async def _conclude(
-        self,
-        chunk: Sequence[tuple[Any, Intent]],
-        answers: Sequence[Written | ThermoclineError],
-        into: Batch[WriteResult],
-    ) -> None:
-        writer, engine = self._writer, self._engine
-        done: list[tuple[Any, Intent, Written]] = []
-        withdrawn: list[EntryOperation] = []
-        for (given, intent), answer in zip(chunk, answers, strict=True):
-            if not isinstance(answer, ThermoclineError):
-                done.append((given, intent, answer))
-                continue
-            into.errors[given] = answer
-            if isinstance(answer, UnknownOutcome):
-                await writer.failed(intent, answer)  # asks nobody: the recovery queue does, later
-            elif intent.told:
-                withdrawn.append(Withdraw(intent.write.key, intent.write.id))
-        told: list[ThermoclineError | None] = [None] * len(done)
-        if chunk and chunk[0][1].plan.uses_hot:
-            words = [writer.last_word(intent, written) for _, intent, written in done]
-            try:
-                told = (await writer.tell_hot(words + withdrawn, paced=True))[: len(done)]
-            except BaseException:
-                for _, intent, written in done:
-                    writer.untold(intent, written)
-                raise
-        for (given, intent, written), error in zip(done, told, strict=True):
-            engine.floors.note(intent.write.key, written.version)
-            if error is not None or (intent.plan.uses_hot and not intent.told):
-                writer.untold(intent, written)
-            if written.effect is Effect.NOTHING:
-                into.missing.append(given)
-                continue
-            try:
-                into[given] = writer.result(intent, written, told=error is None)
-            except ThermoclineError as refused:
-                into.errors[given] = refused

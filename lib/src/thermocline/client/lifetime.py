@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from thermocline.client.assembly import Closeable, Parts, assemble, connect_tiers
-from thermocline.client.figures import Figures
+from thermocline.client.batch_writes import BatchWrites
 from thermocline.client.direct import Direct
+from thermocline.client.figures import Figures
+from thermocline.client.health import Checks
 from thermocline.client.listing import Listings
 from thermocline.client.streams import Streams
 from thermocline.client.takeover import TakeOver
@@ -77,6 +79,7 @@ class ClientLife:
         self._cascade = parts.cascade
         self._writer = parts.writer
         self._batches = parts.batches
+        self._batch_writes = BatchWrites(parts.engine, parts.writer)
         self._recovery = parts.recovery
         self._touches = Touches(parts.engine, parts.cascade, parts.writer)
         self._direct = Direct(parts.engine, parts.cascade, parts.tiers)
@@ -85,6 +88,7 @@ class ClientLife:
         self._streams = Streams(parts.engine, parts.cascade, parts.writer, self._touches)
         self._listings = Listings(parts.engine)
         self._figures = Figures(parts)
+        self._checks = Checks(parts)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
