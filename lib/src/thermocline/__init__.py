@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thermocline.agents import Agent, AgentBuilder
-    from thermocline.client import NOT_GIVEN, Batch, Listing, MemoryClient, ScopedMemory, WriteResult
+    from thermocline.client import (
+        NOT_GIVEN,
+        Batch,
+        Health,
+        Listing,
+        MemoryClient,
+        ScopedMemory,
+        TierHealth,
+        Verdict,
+        WriteResult,
+    )
     from thermocline.client.receipt import Receipt, ServiceRetention
     from thermocline.codec import Codec
     from thermocline.errors import (
@@ -42,7 +52,17 @@ except PackageNotFoundError:  # run from a tree that is not installed
 
 _HOMES = {
     "agents": ("Agent", "AgentBuilder"),
-    "client": ("NOT_GIVEN", "Batch", "Listing", "MemoryClient", "ScopedMemory", "WriteResult"),
+    "client": (
+        "NOT_GIVEN",
+        "Batch",
+        "Health",
+        "Listing",
+        "MemoryClient",
+        "ScopedMemory",
+        "TierHealth",
+        "Verdict",
+        "WriteResult",
+    ),
     "client.receipt": ("Receipt", "ServiceRetention"),
     "codec": ("Codec",),
     "wiring": ("MemoryBuilder", "connect"),
@@ -86,6 +106,7 @@ __all__ = [
     "Corrupt",
     "CorruptRecord",
     "FolderMemory",
+    "Health",
     "Hit",
     "HotMemory",
     "InvalidArgument",
@@ -111,10 +132,12 @@ __all__ = [
     "ServiceRetention",
     "SqliteMemory",
     "ThermoclineError",
+    "TierHealth",
     "TierUnavailable",
     "TypeMismatch",
     "Unavailable",
     "UnknownOutcome",
+    "Verdict",
     "WarmMemory",
     "WriteResult",
     "__version__",

@@ -1,7 +1,19 @@
 """The client: verbs, cascade, single flight, batches, recovery. Sees Protocols only, never an SDK."""
 
 from thermocline.client.client import MemoryClient
+from thermocline.client.health import Health, TierHealth, Verdict
 from thermocline.client.result import NOT_GIVEN, Batch, ListedKey, Listing, WriteResult
 from thermocline.client.scoped import ScopedMemory
 
-__all__ = ["NOT_GIVEN", "Batch", "ListedKey", "Listing", "MemoryClient", "ScopedMemory", "WriteResult"]
+__all__ = [
+    "NOT_GIVEN",
+    "Batch",
+    "Health",
+    "ListedKey",
+    "Listing",
+    "MemoryClient",
+    "ScopedMemory",
+    "TierHealth",
+    "Verdict",
+    "WriteResult",
+]

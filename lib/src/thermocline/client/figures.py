@@ -5,9 +5,17 @@ from typing import Any, Final
 
 from thermocline import telemetry
 from thermocline.client.assembly import Parts
+from thermocline.protocols import Tier
 from thermocline.resilience import BreakerState
 
 _STATES: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+
+
+def pool_of(tier: Tier) -> tuple[int, int] | None:
+    """A tier's connections in use and at most, where it has a pool and says so."""
+    pool: Any = getattr(tier, "pool", None)
+    found: Any = pool() if callable(pool) else None
+    return found if isinstance(found, tuple) else None
 
 
 class Figures:
@@ -30,8 +38,7 @@ class Figures:
         yield telemetry.READS_UNDER_WAY, telemetry.CLIENT, len(parts.cascade.flights)
         for name, guard in parts.engine.guards.items():
             yield telemetry.BREAKER, guard.name, _STATES[guard.breaker.state]
-            pool: Any = getattr(parts.tiers[name], "pool", None)
-            found = pool() if callable(pool) else None
+            found = pool_of(parts.tiers[name])
             if found is not None:
                 yield telemetry.POOL_IN_USE, guard.name, found[0]
                 yield telemetry.POOL_LIMIT, guard.name, found[1]

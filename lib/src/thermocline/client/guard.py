@@ -172,7 +172,7 @@ class Guard:
             else:
                 self.breaker.failure()
             stats.count(telemetry.UNAVAILABLE, self.name)
-            stats.observe(verb, self.name, clock.monotonic() - began)
+            stats.observe(verb, self.name, clock.monotonic() - began, telemetry.UNAVAILABLE)
             if held_up:
                 raise _HeldUp(error) from error
             raise
@@ -186,8 +186,9 @@ class Guard:
         except BaseException:
             self.breaker.success()
             raise
-        stats.observe(verb, self.name, clock.monotonic() - began)
-        if isinstance(result, list) and result and all(map(_says_sick, result)):
+        sick = isinstance(result, list) and result and all(map(_says_sick, result))
+        stats.observe(verb, self.name, clock.monotonic() - began, telemetry.UNAVAILABLE if sick else telemetry.OK)
+        if isinstance(result, list) and sick:
             late = all(isinstance(answer, _LATE) for answer in result)
             held_up = late and self._held_up(min(ends, deadline.at), stalls.seconds - stalled)
             if held_up or (late and self._hurried(deadline, began)):

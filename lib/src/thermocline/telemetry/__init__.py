@@ -10,6 +10,7 @@ from thermocline.telemetry.correlating import correlate as correlate
 from thermocline.telemetry.correlating import correlation as correlation
 from thermocline.telemetry.correlating import correlation_id as correlation_id
 from thermocline.telemetry.logs import JsonFormatter as JsonFormatter
+from thermocline.telemetry.logs import without_secrets as without_secrets
 from thermocline.telemetry.names import *  # noqa: F403 - the constants, by their __all__
 from thermocline.telemetry.pipeline import Telemetry as Telemetry
 from thermocline.telemetry.pipeline import configure as configure

@@ -52,7 +52,7 @@ class Instruments:
         if metric.kind is Kind.COUNTER:
             return lambda: _counted(CLIENTS.totals(), metric.key)
         return lambda: [
-            Observation(value, {names.TIER: tier})
+            Observation(value, {names.TIER: str(tier)})
             for (key, tier), value in CLIENTS.gauges().items()
             if key == metric.key
         ]
@@ -78,4 +78,6 @@ def timed_attributes(timed: Timed) -> dict[str, str]:
 
 
 def _counted(total: Stats, key: str) -> list[Observation]:
-    return [Observation(amount, {names.TIER: tier}) for (name, tier), amount in total.counters.items() if name == key]
+    return [
+        Observation(amount, {names.TIER: str(tier)}) for (name, tier), amount in total.counters.items() if name == key
+    ]
