@@ -22,7 +22,7 @@ from thermocline.model import Authority, Envelope, Key
 from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
 from thermocline.telemetry import CORRUPT
 from thermocline.tiers.hot.entries import HotEntries
-from thermocline.tiers.hot.scripts import DELETE, FORGET, RECORD
+from thermocline.tiers.hot.scripts import DELETE, FORGET, RECORD, Script
 from thermocline.tiers.hot.sdk import Command
 from thermocline.writes import check_pointer
 
@@ -30,7 +30,7 @@ GRACE_MS: Final = 86_400_000  # T: an expired record and a tombstone outlive the
 ID_MS: Final = 600_000  # a write's id is known for ten minutes, longer than any copy of it is under way
 INDEX_MS: Final = 86_400_000  # a name whose record is gone leaves the index no sooner than a day after it was written
 PAUSE: Final = 0.01  # seconds before a write that was not answered is sent again; doubled each time
-TOGETHER: Final = 32  # writes of one batch that are under way at a time
+TOGETHER: Final = 32  # writes of one batch that were not answered, and are sent again, at a time
 FETCHED: Final = 64  # records of a listing that are read at a time
 
 
@@ -49,38 +49,73 @@ class HotRecords(HotEntries):
         words = self._words(write)
         if write.verb is Verb.PUT:
             await self._index(write.key, deadline)
-        in_doubt = False
+        return await self._carry_out(write, words, deadline)
+
+    async def _carry_out(self, write: Write, words: Command, deadline: Deadline, *, in_doubt: bool = False) -> Written:
+        """Run the script until it is answered. ``in_doubt``: it was sent before, and may have taken effect."""
         pause = PAUSE
         while True:
             try:
-                answer = await self._run(DELETE if write.verb is Verb.DELETE else RECORD, 2, words, deadline)
+                answer = await self._run(_script_of(write), 2, words, deadline)
             except TierUnavailable as error:
                 in_doubt = in_doubt or error.sent
                 if not in_doubt:
                     raise
                 if isinstance(error, TierTimeout) or deadline.remaining() <= pause:
-                    raise UnknownOutcome(
-                        f"the write {write.id} of {write.key} was sent to Redis and not answered; read the key before you write again",
-                        write_id=write.id,
-                    ) from error
+                    raise _unanswered(write) from error
             else:
                 return self._written(write, answer)
             await asyncio.sleep(pause)
             pause *= 2
 
     async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
-        together = asyncio.Semaphore(TOGETHER)
+        """Their names in one round trip per node, then the scripts in another; only those that were not answered are asked for one by one."""
+        done: list[Written | ThermoclineError | None] = [None] * len(writes)
+        runs: dict[int, Command] = {}
+        for at, write in enumerate(writes):
+            try:
+                runs[at] = self._words(write)
+            except ThermoclineError as error:
+                done[at] = error
+        named = [at for at in runs if writes[at].verb is Verb.PUT]
+        for at, failed in zip(named, await self._index_many([writes[at].key for at in named], deadline), strict=True):
+            if failed is not None:
+                done[at] = failed
+                del runs[at]
+        answers = await self._run_many([(_script_of(writes[at]), 2, words) for at, words in runs.items()], deadline)
+        again: list[int] = []
+        for at, answer in zip(runs, answers, strict=True):
+            if isinstance(answer, TierUnavailable) and answer.sent and not isinstance(answer, TierTimeout):
+                again.append(at)
+            else:
+                done[at] = self._answered(writes[at], answer)
+        if again:
+            together = asyncio.Semaphore(TOGETHER)
 
-        async def one(write: Write) -> Written | ThermoclineError:
-            async with together:
-                try:
-                    return await self.write(write, deadline=deadline)
-                except ThermoclineError as error:
-                    return error
+            async def one(at: int) -> None:
+                async with together:
+                    try:
+                        done[at] = await self._carry_out(writes[at], runs[at], deadline, in_doubt=True)
+                    except ThermoclineError as error:
+                        done[at] = error
 
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(one(write)) for write in writes]
-        return [task.result() for task in running]
+            async with asyncio.TaskGroup() as tasks:
+                for at in again:
+                    tasks.create_task(one(at))
+        return [answer for answer in done if answer is not None]
+
+    def _answered(self, write: Write, answer: Any) -> Written | ThermoclineError:
+        """What a script's answer in a batch says; one that timed out may have taken effect."""
+        if isinstance(answer, TierTimeout) and answer.sent:
+            unknown = _unanswered(write)
+            unknown.__cause__ = answer
+            return unknown
+        if isinstance(answer, ThermoclineError):
+            return answer
+        try:
+            return self._written(write, answer)
+        except ThermoclineError as error:
+            return error
 
     async def scan(
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
@@ -154,18 +189,31 @@ class HotRecords(HotEntries):
         return Written(Effect.TOOK, version, replace(stamped, raw=None))
 
     async def _index(self, key: Key, deadline: Deadline) -> None:
-        """Enter a name into its scope's index, before its record is there, so that no record is ever without a name."""
-        names, times = index_keys(key.tenant, key.scope)
-        name = key.name.encode()
+        failed = (await self._index_many([key], deadline))[0]
+        if failed is not None:
+            raise failed
+
+    async def _index_many(self, keys: Sequence[Key], deadline: Deadline) -> list[ThermoclineError | None]:
+        """Enter names into their scopes' indexes, before their records are there, so that no record is ever without a name. Each name's error."""
+        by_scope: dict[tuple[str, str], list[Key]] = {}
+        for key in keys:
+            by_scope.setdefault((key.tenant, key.scope), []).append(key)
+        commands: list[tuple[bytes, Command]] = []
         now = self._clock.wall_ms()
-        entered = await self._call_many(
-            [(names, ("ZADD", times, now, name)), (names, ("ZADD", names, 0, name))], deadline
-        )
-        for answer in entered:
-            if isinstance(answer, TierUnavailable):
-                answer.sent = False  # the record itself was not
-            if isinstance(answer, ThermoclineError):
-                raise answer
+        for (tenant, scope), mine in by_scope.items():
+            names, times = index_keys(tenant, scope)
+            entered = [key.name.encode() for key in mine]
+            commands.append((names, ("ZADD", times, *[word for name in entered for word in (now, name)])))
+            commands.append((names, ("ZADD", names, *[word for name in entered for word in (0, name)])))
+        failed: dict[Key, ThermoclineError] = {}
+        answers = await self._call_many(commands, deadline)
+        for number, mine in enumerate(by_scope.values()):
+            for answer in answers[2 * number : 2 * number + 2]:
+                if isinstance(answer, TierUnavailable):
+                    answer.sent = False  # the records themselves were not
+                if isinstance(answer, ThermoclineError):
+                    failed.update(dict.fromkeys(mine, answer))
+        return [failed.get(key) for key in keys]
 
     async def _names(
         self, tenant: str, scope: str, prefix: str, after: str | None, limit: int, deadline: Deadline
@@ -182,6 +230,17 @@ class HotRecords(HotEntries):
             before = self._clock.wall_ms() - INDEX_MS
             words: Command = (*index_keys(tenant, scope), before, *[name.encode() for name in gone])
             await self._run(FORGET, 2, words, deadline)
+
+
+def _script_of(write: Write) -> Script:
+    return DELETE if write.verb is Verb.DELETE else RECORD
+
+
+def _unanswered(write: Write) -> UnknownOutcome:
+    return UnknownOutcome(
+        f"the write {write.id} of {write.key} was sent to Redis and not answered; read the key before you write again",
+        write_id=write.id,
+    )
 
 
 def record_key(key: Key) -> bytes:
