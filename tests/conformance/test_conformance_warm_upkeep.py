@@ -9,6 +9,7 @@ from azure.cosmos.aio import CosmosClient
 from thermocline.keys import cosmos_id, cosmos_partition
 from thermocline.model import Key
 from thermocline.testing.conformance import (
+    AtomicConformance,
     Capability,
     CensusConformance,
     NotesConformance,
@@ -54,3 +55,7 @@ class TestWarmRelocation(Warm, RelocatesConformance):
 
 class TestWarmNotes(Warm, NotesConformance):
     pass
+
+
+class TestWarmAtomic(Warm, AtomicConformance):
+    oversize = 2_100_000

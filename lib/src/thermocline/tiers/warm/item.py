@@ -154,11 +154,13 @@ def stored_of(item: Mapping[str, Any], key: Key) -> Stored:
     return Stored(key, header, size, pointer, tags, str(r.get("y", "")), item.get("_etag"))
 
 
-def seen_of(item: Mapping[str, Any], key: Key, now_ms: int, *, judge_life: bool) -> Seen | None:
+def seen_of(
+    item: Mapping[str, Any], key: Key, now_ms: int, *, judge_life: bool, valueless: bool = False
+) -> Seen | None:
     """What a writer needs to know of the item; None if it has no whole ring, as an item that other code wrote.
 
-    ``judge_life``: whether it matters that the record is live; if not, a damaged record can be overwritten. Raises `CorruptRecord`, and
-    `UnreadableRecord` for one of a newer format, which is never overwritten.
+    ``judge_life``: whether it matters that the record is live; if not, a damaged record can be overwritten. ``valueless``: the item was read
+    without its value. Raises `CorruptRecord`, and `UnreadableRecord` for one of a newer format, which is never overwritten.
     """
     r = _record(item, key, whole=judge_life)
     version = version_of(item, key)
@@ -167,7 +169,7 @@ def seen_of(item: Mapping[str, Any], key: Key, now_ms: int, *, judge_life: bool)
         return None
     live = False
     if judge_life:
-        header = envelope_of(item, key).header
+        header = _header(item, r, key) if valueless else envelope_of(item, key).header
         live = not header.flags & Flags.TOMBSTONE and not header.expired(now_ms)
     elif r:
         live = r.get("f") != Flags.TOMBSTONE

@@ -23,7 +23,7 @@ IDS_A_QUERY: Final = 100  # of a `read_many`; answers above 4 MB come in further
 
 
 class WarmMemory(PlainDocuments, KeptNotes):
-    """Plays `Versions`. The constructor does no I/O; `connect` binds to the running loop.
+    """Plays `Versions`, `Census`, `Relocates`, `Notes` and `Atomic`. The constructor does no I/O; `connect` binds to the running loop.
 
     ``account_uri`` is the account's endpoint, ``database`` and ``container`` must exist with the partition key paths ``/tenant``, ``/scope`` and the
     defaultTtl -1 (``create=True`` makes them, with a key only: for development and the emulator). ``credential`` is an asynchronous token
@@ -35,6 +35,8 @@ class WarmMemory(PlainDocuments, KeptNotes):
     It retries what Cosmos DB did not carry out (429 after the time asked for, 449, 410) and what got no answer, within the call's deadline; nobody
     else does. ``skew_ms`` is the server's clock less this one, 0 below a second.
     """
+
+    atomic_most = 100
 
     @overload
     async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None: ...
@@ -130,6 +132,17 @@ class WarmMemory(PlainDocuments, KeptNotes):
                     return error
 
         return await asyncio.gather(*map(one, writes))
+
+    async def write_atomic(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written]:
+        """One transactional batch, of 2 MB at most (else `TooLarge`); see `thermocline.tiers.warm.atomic` for how it takes effect once."""
+        from thermocline.tiers.warm.atomic import Transaction
+
+        service, deadline = self._asked(), bounded(deadline)
+        if len(writes) == 0:
+            return []
+        return await Transaction(
+            service, writes, clock=self._now_ms, grace_ms=self._grace_ms, most_bytes=self._most
+        ).run(deadline)
 
     async def scan(
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
