@@ -18,7 +18,7 @@ with needed_by(__name__):
     import pytest
 
 from thermocline.testing.proxy import ChaosProxy
-from thermocline.testing.rig import Azurite, CosmosServer, MissingPart, RedisCluster, RedisServer
+from thermocline.testing.rig import Azurite, CosmosServer, KeyVaultServer, MissingPart, RedisCluster, RedisServer
 from thermocline.testing.rig.container import docker_is_wanted
 from thermocline.testing.rig.process import leftovers
 
@@ -85,6 +85,13 @@ def azurite(no_server_left_behind: None) -> Iterator[Azurite]:
 def cosmos_server(no_server_left_behind: None) -> Iterator[CosmosServer]:
     """Cosmos DB: the strict emulator, or what the environment asks for."""
     with CosmosServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def key_vault(no_server_left_behind: None) -> Iterator[KeyVaultServer]:
+    """Key Vault's secrets and a managed identity, over TLS."""
+    with KeyVaultServer() as server:
         yield server
 
 

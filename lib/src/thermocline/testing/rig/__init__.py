@@ -14,11 +14,13 @@ with needed_by(__name__):
     from thermocline.testing.rig.cosmos import CosmosServer
     from thermocline.testing.rig.errors import MissingPart, RigError, StartFailed
     from thermocline.testing.rig.redis import RedisServer
+    from thermocline.testing.rig.vault import KeyVaultServer
 
 __all__ = [
     "Azurite",
     "ClusterNode",
     "CosmosServer",
+    "KeyVaultServer",
     "MissingPart",
     "RedisCluster",
     "RedisServer",

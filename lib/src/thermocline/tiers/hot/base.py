@@ -12,9 +12,11 @@ from thermocline.codec import Codec
 from thermocline.coherence import Times
 from thermocline.errors import ClientClosed, InvalidArgument
 from thermocline.model import Authority, MemoryTier
+from thermocline.resilience import Rotating
 from thermocline.telemetry import REQUESTS, Stats
 from thermocline.tiers.hot.scripts import Script
 from thermocline.tiers.hot.sdk import Command, CredentialProvider, Link, NoScript
+from thermocline.tiers.hot.signing import Login
 
 CONNECTING: Final = 15.0  # seconds
 MAX_VALUE_BYTES: Final = 1_000_000
@@ -37,7 +39,7 @@ class HotBase:
         health_check_interval: int | None = None,
         retry_on_timeout: bool | None = None,
         cluster: bool | None = None,
-        credential_provider: CredentialProvider | None = None,
+        credential_provider: CredentialProvider | Rotating[Login] | None = None,
         ceiling: timedelta = coherence.CEILING_MS * _MS,
         rest: timedelta = coherence.REST_MS * _MS,
         max_value_bytes: int = MAX_VALUE_BYTES,
@@ -86,6 +88,10 @@ class HotBase:
     def connected(self) -> bool:
         """Whether it is open: a client neither connects nor closes a tier that was opened before."""
         return self._loop is not None
+
+    def pool(self) -> tuple[int, int] | None:
+        """Connections in use, and at most; None while there are none, or of a client that was given. May be asked for from another thread."""
+        return self._link.pool()
 
     async def connect(self) -> None:
         """Bind to the running loop and open the client, within 15 seconds. Idempotent.

@@ -5,8 +5,8 @@ so no reply is ever read by another caller (P10). The SDK's own retries, time li
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import redis.exceptions as sdk
@@ -21,30 +21,13 @@ from redis.maint_notifications import MaintNotificationsConfig
 from thermocline.clock import Deadline
 from thermocline.errors import ConfigurationError, ThermoclineError, TierTimeout
 from thermocline.model import MemoryTier
-from thermocline.tiers.hot.trouble import (
-    BROKEN,
-    BUSY_POOL,
-    CLUSTER,
-    DENIED,
-    FORBIDDEN,
-    FULL,
-    LOADING,
-    MOVED,
-    NOT_REDIS,
-    READONLY,
-    REPLIES,
-    TIMED_OUT,
-    UNEXPECTED,
-    UNREACHED,
-    Hint,
-    NoScript,
-    network,
-)
-from thermocline.tiers.hot.wire import send
+from thermocline.resilience import Rotating
+from thermocline.tiers.hot import talk, trouble
+from thermocline.tiers.hot.signing import Login, SignIn
+from thermocline.tiers.hot.trouble import Hint, NoScript
+from thermocline.tiers.hot.wire import Command, key_of, seconds_left
 
-Command = tuple[bytes | str | int, ...]
-"""A command's words; the key it belongs to is given beside it."""
-
+T = TypeVar("T")
 CONNECTIONS: Final = 50  # at most; further callers wait for one
 PIPELINE: Final = 500  # commands at most that are sent before the first reply is read
 REDIRECTIONS: Final = 6  # that a command follows through a cluster which is being changed
@@ -60,6 +43,8 @@ class Pool(ConnectionPool):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._free = asyncio.Semaphore(self.max_connections)
+        provider = self.connection_kwargs.get("credential_provider")
+        self._sign_in = provider if isinstance(provider, SignIn) else None
 
     async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> AbstractConnection:
         await self._free.acquire()
@@ -69,6 +54,8 @@ class Pool(ConnectionPool):
             self._free.release()
             raise
         try:
+            if self._sign_in is not None:
+                await self._sign_in.ready(connection)
             await self.ensure_connection(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -85,32 +72,14 @@ class Pool(ConnectionPool):
             self._available_connections.append(connection)
             self._free.release()
 
+    @property
+    def in_use(self) -> int:
+        return len(self._in_use_connections)
 
-class Talk:
-    """Commands and their replies over one connection. What it has come to stays here when it breaks off."""
 
-    __slots__ = ("replies", "sent")
-
-    def __init__(self) -> None:
-        self.replies: list[Any] = []
-        self.sent = False
-
-    async def over(self, client: Any, node: Any, commands: list[Command]) -> None:
-        """To a node of a cluster, or (None) to the only server. An error that the server answers is a reply."""
-        connection = await client.connection_pool.get_connection() if node is None else node.acquire_connection()
-        try:
-            self.sent = True
-            await send(connection, connection.pack_commands(commands))
-            for _ in commands:
-                try:
-                    self.replies.append(await connection.read_response(disable_decoding=True))
-                except sdk.ResponseError as error:
-                    self.replies.append(error)
-        finally:
-            if node is None:
-                await client.connection_pool.release(connection)
-            else:
-                node.release(connection)
+class Talk(talk.Talk):
+    answered = sdk.ResponseError
+    forgotten = sdk.AuthenticationError
 
 
 class Link:
@@ -125,9 +94,12 @@ class Link:
         socket_connect_timeout: float | None = None,
         health_check_interval: int | None = None,
         cluster: bool | None = None,
-        credential_provider: CredentialProvider | None = None,
+        credential_provider: CredentialProvider | Rotating[Login] | None = None,
     ) -> None:
         self.cluster = cluster
+        self._sign_in: SignIn | None = None
+        if isinstance(credential_provider, Rotating):
+            self._sign_in = SignIn(credential_provider, refusal=_is_refusal, broken=(sdk.RedisError, OSError))
         self.client: Any = None
         self.owned = False
         self._most = max_connections or CONNECTIONS
@@ -135,7 +107,7 @@ class Link:
             "socket_timeout": socket_timeout,
             "socket_connect_timeout": socket_connect_timeout,
             "health_check_interval": health_check_interval or 0,
-            "credential_provider": credential_provider,
+            "credential_provider": self._sign_in if self._sign_in is not None else credential_provider,
             "retry": Retry(NoBackoff(), 0),
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
@@ -168,11 +140,20 @@ class Link:
         async with self._opening:
             if self.client is None:
                 try:
-                    async with asyncio.timeout(_seconds(deadline)):
-                        self.client = await self._make()
+                    async with asyncio.timeout(seconds_left(deadline)):
+                        self.client = await self._twice(self._make)
                 except CAUGHT as error:
                     raise self.explain(error, sent=False) from error
                 self.owned = True
+
+    def pool(self) -> tuple[int, int] | None:
+        """Connections in use, and how many there may be; None of a client that is not this link's own."""
+        if self.client is None or not self.owned:
+            return None
+        if isinstance(self.client, RedisCluster):
+            nodes = self.client.get_nodes()
+            return sum(len(node._connections) - len(node._free) for node in nodes), self._most  # noqa: SLF001 - nothing else says it
+        return self.client.connection_pool.in_use, self._most
 
     def give(self, client: Any) -> None:
         """Use this client, and do not close it."""
@@ -192,6 +173,9 @@ class Link:
         self.owned = False
         self.unbind()
 
+    async def _twice(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        return await attempt() if self._sign_in is None else await self._sign_in.again(attempt)
+
     async def _make(self) -> Any:
         if self.cluster:
             return await self._make_cluster()
@@ -201,7 +185,7 @@ class Link:
             try:
                 found = await client.execute_command("INFO", "cluster")
             except sdk.NoPermissionError:
-                return client  # who may not ask finds out by an answer of MOVED
+                return client  # who may not ask finds out by an answer of trouble.MOVED
             except BaseException:
                 await client.aclose()
                 raise
@@ -230,24 +214,23 @@ class Link:
             await self.open(deadline)
             client = self.client
         if isinstance(client, RedisCluster):
-            answer = (await self.call_many([(_key_of(command), command)], deadline))[0]
+            answer = (await self.call_many([(key_of(command), command)], deadline))[0]
             if isinstance(answer, ThermoclineError):
                 raise answer
             return answer
-        seconds = _seconds(deadline)
-        sent = False
+        seconds = seconds_left(deadline)
+        said = Talk()
         try:
             async with asyncio.timeout(seconds):
-                pool = client.connection_pool
-                connection = await pool.get_connection()
-                try:
-                    sent = True
-                    await send(connection, connection.pack_command(*command))
-                    return await connection.read_response(disable_decoding=True)
-                finally:
-                    await pool.release(connection)
+                if self._sign_in is None:
+                    return await said.plainly(client.connection_pool, command)
+                await said.over(client, None, [command], self._sign_in)
         except CAUGHT as error:
-            raise self.explain(error, sent=sent) from error
+            raise self.explain(error, sent=said.sent) from error
+        reply = said.replies[0]
+        if isinstance(reply, Exception):
+            raise self.explain(reply, sent=True) from reply
+        return reply
 
     async def call_many(self, commands: Sequence[tuple[bytes, Command]], deadline: Deadline) -> list[Any]:
         """Send many commands, each with its key, in as few round trips as there are nodes. Each answers for itself: an error stands in its place."""
@@ -255,7 +238,7 @@ class Link:
         try:
             if self.client is None:
                 await self.open(deadline)
-            client, seconds = self.client, _seconds(deadline)
+            client, seconds = self.client, seconds_left(deadline)
             async with asyncio.timeout(seconds):
                 groups = await self._by_node(client, [key for key, _ in commands], answers)
         except CAUGHT as error:
@@ -273,9 +256,9 @@ class Link:
         """The nodes (None: the only one) and the places of the commands that go there."""
         if not isinstance(client, RedisCluster):
             return [(None, list(range(len(keys))))] if keys else []
-        await client.initialize()
+        await self._twice(client.initialize)
         if self._stale:
-            await client.nodes_manager.initialize()
+            await self._twice(client.nodes_manager.initialize)
             self._stale = False
         groups: dict[str, tuple[Any, list[int]]] = {}
         for i, key in enumerate(keys):
@@ -298,18 +281,18 @@ class Link:
         deadline: Deadline,
     ) -> None:
         """Send the commands at these places to one node, and put the answers there. Raises nothing but cancellation."""
-        talk = Talk()
+        said = Talk()
         try:
-            seconds = _seconds(deadline)
+            seconds = seconds_left(deadline)
             async with asyncio.timeout(seconds), self._slots:
-                await talk.over(client, node, [commands[i][1] for i in at])
+                await said.over(client, node, [commands[i][1] for i in at], self._sign_in)
         except CAUGHT as error:
             self._stale = node is not None
-            explained = self.explain(error, sent=talk.sent)
-            for i in at[len(talk.replies) :]:
+            explained = self.explain(error, sent=said.sent)
+            for i in at[len(said.replies) :]:
                 answers[i] = explained
-        for i, reply in zip(at, talk.replies, strict=False):
-            if node is not None and isinstance(reply, sdk.AskError | sdk.TryAgainError):  # MOVED is an ASK, too
+        for i, reply in zip(at, said.replies, strict=False):
+            if node is not None and isinstance(reply, sdk.AskError | sdk.TryAgainError):  # trouble.MOVED is an ASK, too
                 answers[i] = await self._follow(client, *commands[i], reply, deadline)
             else:
                 answers[i] = self.explain(reply, sent=True) if isinstance(reply, Exception) else reply
@@ -320,10 +303,10 @@ class Link:
         """Send a command where the cluster says that its key is now. (redis-py sends ASKING and the command on two connections.)"""
         manager = client.nodes_manager
         for turn in range(REDIRECTIONS):
-            talk = Talk()
+            said = Talk()
             words: list[Command] = [command]
             try:
-                seconds = _seconds(deadline)
+                seconds = seconds_left(deadline)
                 async with asyncio.timeout(seconds), self._slots:
                     if isinstance(error, sdk.MovedError):
                         await manager.move_slot(error)
@@ -336,10 +319,10 @@ class Link:
                         if client.get_node(error.host, error.port) is None:
                             await manager.initialize()
                         node = client.get_node(error.host, error.port) or node
-                    await talk.over(client, node, words)
+                    await said.over(client, node, words, self._sign_in)
             except CAUGHT as broken:
-                return self.explain(broken, sent=talk.sent)
-            reply = talk.replies[-1]
+                return self.explain(broken, sent=said.sent)
+            reply = said.replies[-1]
             if not isinstance(reply, sdk.AskError | sdk.TryAgainError):
                 return self.explain(reply, sent=True) if isinstance(reply, Exception) else reply
             error = reply
@@ -354,12 +337,12 @@ class Link:
         if isinstance(error, TimeoutError | sdk.TimeoutError):
             return TierTimeout(f"Redis at {self.where} did not answer in time", tier=_HOT, sent=sent)
         text = str(error)
-        for code, hint in REPLIES.items():
-            if text.startswith(code):
-                return hint.made(f"Redis at {self.where}: {hint.text} ({text})", sent=False)
-        hint = next((MEANINGS[kind] for kind in type(error).__mro__ if kind in MEANINGS), UNEXPECTED)
-        if hint is BROKEN:
-            hint = network(error)
+        meant = trouble.by_reply(text)
+        if meant is not None:
+            return meant.made(f"Redis at {self.where}: {meant.text} ({text})", sent=False)
+        hint = next((MEANINGS[kind] for kind in type(error).__mro__ if kind in MEANINGS), trouble.UNEXPECTED)
+        if hint is trouble.BROKEN:
+            hint = trouble.network(error)
         refused = isinstance(error, sdk.ResponseError) or hint.refused
         return hint.made(
             f"Redis at {self.where}: {hint.text} ({text or type(error).__name__})", sent=sent and not refused
@@ -367,67 +350,60 @@ class Link:
 
 
 MEANINGS: Final[dict[type[BaseException], Hint]] = {
-    sdk.RedisError: UNEXPECTED,
-    sdk.ConnectionError: BROKEN,
-    OSError: BROKEN,
-    sdk.TimeoutError: TIMED_OUT,
-    TimeoutError: TIMED_OUT,
-    sdk.AuthenticationError: DENIED,
-    sdk.AuthenticationWrongNumberOfArgsError: DENIED,
-    sdk.AuthorizationError: DENIED,
-    sdk.ExternalAuthProviderError: DENIED,
-    sdk.NoPermissionError: FORBIDDEN,
-    sdk.BusyLoadingError: LOADING,
-    sdk.MaxConnectionsError: BUSY_POOL,
-    sdk.OutOfMemoryError: FULL,
-    sdk.ReadOnlyError: READONLY,
-    sdk.ClusterError: CLUSTER,
-    sdk.ClusterDownError: CLUSTER,
-    sdk.MasterDownError: CLUSTER,
-    sdk.TryAgainError: CLUSTER,
-    sdk.RedisClusterException: UNREACHED,
-    sdk.SlotNotCoveredError: CLUSTER,
-    sdk.AskError: MOVED,
-    sdk.MovedError: MOVED,
-    sdk.ClusterCrossSlotError: UNEXPECTED,
-    sdk.CrossSlotTransactionError: UNEXPECTED,
-    sdk.InvalidPipelineStack: UNEXPECTED,
-    sdk.IncorrectPolicyType: UNEXPECTED,
-    sdk.ResponseError: UNEXPECTED,
-    sdk.NoScriptError: UNEXPECTED,
-    sdk.ExecAbortError: UNEXPECTED,
-    sdk.ModuleError: UNEXPECTED,
-    sdk.NoSuchFieldsetError: UNEXPECTED,
-    sdk.DataError: UNEXPECTED,
-    sdk.PubSubError: UNEXPECTED,
-    sdk.WatchError: UNEXPECTED,
-    sdk.LockError: UNEXPECTED,
-    sdk.LockNotOwnedError: UNEXPECTED,
-    sdk.InvalidResponse: NOT_REDIS,
-    sdk.ChildDeadlockedError: UNEXPECTED,
-    sentinel.MasterNotFoundError: UNREACHED,
-    sentinel.SlaveNotFoundError: UNREACHED,
-    sync_sentinel.MasterNotFoundError: UNREACHED,
-    sync_sentinel.SlaveNotFoundError: UNREACHED,
+    sdk.RedisError: trouble.UNEXPECTED,
+    sdk.ConnectionError: trouble.BROKEN,
+    OSError: trouble.BROKEN,
+    sdk.TimeoutError: trouble.TIMED_OUT,
+    TimeoutError: trouble.TIMED_OUT,
+    sdk.AuthenticationError: trouble.DENIED,
+    sdk.AuthenticationWrongNumberOfArgsError: trouble.DENIED,
+    sdk.AuthorizationError: trouble.DENIED,
+    sdk.ExternalAuthProviderError: trouble.DENIED,
+    sdk.NoPermissionError: trouble.FORBIDDEN,
+    sdk.BusyLoadingError: trouble.LOADING,
+    sdk.MaxConnectionsError: trouble.BUSY_POOL,
+    sdk.OutOfMemoryError: trouble.FULL,
+    sdk.ReadOnlyError: trouble.READONLY,
+    sdk.ClusterError: trouble.CLUSTER,
+    sdk.ClusterDownError: trouble.CLUSTER,
+    sdk.MasterDownError: trouble.CLUSTER,
+    sdk.TryAgainError: trouble.CLUSTER,
+    sdk.RedisClusterException: trouble.UNREACHED,
+    sdk.SlotNotCoveredError: trouble.CLUSTER,
+    sdk.AskError: trouble.MOVED,
+    sdk.MovedError: trouble.MOVED,
+    sdk.ClusterCrossSlotError: trouble.UNEXPECTED,
+    sdk.CrossSlotTransactionError: trouble.UNEXPECTED,
+    sdk.InvalidPipelineStack: trouble.UNEXPECTED,
+    sdk.IncorrectPolicyType: trouble.UNEXPECTED,
+    sdk.ResponseError: trouble.UNEXPECTED,
+    sdk.NoScriptError: trouble.UNEXPECTED,
+    sdk.ExecAbortError: trouble.UNEXPECTED,
+    sdk.ModuleError: trouble.UNEXPECTED,
+    sdk.NoSuchFieldsetError: trouble.UNEXPECTED,
+    sdk.DataError: trouble.UNEXPECTED,
+    sdk.PubSubError: trouble.UNEXPECTED,
+    sdk.WatchError: trouble.UNEXPECTED,
+    sdk.LockError: trouble.UNEXPECTED,
+    sdk.LockNotOwnedError: trouble.UNEXPECTED,
+    sdk.InvalidResponse: trouble.NOT_REDIS,
+    sdk.ChildDeadlockedError: trouble.UNEXPECTED,
+    sentinel.MasterNotFoundError: trouble.UNREACHED,
+    sentinel.SlaveNotFoundError: trouble.UNREACHED,
+    sync_sentinel.MasterNotFoundError: trouble.UNREACHED,
+    sync_sentinel.SlaveNotFoundError: trouble.UNREACHED,
 }
 """Every exception class of the SDK; tests/integration/test_hot_errors.py fails when it grows one."""
 
 CAUGHT: Final = (sdk.RedisError, sdk.RedisClusterException, sdk.ChildDeadlockedError, sdk.IncorrectPolicyType, OSError)
 
 
-def _seconds(deadline: Deadline) -> float | None:
-    """What is left, for `asyncio.timeout`. Raises `TierTimeout` if nothing is."""
-    left = deadline.remaining()
-    if left <= 0:
-        raise TierTimeout("the deadline had passed before Redis was asked", tier=_HOT, sent=False)
-    return None if left == float("inf") else left
-
-
-def _key_of(command: Command) -> bytes:
-    """The key that a command is about; of one without a key, any."""
-    at = 3 if command[0] in ("EVALSHA", "EVAL") else 1
-    key = command[at] if len(command) > at else b""
-    return key if isinstance(key, bytes) else b""
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the server refused who we are; a cluster's client tells so in what lies behind its exception."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, sdk.AuthenticationError):
+        behind = behind.__cause__ or behind.__context__
+    return behind is not None
 
 
 __all__ = ["CAUGHT", "MEANINGS", "Command", "CredentialProvider", "Link", "NoScript", "Pool"]

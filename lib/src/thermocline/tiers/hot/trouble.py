@@ -62,6 +62,11 @@ REPLIES: Final = {
 """Replies for which the SDK has no class of its own, by their first word."""
 
 
+def by_reply(text: str) -> Hint | None:
+    """What a reply means for which the SDK has no class of its own."""
+    return next((hint for code, hint in REPLIES.items() if text.startswith(code)), None)
+
+
 def network(error: BaseException) -> Hint:
     """What lies behind a broken connection, as far as the operating system says."""
     cause: BaseException | None = error

@@ -1,7 +1,6 @@
 """Connecting to Cosmos DB: what the account and the container must be, who pays, and whose clock is right."""
 
 import asyncio
-import base64
 import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, CorruptRecord, TierTimeout
 from thermocline.model import Authority, MemoryTier
+from thermocline.resilience import Rotating
 from thermocline.telemetry import REQUEST_UNITS, REQUESTS, THROTTLED, Stats
 from thermocline.tiers.warm import raw
 from thermocline.tiers.warm.calls import bounded, once, told
 from thermocline.tiers.warm.shape import DEFAULT_TTL, INDEXING, PATHS, check_account, check_container
+from thermocline.tiers.warm.signing import Signer, check_key
 from thermocline.tiers.warm.skew import Skew
 from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
 
@@ -40,7 +41,7 @@ class Connection:
         connection_limit: int | None = None,
         client_kwargs: Mapping[str, Any] | None = None,
         credential: Any = None,
-        key: str | None = None,
+        key: str | Rotating[str] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         grace: timedelta = timedelta(days=1),
         preferred_regions: Sequence[str] = (),
@@ -69,7 +70,9 @@ class Connection:
         if self.key is not None and self.credential is not None:
             raise ConfigurationError("give WarmMemory a credential or a key, not both")
         _check_credential(self.credential)
-        _check_key(self.key)
+        self._signer = Signer(self.key) if isinstance(self.key, Rotating) else None
+        if self.key is not None and self._signer is None:
+            check_key(self.key)
         if hasattr(self.credential, "get_token") and account_uri.startswith("http://"):
             raise ConfigurationError(
                 f"https is needed for signing in, and COSMOS_ACCOUNT_URI is {account_uri[:80]}; or set COSMOS_KEY (an emulator's)"
@@ -105,7 +108,7 @@ class Connection:
             if self._service is not None:
                 self._asked()
                 return
-            service = self._new_service()
+            service = await self._new_service()
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await self._check(service)
@@ -120,10 +123,12 @@ class Connection:
                     with suppress(Trouble):  # what led here is the news
                         await service.close()
 
-    def _new_service(self) -> "Service":
+    async def _new_service(self) -> "Service":
         from thermocline.tiers.warm.sdk import OURS, Service
 
         credential = self.key if self.key is not None else self.credential
+        if self._signer is not None:
+            credential = await self._signer.first()
         if credential is None:
             raise ConfigurationError(
                 "WarmMemory has neither credential nor key: give one, or let thermocline.connect() find the Azure identity"
@@ -139,6 +144,7 @@ class Connection:
             self._container,
             answered=self._answered,
             connection_limit=self._limit,
+            signer=self._signer,
             preferred_regions=self._preferred,
             options=self._options,
         )
@@ -233,17 +239,6 @@ def _check_credential(credential: Any) -> None:
         raise ConfigurationError(
             f"{type(credential).__name__} is a synchronous credential, which would block the event loop: take the one of azure.identity.aio"
         )
-
-
-def _check_key(key: Any) -> None:
-    if key is None:
-        return
-    try:
-        base64.b64decode(key, validate=True)
-    except (TypeError, ValueError):
-        raise ConfigurationError(
-            "COSMOS_KEY (WarmMemory's key) is no account key, which is Base64: copy it whole, or unset it and sign in with `az login`"
-        ) from None
 
 
 def _need_sdk() -> None:

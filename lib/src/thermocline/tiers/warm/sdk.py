@@ -1,33 +1,29 @@
-"""The only importer of azure.cosmos (and of the azure.core and aiohttp below it): one client, one error door, and a transport that watches each request.
+"""The only importer of azure.cosmos (and of the azure.core and aiohttp below it): one client, one error door, over a transport that watches each request.
 
 The SDK's own retries are off as far as options go: throttling, connecting, reading. Those that no option turns off (408, 500 and 503, of which it resends
-writes as well, after half a second) end in `_Watching.send`, which every HTTP request passes. Should a call send more than one request for an item all the
+writes as well, after half a second) end in `Watching.send`, which every HTTP request passes. Should a call send more than one request for an item all the
 same (after 403/3, 400/1024 or 404/1002), each is noted, and told to the write path as one more copy. aiohttp's own resend on a reused
 connection is for GET, PUT and DELETE only; the write path sends POST and PATCH.
 """
 
-import asyncio
-import io
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.request import getproxies
 
 import aiohttp
 from azure.core import MatchConditions
 from azure.core import exceptions as core
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.cosmos import PartitionKey
 from azure.cosmos import exceptions as cosmos
 from azure.cosmos.aio import ContainerProxy, CosmosClient
 from azure.cosmos.documents import ConnectionPolicy
 
 from thermocline.errors import ClientClosed, InvalidArgument, TierTimeout, TierUnavailable
-from thermocline.telemetry import correlate
-from thermocline.tiers.warm.trouble import BatchRefused, Kind, Trouble, by_status, in_doubt, unreachable
-from thermocline.tiers.warm.watching import NEVER, current
+from thermocline.tiers.warm.signing import Signer
+from thermocline.tiers.warm.transport import Answered, Watching, never_left, substatus_of
+from thermocline.tiers.warm.trouble import BatchRefused, Kind, Trouble, by_status, unreachable
 
 OURS: Final = frozenset(
     {
@@ -48,84 +44,15 @@ OURS: Final = frozenset(
 """Options of CosmosClient that decide whether a write takes effect once: not open to ``client_kwargs``."""
 
 
-# --- watching each request -------------------------------------------------------------------------------------------
-
-
-HEADER_BYTES: Final = 2**17  # a query's continuation token repeats what it is ordered by, such as a name of 16 kB
-AT_ONCE_BYTES: Final = 2**20  # aiohttp warns of a longer body in one piece, and sends a stream in parts
-
-Answered = Callable[[int, Mapping[str, str], float], None]
-"""Called for each response with its status, its headers, and the seconds since its request was sent."""
-
-
-class _Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it lazily, without a type
-    session: aiohttp.ClientSession | None
-
-    def __init__(self, answered: Answered, connection_limit: int | None) -> None:
-        super().__init__()
-        self._answered = answered
-        self._limit = connection_limit
-
-    async def open(self) -> None:
-        if self.session is None and not self._has_been_opened:
-            # As AioHttpTransport opens it, but for the limit of connections; and where the environment names no proxy, aiohttp need not look for one:
-            # it would, for each request, in a thread, and once more for a password in ~/.netrc, which only clashes with Azure's own sign-in.
-            connector = None if self._limit is None else aiohttp.TCPConnector(limit=self._limit)
-            self.session = aiohttp.ClientSession(
-                connector=connector,
-                trust_env=bool(getproxies()),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                max_line_size=HEADER_BYTES,
-                max_field_size=HEADER_BYTES,
-            )
-        await super().open()
-
-    def _get_request_data(self, request: Any) -> Any:
-        data = super()._get_request_data(request)
-        return io.BytesIO(data) if isinstance(data, bytes) and len(data) > AT_ONCE_BYTES else data
-
-    async def send(self, request: Any, **config: Any) -> Any:
-        sent = current()
-        statuses: list[int | None] = sent.statuses if sent is not None and "/docs" in request.url else []
-        place = len(statuses)
-        statuses.append(None)
-        correlate(request.headers)
-        started = asyncio.get_running_loop().time()
-        try:
-            response = await super().send(request, **config)
-        except core.ServiceRequestError as error:
-            if _never_left(error):
-                statuses[place] = NEVER
-            raise
-        statuses[place] = response.status_code
-        self._answered(response.status_code, response.headers, asyncio.get_running_loop().time() - started)
-        if in_doubt(response.status_code) and "/docs" in request.url:
-            # The SDK would wait half a second and send it again, writes too. Not an AzureError, so it leaves the SDK at once.
-            raise by_status(response.status_code, _substatus(response.headers), response.text())
-        return response
-
-
-def _never_left(error: core.ServiceRequestError) -> bool:
-    """Whether no connection was made. (azure-core calls a connection that the server dropped a ServiceRequestError too.)"""
-    inner = error.inner_exception
-    return isinstance(inner, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL)
-
-
 # --- the door --------------------------------------------------------------------------------------------------------
 
 
 def _http(error: Any) -> Trouble:
     headers = getattr(error, "headers", None) or getattr(getattr(error, "response", None), "headers", None) or {}
-    status, substatus = int(error.status_code or 0), int(getattr(error, "sub_status", None) or _substatus(headers))
+    status, substatus = int(error.status_code or 0), int(getattr(error, "sub_status", None) or substatus_of(headers))
     wait = headers.get("x-ms-retry-after-ms")
     message = getattr(error, "http_error_message", None) or getattr(error, "message", None) or str(error)
     return by_status(status, substatus, str(message), None if wait is None else float(wait) / 1000)
-
-
-def _substatus(headers: Mapping[str, str]) -> int:
-    found = headers.get("x-ms-substatus", "")
-    return int(found) if found.isdigit() else 0
 
 
 def _identity(error: Any) -> Trouble:
@@ -138,7 +65,7 @@ def _identity(error: Any) -> Trouble:
 
 
 def _request(error: Any) -> Trouble:
-    return unreachable(str(error), sent=not _never_left(error))
+    return unreachable(str(error), sent=not never_left(error))
 
 
 def _response(error: Any) -> Trouble:
@@ -253,12 +180,13 @@ class Service:
         *,
         answered: Answered,
         connection_limit: int | None,
+        signer: Signer | None = None,
         preferred_regions: Sequence[str],
         options: Mapping[str, Any],
     ) -> None:
         self._uri, self._credential, self._options = uri, credential, dict(options)
         self._names = database, container
-        self._answered, self._limit = answered, connection_limit
+        self._answered, self._limit, self._signer = answered, connection_limit, signer
         self._preferred = list(preferred_regions)
         self._client: CosmosClient | None = None
         self._container: ContainerProxy | None = None
@@ -288,7 +216,7 @@ class Service:
                 retry_connect=0,
                 retry_read=0,
                 retry_status=0,
-                transport=_Watching(self._answered, self._limit),
+                transport=Watching(self._answered, self._limit, self._signer),
                 **options,
             )
             await client.__aenter__()

@@ -1,0 +1,113 @@
+"""Signing connections in to Redis with what changes while they live: Entra tokens, and passwords from Key Vault.
+
+A connection that signed in with an older value signs in again just before it is next used, and not in between: so nothing is ever sent between
+another call's command and its reply. Redis keeps the sign-in that a connection has where it refuses a new one.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
+
+from thermocline.resilience import Rotating
+
+T = TypeVar("T")
+Login = tuple[str, ...]
+
+_instead: Final[ContextVar[Login | None]] = ContextVar("thermocline_redis_login", default=None)
+
+
+class SignIn:
+    """redis-py's credential provider over `Rotating` logins, and the keeper of each connection's. ``refusal`` tells whether an exception of the SDK,
+    or one behind it, means that the login was refused; ``broken`` are its exceptions of a connection that is gone."""
+
+    def __init__(
+        self,
+        logins: Rotating[Login],
+        *,
+        refusal: Callable[[BaseException], bool],
+        broken: tuple[type[BaseException], ...],
+    ) -> None:
+        self._logins = logins
+        self._refusal = refusal
+        self._broken = broken
+        self._signed: WeakKeyDictionary[Any, int] = (
+            WeakKeyDictionary()
+        )  # connection -> the generation it signed in with
+
+    def __repr__(self) -> str:
+        return f"<SignIn {self._logins!r}>"
+
+    async def get_credentials_async(self) -> Login:
+        """What redis-py signs a new connection in with."""
+        instead = _instead.get()
+        return instead if instead is not None else await self._logins.current()
+
+    async def ready(self, connection: Any) -> None:
+        """Have the connection open and signed in with the newest login. No command of a caller has been sent yet."""
+        if not connection.is_connected:
+            await self._connect(connection)
+        elif self._signed.get(connection) != self._logins.generation:
+            await self._again(connection)
+
+    async def again(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """An attempt that may be made twice: a second time with a newer login, if the first was refused."""
+        seen = self._logins.generation
+        try:
+            return await attempt()
+        except BaseException as error:
+            if not self._refusal(error) or not await self._logins.renew(seen):
+                raise
+        return await attempt()
+
+    async def _connect(self, connection: Any) -> None:
+        login = await self._logins.current()
+        seen = self._logins.generation
+        try:
+            await self._open(connection, login)
+        except BaseException as error:
+            if not self._refusal(error):
+                raise
+            seen = await self._connect_otherwise(connection, seen, error)
+        self._signed[connection] = seen
+
+    async def _connect_otherwise(self, connection: Any, seen: int, error: BaseException) -> int:
+        """The login was refused: the one before may still count, or there may be a newer one."""
+        before = self._logins.previous
+        if before is not None:
+            try:
+                await self._open(connection, before)
+            except BaseException as second:
+                if not self._refusal(second):
+                    raise
+            else:
+                return seen
+        if not await self._logins.renew(seen):
+            raise error
+        seen = self._logins.generation
+        await self._open(connection, await self._logins.current())
+        return seen
+
+    async def _open(self, connection: Any, login: Login) -> None:
+        token = _instead.set(login)
+        try:
+            await connection.connect()
+        finally:
+            _instead.reset(token)
+
+    async def _again(self, connection: Any) -> None:
+        login = await self._logins.current()
+        seen = self._logins.generation
+        try:
+            await connection.send_command("AUTH", *login, check_health=False)
+            await connection.read_response()
+        except BaseException as error:
+            if self._refusal(error):
+                self._signed[connection] = seen  # it keeps the login that it has; if that ends, the connection does
+                return
+            await connection.disconnect(nowait=True)
+            if not isinstance(error, self._broken):
+                raise
+            await self._connect(connection)
+        else:
+            self._signed[connection] = seen
