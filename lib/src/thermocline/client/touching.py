@@ -18,7 +18,10 @@ from thermocline.protocols import Verb
 
 log = logging.getLogger("thermocline.client")
 
-RENEWALS_AT_ONCE: Final = 64  # further ones are dropped and counted: the next read renews
+RENEWALS_WAITING: Final = 64  # begun and not ended; further ones are dropped and counted: the next read renews
+_AT_ONCE: Final = (
+    2  # of these that write: the places at the gate (six at the beginning) are for those who wait for an answer
+)
 _FIRST_PAUSE: Final = 0.002  # seconds before a touch that met another writer is made anew; doubled each time
 _LONGEST_PAUSE: Final = 0.1
 
@@ -31,6 +34,7 @@ class Touches:
         self._cascade = cascade
         self._writer = writer
         self._renewing: dict[Key, asyncio.Task[None]] = {}
+        self._turn = asyncio.Semaphore(_AT_ONCE)
         self._closed = False
 
     def __len__(self) -> int:
@@ -80,7 +84,7 @@ class Touches:
         ends = engine.lifetimes.renewed_ms(key, read.tags, read.header, now, engine.tokens.random)
         if ends == 0:
             return
-        if len(self._renewing) >= RENEWALS_AT_ONCE:
+        if len(self._renewing) >= RENEWALS_WAITING:
             engine.stats.count(telemetry.RENEWALS_DROPPED, "client")
             return
         work = self._renew(key, plan, ends, now, read.version)
@@ -92,7 +96,8 @@ class Touches:
         """Only of the version that was read: who wrote or renewed it meanwhile has given it its end."""
         stats = self._engine.stats
         try:
-            await self._write(key, plan, ends_ms, now_ms, self._engine.budget.call(None), if_version=version)
+            async with self._turn:
+                await self._write(key, plan, ends_ms, now_ms, self._engine.budget.call(None), if_version=version)
         except Conflict:
             return
         except ThermoclineError as error:
