@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from thermocline.client.assembly import Closeable, Parts, assemble, connect_tiers
+from thermocline.client.atomic import AtomicWrites
 from thermocline.client.batch_writes import BatchWrites
 from thermocline.client.direct import Direct
 from thermocline.client.figures import Figures
@@ -80,6 +81,7 @@ class ClientLife:
         self._writer = parts.writer
         self._batches = parts.batches
         self._batch_writes = BatchWrites(parts.engine, parts.writer)
+        self._atomic_writes = AtomicWrites(parts.engine, parts.writer, self._batch_writes)
         self._recovery = parts.recovery
         self._touches = Touches(parts.engine, parts.cascade, parts.writer)
         self._direct = Direct(parts.engine, parts.cascade, parts.tiers)

@@ -1,13 +1,13 @@
 """A client for one tenant and scope: names instead of keys, and no way to any other."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from thermocline.client.result import NOT_GIVEN, Batch, Listing, NotGiven, WriteResult
 from thermocline.client.rights.verbs import RightsVerbs
-from thermocline.errors import InvalidKey
+from thermocline.errors import InvalidArgument, InvalidKey, ThermoclineError
 from thermocline.model import DEFAULT_TENANT, Key, Outcome
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class ScopedMemory:
         return await self._client.touch(self.key(name), ttl=ttl, timeout=timeout)
 
     async def get_many(self, names: Iterable[str], *, type: Any = None, timeout: Lifetime = None) -> Batch[Any]:
-        keys = {self.key(name): name for name in names}
-        return _renamed(await self._client.get_many(keys, type=type, timeout=timeout), keys)
+        keys, errors = self._keys(names)
+        return _renamed(await self._client.get_many(keys, type=type, timeout=timeout), keys, errors)
 
     async def set_many(
         self,
@@ -90,17 +90,51 @@ class ScopedMemory:
         ttl: Lifetime | NotGiven = NOT_GIVEN,
         tags: Mapping[str, str] | None = None,
         write_around: bool = False,
+        atomic: bool = False,
+        if_versions: Mapping[str, int] | None = None,
         timeout: Lifetime = None,
     ) -> Batch[WriteResult]:
-        keys = {self.key(name): name for name in items}
+        given: Any = items
+        if not isinstance(given, Mapping):
+            raise InvalidArgument(f"set_many takes a mapping of names to values, not {type(items).__name__}")
+        keys, errors = self._keys(items, strict=atomic)
         values = {key: items[name] for key, name in keys.items()}
-        return _renamed(
-            await self._client.set_many(values, ttl=ttl, tags=tags, write_around=write_around, timeout=timeout), keys
+        versions = None
+        if if_versions is not None:
+            versions = {self.key(name): version for name, version in if_versions.items()}
+        batch = await self._client.set_many(
+            values,
+            ttl=ttl,
+            tags=tags,
+            write_around=write_around,
+            atomic=atomic,
+            if_versions=versions,
+            timeout=timeout,
         )
+        return _renamed(batch, keys, errors)
 
-    async def delete_many(self, names: Iterable[str], *, timeout: Lifetime = None) -> Batch[WriteResult]:
-        keys = {self.key(name): name for name in names}
-        return _renamed(await self._client.delete_many(keys, timeout=timeout), keys)
+    async def delete_many(
+        self, names: Iterable[str], *, atomic: bool = False, timeout: Lifetime = None
+    ) -> Batch[WriteResult]:
+        keys, errors = self._keys(names, strict=atomic)
+        return _renamed(await self._client.delete_many(keys, atomic=atomic, timeout=timeout), keys, errors)
+
+    def _keys(
+        self, names: Iterable[str], *, strict: bool = False
+    ) -> tuple[dict[Key, str], dict[Any, ThermoclineError]]:
+        """The names by their keys; and what is no name (``strict``: that is raised)."""
+        if isinstance(names, str | bytes | Key) or not isinstance(names, Iterable):
+            raise InvalidArgument(f"a batch takes a list of names, not {type(names).__name__}")
+        keys: dict[Key, str] = {}
+        errors: dict[Any, ThermoclineError] = {}
+        for name in names:
+            try:
+                keys[self.key(name)] = name
+            except InvalidKey as error:
+                if strict or not isinstance(name, Hashable):
+                    raise
+                errors[name] = error
+        return keys, errors
 
     async def list(
         self, prefix: str = "", *, limit: int = 100, cursor: str | None = None, timeout: Lifetime = None
@@ -172,11 +206,11 @@ class ScopedMemory:
                 yield chunk
 
 
-def _renamed(batch: Batch[Any], names: Mapping[Key, str]) -> Batch[Any]:
-    """The same answers under the names as they were given."""
+def _renamed(batch: Batch[Any], names: Mapping[Key, str], errors: Mapping[Any, ThermoclineError]) -> Batch[Any]:
+    """The same answers under the names as they were given, and what is no name."""
     renamed: Batch[Any] = Batch()
     renamed.update((names[key], value) for key, value in batch.items())
     renamed.missing = [names[key] for key in batch.missing]
     renamed.not_asked = [names[key] for key in batch.not_asked]
-    renamed.errors = {names[key]: error for key, error in batch.errors.items()}
+    renamed.errors = {**errors, **{names[key]: error for key, error in batch.errors.items()}}
     return renamed

@@ -146,7 +146,7 @@ class Writer:
                 "write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES, again=True
             )
         except PointerTooOld:
-            await self._renew(intent, deadline)
+            await self.renew(intent, deadline)
             return await guard.call(
                 "write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES, again=True
             )
@@ -156,7 +156,7 @@ class Writer:
         begun = intent.inline.header.modified_ms
         await self.fences.heed(intent.write.key, intent.plan.authority, begun, deadline)
 
-    async def _renew(self, intent: Intent, deadline: Deadline) -> None:
+    async def renew(self, intent: Intent, deadline: Deadline) -> None:
         """This process slept between the upload and the write, which had no effect: renew the payload, or upload it again (COHERENCE section 5)."""
         engine, envelope = self._engine, intent.write.envelope
         if engine.cold is None:

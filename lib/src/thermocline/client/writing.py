@@ -137,36 +137,57 @@ class WriteVerbs(ReadVerbs):
         ttl: Lifetime | NotGiven = NOT_GIVEN,
         tags: Mapping[str, str] | None = None,
         write_around: bool = False,
+        atomic: bool = False,
+        if_versions: Mapping[Any, int] | None = None,
         timeout: Lifetime = None,
     ) -> Batch[WriteResult]:
         """Store many values, each for itself: the results of those that were written; ``errors`` holds the others (P8). Names of the same key are
-        one write, of the value given last. ``write_around`` as of `set`; ``timeout`` is for the whole batch."""
+        one write, of the value given last. ``write_around`` as of `set`; ``timeout`` is for the whole batch.
+
+        ``atomic=True``: all are written as one or none is, which takes keys of one scope whose authority can do that (Cosmos DB up to 100, SQLite), and
+        raises what is wrong with one of them: `InvalidArgument`, `Conflict`, `UnknownOutcome` for all together. Then ``if_versions`` may name the
+        versions that some of the keys must be at; 0: no value.
+        """
         given: Any = items
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"set_many takes a mapping of keys to values, not {type(items).__name__}")
-        deadline = await self._begin(timeout)
         batch: Batch[WriteResult] = Batch()
-        names = each_key(items, batch.errors)
+        names = each_key(items, None if atomic else batch.errors)
         values = {key: items[name] for name, key in names.items()}
+        conditions = _conditions(if_versions, values, atomic)
+        deadline = await self._begin(timeout)
 
         async def prepare(key: Key, plan: Plan, deadline: Deadline) -> Intent:
             envelope = await self._sealed(key, values[key], plan, ttl, tags)
-            return await self._writer.intent(Verb.PUT, envelope, plan, deadline, around=write_around)
+            version = conditions.get(key)
+            return await self._writer.intent(
+                Verb.PUT,
+                envelope,
+                plan,
+                deadline,
+                if_version=version or None,
+                if_absent=version == 0,
+                around=write_around,
+            )
 
-        return _told(names, await self._batch_writes.write(list(values), prepare, deadline), batch)
+        write = self._atomic_writes.write if atomic else self._batch_writes.write
+        return _told(names, await write(list(values), prepare, deadline), batch)
 
-    async def delete_many(self, keys: Iterable[Key | str], *, timeout: Lifetime = None) -> Batch[WriteResult]:
-        """Delete many keys, each for itself; ``missing`` holds those of which nothing was known, ``errors`` what is no key or failed (P8)."""
+    async def delete_many(
+        self, keys: Iterable[Key | str], *, atomic: bool = False, timeout: Lifetime = None
+    ) -> Batch[WriteResult]:
+        """Delete many keys, each for itself; ``missing`` holds those of which nothing was known, ``errors`` what is no key or failed (P8).
+        ``atomic=True``: all as one or none, as of `set_many`."""
         batch: Batch[WriteResult] = Batch()
-        names = each_key(keys, batch.errors)
+        names = each_key(keys, None if atomic else batch.errors)
         deadline = await self._begin(timeout)
 
         async def prepare(key: Key, plan: Plan, deadline: Deadline) -> Intent:
             tombstone = self._engine.codec.tombstone(key, now_ms=self._engine.now_ms())
             return await self._writer.intent(Verb.DELETE, tombstone, plan, deadline)
 
-        keyed = list(dict.fromkeys(names.values()))
-        return _told(names, await self._batch_writes.write(keyed, prepare, deadline), batch)
+        write = self._atomic_writes.write if atomic else self._batch_writes.write
+        return _told(names, await write(list(dict.fromkeys(names.values())), prepare, deadline), batch)
 
     async def set_stream(
         self,
@@ -202,6 +223,22 @@ def _told(names: Mapping[Any, Key], outcomes: Outcomes, batch: Batch[WriteResult
         else:
             batch.errors[name] = outcome
     return batch
+
+
+def _conditions(versions: Mapping[Any, int] | None, values: Mapping[Key, Any], atomic: bool) -> dict[Key, int]:
+    """The versions that keys must be at."""
+    if versions is None:
+        return {}
+    given: Any = versions
+    if not atomic or not isinstance(given, Mapping):
+        raise InvalidArgument("if_versions is a mapping of keys to versions, and goes with atomic=True")
+    conditions = {Key.of(name): version for name, version in versions.items()}
+    for key, version in conditions.items():
+        if version != 0:
+            _check_conditions(version, False)
+        if key not in values:
+            raise InvalidArgument(f"if_versions names {key.name!r:.80}, which the batch does not write")
+    return conditions
 
 
 def _check_conditions(if_version: int | None, if_absent: bool) -> None:
