@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--json] [--only hot,warm,cold,embedded,import] [--rounds N]``; ``make bench`` runs all of it in a few minutes.
+"""``python -m benchmarks [--json] [--only hot,warm,cold,telemetry,embedded,sessions,import] [--rounds N]``; ``make bench`` runs all of it in a few minutes.
 
 Exits with 1 if a target is missed.
 """
@@ -15,10 +15,12 @@ from benchmarks.hot import hot_groups
 from benchmarks.report import Line, as_json, lines, machine, table
 from benchmarks.rounds import Group
 from benchmarks.services import cold_groups, warm_groups
+from benchmarks.sessions import MOST_MIB, SESSIONS, in_redis
 from benchmarks.startup import import_ms
+from benchmarks.telemetry import telemetry_groups
 from thermocline.testing.rig import MissingPart
 
-PARTS = ("hot", "warm", "cold", "embedded", "import")
+PARTS = ("hot", "warm", "cold", "telemetry", "embedded", "sessions", "import")
 IMPORT_MS = 150
 
 
@@ -36,7 +38,8 @@ async def _measured(part: str, groups: AbstractAsyncContextManager[list[Group]])
 
 async def _compared(parts: list[str], rounds: int) -> list[Line]:
     found: list[Line] = []
-    for part, groups in (("hot", hot_groups), ("warm", warm_groups), ("cold", cold_groups)):
+    compared = (("hot", hot_groups), ("warm", warm_groups), ("cold", cold_groups), ("telemetry", telemetry_groups))
+    for part, groups in compared:
         if part in parts:
             found += await _measured(part, groups(rounds))
     return found
@@ -58,6 +61,11 @@ def main() -> int:
     if "embedded" in parts:
         print(f"measuring: {RECORDS} records in the embedded tiers", file=sys.stderr)
         extra["embedded"] = in_process(RECORDS, HOT_BYTES)
+    if "sessions" in parts:
+        print(f"measuring: {SESSIONS} sessions in Redis", file=sys.stderr)
+        extra["sessions"] = in_redis()
+        if extra["sessions"]["redis_mib"] >= MOST_MIB:
+            missed.append(f"{SESSIONS} sessions in Redis")
     if "import" in parts:
         wall, cpu = import_ms()
         extra["import"] = {"wall_ms": wall, "cpu_ms": cpu}
@@ -81,6 +89,12 @@ def _show(found: list[Line], extra: dict[str, Any]) -> None:
             f"\nembedded tiers: {e['records']:,} records written at {e['writes_per_second']:,.0f}/s and read back at {e['reads_per_second']:,.0f}/s;"
             f" process memory set to {e['hot_mib']:.0f} MiB, the process grew by {e['rss_growth_mib']:.0f} MiB"
             f" from {e['rss_before_mib']:.0f} MiB"
+        )
+    if "sessions" in extra:
+        e = extra["sessions"]
+        print(
+            f"\nRedis: {e['sessions']:,} sessions ({e['keys']:,} keys, {e['json_mib']:.0f} MiB of JSON) take {e['redis_mib']:.0f} MiB"
+            f" by INFO memory (target under {MOST_MIB}), {e['bytes_a_session']:,.0f} bytes a session"
         )
     if "import" in extra:
         print(

@@ -11,7 +11,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from thermocline.telemetry import names
 from thermocline.telemetry.names import Kind, Metric
 from thermocline.telemetry.registry import CLIENTS
-from thermocline.telemetry.stats import Histogram, Stats, Timed
+from thermocline.telemetry.stats import Histogram, Timed
 
 _QUANTILES: Final = (0.5, 0.99)
 _OF_DURATIONS: Final = (names.CALLS, names.TIME, names.LATENCY)  # what stands in for the histogram
@@ -50,7 +50,7 @@ class Instruments:
         if metric.key == names.LATENCY:
             return self._quantiles
         if metric.kind is Kind.COUNTER:
-            return lambda: _counted(CLIENTS.totals(), metric.key)
+            return lambda: [Observation(n, {names.TIER: tier}) for tier, n in CLIENTS.counted(metric.key).items()]
         return lambda: [
             Observation(value, {names.TIER: str(tier)})
             for (key, tier), value in CLIENTS.gauges().items()
@@ -75,9 +75,3 @@ def timed_attributes(timed: Timed) -> dict[str, str]:
     """The attributes of a duration."""
     verb, tier, outcome = timed
     return {names.TIER: tier, names.VERB: verb, names.OUTCOME: outcome}
-
-
-def _counted(total: Stats, key: str) -> list[Observation]:
-    return [
-        Observation(amount, {names.TIER: str(tier)}) for (name, tier), amount in total.counters.items() if name == key
-    ]

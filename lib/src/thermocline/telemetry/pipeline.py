@@ -82,14 +82,12 @@ class Telemetry:
             STATE.on = None
             if _current is self:
                 _current = None
-        try:
-            for provider in self._providers:
-                provider.shutdown()
-        finally:
-            if self._instruments is not None:
-                self._instruments.live = False
+            if self._instruments is not None and not self._providers:
+                self._instruments.live = False  # of the program's pipeline, which goes on
             if self._logs is not None:
                 self._logs.remove()
+        for provider in self._providers:
+            provider.shutdown()
 
     def __enter__(self) -> Self:
         return self

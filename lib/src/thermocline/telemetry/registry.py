@@ -60,6 +60,17 @@ class Registry:
                 stats.added_to(total)
         return total
 
+    def counted(self, key: str) -> dict[str, float]:
+        """One counter by tier, as in `totals`."""
+        with self._lock:
+            counters = [self._ended.counters.copy(), *(stats.counters.copy() for _, stats in self._live.values())]
+        found: dict[str, float] = {}
+        for one in counters:
+            for (name, tier), amount in one.items():
+                if name == key:
+                    found[str(tier)] = found.get(str(tier), 0.0) + amount
+        return found
+
     def gauges(self) -> dict[tuple[str, str], float]:
         """The figures of now by key and tier: sums over the clients, and of a breaker the worst."""
         with self._lock:

@@ -65,73 +65,49 @@ def trail() -> "Trail | None":
     return found if found is None or not found.over else None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A call to hot that has no span yet."""
-
-    verb: str
-    began_ns: int
-    ended_ns: int
-    outcome: str
-    error: str | None
+Step = tuple[str, int, int, str, str | None]
+"""A call to hot that has no span yet: verb, when it began and ended (ns), outcome, class of the error."""
 
 
 class Trail:
     """What one call of a verb does, until it is a span and while it is one."""
 
-    __slots__ = (
-        "_began",
-        "_began_ns",
-        "_context",
-        "_found",
-        "_key",
-        "_missed",
-        "_on",
-        "_span",
-        "_stats",
-        "_steps",
-        "_verb",
-        "over",
-    )
+    # What most trails never change costs them nothing here.
+    over = False
+    _span: "Span | None" = None
+    _context: "Context | None" = None
+    _found: Envelope | None = None
+    _answered = _HOT  # the tier that found it
+    _missed = False
 
     def __init__(self, on: Tracing, verb: str, stats: Stats, key: Any) -> None:
         self._on = on
         self._verb = verb
         self._stats = stats
         self._key = key
-        self._began_ns = time.time_ns()
-        self._began = time.perf_counter()
-        self._span: Span | None = None
-        self._context: Context | None = None
         self._steps: list[Step] = []
-        self._found: tuple[str, Envelope] | None = None
-        self._missed = False
-        self.over = False
+        self._began_ns = time.time_ns()
 
     # --- a call to a tier --------------------------------------------------------------------------------------------
 
-    async def follow(self, tier: str, verb: str, call: Awaitable[Result]) -> Result:
-        """Await a call to a tier, as a span or as what may become one."""
+    def follow(self, tier: str, verb: str, call: Awaitable[Result]) -> Awaitable[Result]:
+        """A call to a tier, as a span or as what may become one."""
         if self._span is None:
             if tier == _HOT:
-                return await self._noted(verb, call)
+                return self._noted(verb, call)
             self.start()
-        return await self._traced(tier, verb, call)
+        return self._traced(tier, verb, call)
 
     async def _noted(self, verb: str, call: Awaitable[Result]) -> Result:
         began = time.time_ns()
-        outcome, kind = OK, None
         try:
             result = await call
-            outcome = self._saw(_HOT, verb, result)
         except BaseException as error:
-            outcome, kind = _outcome_of(error), type(error).__name__
             self._missed = True
+            self._steps.append((verb, began, time.time_ns(), _outcome_of(error), type(error).__name__))
             raise
-        else:
-            return result
-        finally:
-            self._steps.append(Step(verb, began, time.time_ns(), outcome, kind))
+        self._steps.append((verb, began, time.time_ns(), self._saw(_HOT, verb, result), None))
+        return result
 
     async def _traced(self, tier: str, verb: str, call: Awaitable[Result]) -> Result:
         from opentelemetry import context, trace
@@ -166,7 +142,7 @@ class Trail:
         if verb not in _READS:
             return OK
         if isinstance(result, Envelope):
-            self._found = (tier, result)
+            self._found, self._answered = result, tier
             return HIT
         if result is None or verb == "look":
             self._missed = True
@@ -202,17 +178,17 @@ class Trail:
         )
         self._span, self._context = span, trace.set_span_in_context(span)
         steps, self._steps = self._steps, []
-        for step in steps:
-            below = self._tier_span(_HOT, step.verb, step.began_ns)
-            _finish(below, step.outcome, step.error, step.ended_ns)
-            self._sampled(below, (step.verb, _HOT), step.outcome, step.began_ns, step.ended_ns)
+        for verb, began, ended, outcome, error in steps:
+            below = self._tier_span(_HOT, verb, began)
+            _finish(below, outcome, error, ended)
+            self._sampled(below, (verb, _HOT), outcome, began, ended)
 
     def end(self, outcome: str, error: str | None, result: object = None) -> None:
         """The verb is over. What hot answered is a span only now and then."""
         self.over = True
-        seconds = time.perf_counter() - self._began
-        timed = (self._verb, names.CLIENT, UNAVAILABLE if outcome == UNAVAILABLE else OK)
-        self._stats.observe(*timed[:2], seconds, timed[2])
+        ended = time.time_ns()
+        seconds = max(0, ended - self._began_ns) / 1e9
+        self._stats.observe(self._verb, names.CLIENT, seconds, UNAVAILABLE if outcome == UNAVAILABLE else OK)
         if self._span is None:
             if outcome in (HIT, OK) and not self._missed:
                 self._on.hits += 1
@@ -223,25 +199,24 @@ class Trail:
         if span is None:  # pragma: no cover - start sets it
             raise RuntimeError("a trail without a span")
         if self._found is not None:
-            span.set_attribute(names.TIER, self._found[0])
-            span.set_attribute(names.VERSION, self._found[1].version)
+            span.set_attribute(names.TIER, self._answered)
+            span.set_attribute(names.VERSION, self._found.version)
         version = getattr(result, "version", None)
         if isinstance(version, int) and not isinstance(version, bool):
             span.set_attribute(names.VERSION, version)
-        ended = time.time_ns()
         _finish(span, outcome, error, ended)
-        self._sampled(span, timed[:2], outcome, self._began_ns, ended)
+        self._sampled(span, (self._verb, names.CLIENT), outcome, self._began_ns, ended)
 
     def outcome(self, result: object, default: object) -> tuple[str, str | None]:
         """What a verb that did not raise has come to, and the class of the error that it answers with."""
+        if self._verb == "get":
+            found = result is not default or (self._found is not None and not self._found.tombstone)
+            return (HIT if found else MISS), None
         if self._verb == "lookup":
             error = getattr(result, "error", None)
             return type(result).__name__.lower(), None if error is None else type(error).__name__
         if self._verb == "exists":
             return (HIT if result is True else MISS), None
-        if self._verb == "get":
-            found = self._found is not None and not self._found[1].tombstone
-            return (HIT if result is not default or found else MISS), None
         return OK, None
 
 
