@@ -235,6 +235,13 @@ def from_payload_path(path: str) -> tuple[Key | None, str]:
     return _from_key_path(inner), digest
 
 
+def scope_of_payload(path: str) -> tuple[str, str] | None:
+    """The tenant and scope that a payload's path belongs to; None where a digest stands for one of them."""
+    from_payload_path(path)
+    tenant, scope = (_lengthen(part) for part in path[len(PAYLOAD_ROOT) :].split("/")[:2])
+    return None if tenant is None or scope is None else (tenant, scope)
+
+
 def head_of_payload(path: str) -> str:
     """The head's path of the key that a payload's path belongs to, also where digests stand in it."""
     from_payload_path(path)

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Final
 
 from thermocline.client.engine import Engine
+from thermocline.client.fences import LONGEST_WRITE
 from thermocline.client.moving.prefetch import Prefetch
 from thermocline.client.moving.result import Fate, Moved
 from thermocline.client.moving.transfer import LEAST_BYTES, Transfer
@@ -20,7 +21,7 @@ AT_ONCE: Final = 8  # records that are moved at the same time
 
 
 class Moves:
-    """The moving of one client. Each record has the deadline of one call, from its reading on: an erasure waits that long for moves under way."""
+    """The moving of one client. Each record has the deadline of one write, from its reading on: an erasure waits that long for moves under way."""
 
     def __init__(self, engine: Engine, transfer: Transfer, prefetch: Prefetch) -> None:
         self._engine = engine
@@ -130,7 +131,7 @@ class Moves:
             result.count(fate, 0)
             return
         engine, transfer, key = self._engine, self._transfer, stored.key
-        deadline = engine.budget.call()
+        deadline = engine.budget.call().within(LONGEST_WRITE)
         try:
             found = await transfer.read(key, plan, deadline)
             if found is None or found.version != stored.header.version or not found.live(engine.now_ms()):

@@ -12,14 +12,16 @@ from thermocline.model import Key
 
 if TYPE_CHECKING:
     from thermocline.client.moving.moves import Moves
+    from thermocline.client.moving.report import SweepReport
     from thermocline.client.moving.result import Moved, Prefetched
     from thermocline.client.moving.walk import Selection
 
 LONG: Final = timedelta(minutes=10)
+LEASE: Final = timedelta(seconds=60)  # how long a sweep that says nothing keeps others from taking its pass
 
 
 class MovingVerbs(UpdateVerbs):
-    """`prefetch`, `promote`, `demote`."""
+    """`prefetch`, `promote`, `demote`, `sweep`."""
 
     async def prefetch(self, keys: Iterable[Key | str], *, timeout: Lifetime = None) -> "Prefetched":
         """Bring the values of these keys into hot, in as few calls as possible, so that reads that are about to come find them there.
@@ -86,16 +88,69 @@ class MovingVerbs(UpdateVerbs):
             chosen, down=False, into_hot=into_hot, limit=_checked(limit), dry_run=dry_run, deadline=deadline
         )
 
-    def _moves(self) -> "Moves":
+    async def sweep(
+        self,
+        *,
+        dry_run: bool = False,
+        max_records_per_second: float | None = None,
+        max_request_units: float | None = None,
+        max_duration: timedelta | None = None,
+        even_if_empty: bool = False,
+        lease: timedelta = LEASE,
+    ) -> "SweepReport":
+        """One pass over everything that the authorities of the routes and cold hold, or the rest of a pass that was cut short.
+
+        Demotes by the lifetimes' rules (`Lifetime.demote_after`, ``demote_idle``, ``demote_above``); ends what outlives its `Ceiling`; removes payloads to
+        which no record points, a day after their last use at the earliest, and dead records where the tier does not by itself; merges and removes old
+        notes of the library. For a timer: Functions, cron, or ``thermocline sweep``.
+
+        After each page its place is written down, so that a pass whose process died is taken up by the next one, where it was. One process at a time: another
+        one that comes within ``lease`` (60 seconds) of its last word returns at once, with ``busy_until``. Two at once would do no harm: each action is
+        conditional on what was seen. Readers and writers go on meanwhile.
+
+        Bounds: ``max_records_per_second`` on average; ``max_request_units`` as charged to this client while it sweeps, exceeded by at most
+        eight records' moves and one page's reading; ``max_duration``. It then stops cleanly and says where. ``dry_run``: only counts. ``even_if_empty``:
+        remove payloads though the authorities hold no record at all, which else looks like the wrong container.
+
+        One set of authorities for one cold container: payloads of others in it are orphans to this sweep. Raises `InvalidArgument` for a bound that cannot be,
+        `ConfigurationError`; an outage is no error: the report says why it stopped.
+        """
+        from thermocline.client.moving.pace import Pace
+        from thermocline.client.moving.report import SweepReport
+        from thermocline.client.moving.rules import Rules
+        from thermocline.client.moving.sweep import Sweep, spent
+
+        given: Any = lease
+        if not isinstance(given, timedelta) or given < timedelta(seconds=1):
+            raise InvalidArgument(f"lease is a timedelta of a second at least, not {lease!r}")
+        engine = self._engine
+        pace = Pace(
+            engine.clock,
+            per_second=max_records_per_second,
+            request_units=max_request_units,
+            duration=max_duration,
+            spent=spent(engine),
+        )
+        await self._begin(None)
+        report = SweepReport(dry_run=dry_run)
+        sweep = Sweep(engine, self._mover(), Rules(engine, self._writer), report, pace)
+        return await sweep.run(lease=lease, even_if_empty=even_if_empty)
+
+    def _mover(self) -> "Moves":
         from thermocline.client.moving.moves import Moves
         from thermocline.client.moving.prefetch import Prefetch
+        from thermocline.client.moving.transfer import Transfer
+
+        return Moves(self._engine, Transfer(self._engine), Prefetch(self._engine, self._recovery))
+
+    def _moves(self) -> "Moves":
         from thermocline.client.moving.transfer import Transfer
 
         transfer = Transfer(self._engine)
         plans = self._engine.routes.plans()
         if not any(transfer.movable(plan) for plan in plans):
             transfer.needs(plans[0])
-        return Moves(self._engine, transfer, Prefetch(self._engine, self._recovery))
+        return self._mover()
 
 
 def _chosen(
