@@ -123,9 +123,11 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="subclass"):
         AgentBuilder[Echo]().with_agent(dict)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="must be async"):
-        AgentBuilder[Echo]().with_tool("plain", plain)  # type: ignore[arg-type]
+        AgentBuilder[Echo]().with_agent(Echo).with_memory(ProcessMemory()).with_tool("plain", plain).build()
     with pytest.raises(ConfigurationError, match="already"):
-        AgentBuilder[Echo]().with_tool("shout", shout).with_tool("shout", shout)
+        AgentBuilder[Echo]().with_agent(Echo).with_memory(ProcessMemory()).with_tools({"x": shout}).with_tool(
+            "x", shout
+        ).build()
     with pytest.raises(ConfigurationError, match="a name"):
         AgentBuilder[Echo]().with_tool("", shout)
     client = MemoryClient(hot=ProcessMemory())

@@ -3,19 +3,23 @@
 Public as `thermocline.connect`; the file is not named so, as a module of that name would hide the function.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from thermocline.client import MemoryClient
+from thermocline.client import NOT_GIVEN, MemoryClient
+from thermocline.client.result import NotGiven
 from thermocline.codec import Codec
 from thermocline.errors import ConfigurationError
-from thermocline.identity import Credential, default_credential
+from thermocline.identity import EntraLogins, PasswordLogins, Vault, VaultSecret, check_credential, default_credential
 from thermocline.lifetimes import Lifetimes
 from thermocline.model import MemoryTier
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Entries, Payloads, Tier, Versions
-from thermocline.resilience import Budget
+from thermocline.resilience import Budget, Rotating
 from thermocline.settings import MemorySettings
 
 
@@ -29,29 +33,41 @@ class MemoryBuilder:
         self._hot: Entries | None = None
         self._warm: Versions | None = None
         self._cold: Payloads | Versions | None = None
+        self._warm_plus: Versions | None = None
         self._rules: MemoryRules | None = None
         self._routes: list[Route] = []
         self._lifetimes: Lifetimes | None = None
         self._options: dict[str, Any] = {}
+        self._credential: Any = None
+
+    def with_credential(self, credential: Any) -> Self:
+        """The asynchronous token credential for all that is named after this, instead of the default one; it stays open when the client is closed.
+        Raises `ConfigurationError` for a synchronous one."""
+        check_credential(credential)
+        self._credential = credential
+        return self
 
     def with_hot(
         self,
-        tier: Entries | None = None,
+        tier: Entries | NotGiven | None = NOT_GIVEN,
         *,
         url: str | None = None,
         host: str | None = None,
-        port: int = 6379,
+        port: int | None = None,
         password: str | None = None,
-        ssl: bool = False,
+        ssl: bool | None = None,
+        sign_in: Any = None,
     ) -> Self:
-        """The hot tier, or its ``url``, or ``host``, ``port``, ``password`` and ``ssl``."""
-        if tier is None:
+        """The hot tier (None: there is none), or its ``url``, or ``host``, ``port``, ``password`` and ``ssl``, which left out are right for Azure's hosts.
+        ``sign_in``: redis-py's credential provider, or a login that changes (`EntraLogins`, `PasswordLogins`), instead of a password."""
+        if isinstance(tier, NotGiven):
             from thermocline.settings import redis_url
             from thermocline.tiers.hot import HotMemory
 
             if url is None and host is None:
                 raise ConfigurationError("with_hot takes a tier, a url or a host")
-            tier = HotMemory(url if url is not None else redis_url(str(host), port=port, password=password, ssl=ssl))
+            address = url if url is not None else redis_url(str(host), port=port, password=password, ssl=ssl)
+            tier = HotMemory(address, credential_provider=sign_in)
         self._hot = tier
         return self
 
@@ -62,55 +78,73 @@ class MemoryBuilder:
 
     def with_warm(
         self,
-        tier: Versions | None = None,
+        tier: Versions | NotGiven | None = NOT_GIVEN,
         *,
         cosmos_endpoint: str | None = None,
         database: str = "memory",
         container: str = "state",
         credential: Any = None,
-        key: str | None = None,
+        key: str | Rotating[str] | None = None,
         create: bool = False,
     ) -> Self:
-        """The warm tier, or a Cosmos DB account's endpoint with a ``credential`` (or ``key``); without either, the default Azure credential.
+        """The warm tier (None: there is none), or a Cosmos DB account's endpoint with a ``credential`` or ``key``; without, the default credential.
         ``create``: make the container if it is missing (development; takes a key)."""
-        if tier is None:
+        if isinstance(tier, NotGiven):
             from thermocline.tiers.warm import WarmMemory
 
             if cosmos_endpoint is None:
                 raise ConfigurationError("with_warm takes a tier or a cosmos_endpoint")
-            identity = credential if credential is not None or key is not None else self._identity()
+            identity = credential if credential is not None or key is not None else self.identity()
             tier = WarmMemory(cosmos_endpoint, database, container, credential=identity, key=key, create=create)
         self._warm = tier
         return self
 
     def with_cold(
         self,
-        tier: Payloads | Versions | None = None,
+        tier: Payloads | Versions | NotGiven | None = NOT_GIVEN,
         *,
         blob_account_url: str | None = None,
         container: str = "memory",
         credential: Any = None,
         create: bool = False,
     ) -> Self:
-        """The cold tier, or a storage account's blob endpoint with a ``credential`` or a SAS in it; without either, the default Azure credential.
+        """The cold tier (None: there is none), or a storage account's blob endpoint with a ``credential`` or a SAS in it; without, the default credential.
         ``create``: make the container if it is missing."""
-        if tier is None:
+        if isinstance(tier, NotGiven):
             from thermocline.tiers.cold import ColdMemory
 
             if blob_account_url is None:
                 raise ConfigurationError("with_cold takes a tier or a blob_account_url")
             signed = "sig=" in urlsplit(blob_account_url).query
-            identity = credential if credential is not None or signed else self._identity()
+            identity = credential if credential is not None or signed else self.identity()
             tier = ColdMemory(blob_account_url, container, credential=identity, create=create)
         self._cold = tier
         return self
 
+    def with_warm_plus(
+        self, account_url: str, table: str = "memory", credential: Any = None, *, create: bool = False
+    ) -> Self:
+        """The optional fourth tier: a table in Azure Table Storage. It has the word for the keys of routes that say so. Without a ``credential`` (or a SAS in
+        the URL) the default Azure credential; ``create``: make the table if it is missing. Raises `ConfigurationError` if the extra is not installed."""
+        signed = "sig=" in urlsplit(account_url).query
+        identity = credential if credential is not None or signed else self.identity()
+        made = import_module("thermocline.tiers.table").TableMemory(
+            account_url, table, credential=identity, create=create
+        )
+        self._warm_plus = made
+        return self
+
     def with_rules(self, rules: MemoryRules | None = None, **fields: Any) -> Self:
-        """The default rules, as a `MemoryRules` or as its fields."""
+        """The default rules, as a `MemoryRules` or as its fields, which change what an earlier call said. A switch that is None is left as it is."""
         if rules is not None and fields:
             raise ConfigurationError("with_rules takes a MemoryRules or its fields, not both")
         try:
-            self._rules = rules if rules is not None else MemoryRules(**fields)
+            if rules is None:
+                changed = {
+                    name: value for name, value in fields.items() if value is not None or name.endswith("_ttl_seconds")
+                }
+                rules = replace(self._rules if self._rules is not None else MemoryRules(), **changed)
+            self._rules = rules
         except TypeError as error:
             raise ConfigurationError(f"with_rules: {error}; see MemoryRules for the names") from error
         return self
@@ -141,6 +175,7 @@ class MemoryBuilder:
             MemoryTier.HOT: self._hot,
             MemoryTier.WARM: self._warm,
             MemoryTier.COLD: self._cold,
+            MemoryTier.WARM_PLUS: self._warm_plus,
         }
         return {name: tier for name, tier in given.items() if tier is not None}
 
@@ -151,52 +186,98 @@ class MemoryBuilder:
 
     def build(self) -> MemoryClient:
         """The client, which connects on first use or by ``async with``. Raises `ConfigurationError` (a ValueError) without any tier."""
-        if self._hot is None and self._warm is None and self._cold is None:
+        if not self.tiers():
             raise ConfigurationError("a memory needs at least one tier: call with_hot, with_warm or with_cold")
         return MemoryClient(
             hot=self._hot,
             warm=self._warm,
             cold=self._cold,
+            warm_plus=self._warm_plus,
             rules=self._rules,
             routes=self._routes,
             lifetimes=self._lifetimes,
             **self._options,
         )
 
-    def _identity(self) -> Credential:
-        """One credential for all tiers, closed with the client."""
-        closes = self._options.setdefault("closes", [])
-        if not closes:
-            closes.append(default_credential())
-        identity: Credential = closes[0]
-        return identity
+    def keep(self, part: Any) -> None:
+        """Have the client open ``part`` before its tiers, if that has ``open``, and close it after them."""
+        self._options.setdefault("closes", []).insert(0, part)
+
+    def identity(self) -> Any:
+        """The credential that was given, else the default one: made once for all tiers, and closed with the client."""
+        if self._credential is None:
+            self._credential = default_credential()
+            self._options.setdefault("closes", []).append(self._credential)
+        return self._credential
 
 
-def builder(settings: MemorySettings | None = None, *, create: bool = False) -> MemoryBuilder:
-    """A builder with the tiers that the settings name; the embedded ones if they name none. Connects nothing. ``create``: containers that are
-    missing are made when it does.
+def builder(settings: MemorySettings | None = None, *, credential: Any = None, create: bool = False) -> MemoryBuilder:
+    """A builder with the tiers that the settings name; the embedded ones if they name none. Connects nothing. ``credential``: an asynchronous token
+    credential instead of the default one; it stays open. ``create``: containers that are missing are made when it does.
+
+    A secret that the settings name goes before a key or password, and that before the credential (docs/identity.md).
 
     Raises `ConfigurationError` that names the variable.
     """
     settings = settings if settings is not None else MemorySettings.load()
     made = MemoryBuilder()
+    if credential is not None:
+        made.with_credential(credential)
     if not settings.any_service():
         return _embedded(made, settings)
-    url = settings.resolve_redis_url()
-    if url is not None:
-        made.with_hot(url=url)
+    secret = _secrets(made, settings)
+    _sign_in_to_redis(made, settings, secret)
     if settings.cosmos_account_uri is not None:
-        key = settings.cosmos_key
+        key = settings.cosmos_key.get_secret_value() if settings.cosmos_key is not None else None
         made.with_warm(
             cosmos_endpoint=settings.cosmos_account_uri,
             database=settings.cosmos_database,
             container=settings.cosmos_container,
-            key=key.get_secret_value() if key is not None else None,
+            key=secret(settings.cosmos_key_secret_name) or key,
             create=create,
         )
     if settings.blob_account_url is not None:
-        made.with_cold(blob_account_url=settings.blob_account_url, container=settings.blob_container, create=create)
+        made.with_cold(
+            blob_account_url=settings.blob_account_url,
+            container=settings.blob_container,
+            credential=secret(settings.blob_sas_secret_name),
+            create=create,
+        )
     return _common(made, settings)
+
+
+def _secrets(made: MemoryBuilder, settings: MemorySettings) -> Callable[[str | None], VaultSecret | None]:
+    """Gives out the secrets of the vault by name; the vault is made with the first."""
+    vault: Vault | None = None
+
+    def secret(name: str | None) -> VaultSecret | None:
+        nonlocal vault
+        if name is None or settings.key_vault_uri is None:
+            return None
+        if vault is None:
+            refresh = timedelta(milliseconds=settings.secret_refresh_ms)
+            vault = Vault(settings.key_vault_uri, made.identity(), refresh=refresh)
+            made.keep(vault)
+        return vault.secret(name)
+
+    return secret
+
+
+def _sign_in_to_redis(
+    made: MemoryBuilder, settings: MemorySettings, secret: Callable[[str | None], VaultSecret | None]
+) -> None:
+    address = settings.redis_address()
+    if address is None:
+        return
+    password = secret(settings.redis_password_secret_name)
+    if password is not None:
+        made.with_hot(url=address[0], sign_in=PasswordLogins(password, user=address[1]))
+    elif settings.redis_by_token():
+        logins = EntraLogins(made.identity())
+        made.keep(logins)
+        made.with_hot(url=address[0], sign_in=logins)
+    else:
+        made.with_hot(url=settings.resolve_redis_url())
 
 
 def _embedded(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
@@ -224,13 +305,14 @@ def _common(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
     )
 
 
-async def connect(settings: MemorySettings | None = None) -> MemoryClient:
+async def connect(settings: MemorySettings | None = None, *, credential: Any = None) -> MemoryClient:
     """A connected client by the settings (read from the environment and ``.env`` if left out). Close it, or use it by ``async with await connect()``.
+    ``credential``: an asynchronous token credential instead of the default one; it stays open.
 
     With nothing configured: process memory, SQLite and a folder, under ``THERMOCLINE_HOME``. Raises `ConfigurationError` that names the variable, and
     `TierUnavailable` in plain words for an authority that cannot be reached within 15 s.
     """
-    client = builder(settings).build()
+    client = builder(settings, credential=credential).build()
     try:
         await client.connect()
     except BaseException:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from thermocline.agents.dependencies import AgentDependencies
 from thermocline.agents.tools import Tool
 from thermocline.client import MemoryClient, ScopedMemory
 from thermocline.errors import InvalidArgument
@@ -16,6 +17,7 @@ class Agent(ABC):
 
     ``memory`` is the whole client, ``own`` the agent's scope of it (which the memory tools use). As an async context manager it connects the
     memory, and closes it if it is the agent's own (``owns_memory``); without that the memory connects on first use and its owner closes it.
+    ``config`` holds what else the builder was given: router, models, servers.
     """
 
     def __init__(
@@ -27,6 +29,7 @@ class Agent(ABC):
         owns_memory: bool = True,
     ) -> None:
         self._owns_memory = owns_memory
+        self.config = AgentDependencies(memory_client=memory)
         self.memory = memory
         self.own = own
         self.tools: dict[str, Tool] = dict(tools or {})
