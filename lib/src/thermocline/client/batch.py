@@ -71,6 +71,9 @@ class Batches:
         ]
         if pointers:
             await self._each(pointers, results, lambda key: self._resolve(results[key], plan, deadline))
+        if plan.legacy is not None:  # what the authority knows nothing of may have an old copy: the single way finds it
+            absent = [key for key in keys if results[key] is None]
+            await self._each(absent, results, lambda key: self._stale(key, plan, deadline))
 
     async def _through_hot(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> None:
         unknown: list[Key] = []

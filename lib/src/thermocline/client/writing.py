@@ -159,6 +159,8 @@ class WriteVerbs(ReadVerbs):
 
         async def prepare(key: Key, plan: Plan, deadline: Deadline) -> Intent:
             envelope = await self._sealed(key, values[key], plan, ttl, tags)
+            if plan.legacy is not None:
+                await self._takeover.adopt(key, plan, deadline)
             version = conditions.get(key)
             return await self._writer.intent(
                 Verb.PUT,
@@ -183,6 +185,8 @@ class WriteVerbs(ReadVerbs):
         deadline = await self._begin(timeout)
 
         async def prepare(key: Key, plan: Plan, deadline: Deadline) -> Intent:
+            if plan.legacy is not None:
+                await self._takeover.adopt(key, plan, deadline)
             tombstone = self._engine.codec.tombstone(key, now_ms=self._engine.now_ms())
             return await self._writer.intent(Verb.DELETE, tombstone, plan, deadline)
 
