@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -57,6 +57,14 @@ def _container(value: str) -> str:
     return value
 
 
+def _secret_name(value: str) -> str:
+    if re.fullmatch("[0-9A-Za-z-]{1,127}", value) is None:
+        raise ValueError(
+            "is no secret's name in Key Vault: 1 to 127 letters, digits and hyphens (the name, not the value)"
+        )
+    return value
+
+
 def _nothing(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() in ("none", "off") else value
 
@@ -81,6 +89,8 @@ def _home(value: Path) -> Path:
 
 RedisUrl = Annotated[str, _url("rediss", "redis", "unix", hint=" (in a password, write special characters as %XX)")]
 ServiceUrl = Annotated[str, _url("https", "http")]
+VaultUrl = Annotated[str, _url("https", hint=" (Key Vault speaks nothing but TLS)")]
+SecretName = Annotated[str, AfterValidator(_secret_name)]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000, json_schema_extra={"unit": "ms"})]
 Bytes = Annotated[int, Field(ge=2**20, json_schema_extra={"unit": "bytes"})]
 
@@ -108,9 +118,8 @@ class MemorySettings(BaseSettings):
     redis_port: int | None = Field(None, validation_alias="REDIS_PORT", ge=1, le=65535)
     redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
     redis_ssl: bool | None = Field(None, validation_alias="REDIS_SSL")
-    redis_password_secret_name: str | None = Field(
-        None, validation_alias="REDIS_PASSWORD_SECRET_NAME", pattern="^[0-9A-Za-z-]{1,127}$"
-    )
+    redis_password_secret_name: SecretName | None = Field(None, validation_alias="REDIS_PASSWORD_SECRET_NAME")
+    redis_auth: Literal["auto", "entra", "password"] = Field("auto", validation_alias="REDIS_AUTH")
 
     cosmos_account_uri: ServiceUrl | None = Field(
         None, validation_alias=AliasChoices("COSMOS_ACCOUNT_URI", "COSMOS_ENDPOINT")
@@ -118,11 +127,15 @@ class MemorySettings(BaseSettings):
     cosmos_database: str = Field("memory", validation_alias="COSMOS_DATABASE", min_length=1)
     cosmos_container: str = Field("state", validation_alias="COSMOS_CONTAINER", min_length=1)
     cosmos_key: SecretStr | None = Field(None, validation_alias="COSMOS_KEY")
+    cosmos_key_secret_name: SecretName | None = Field(None, validation_alias="COSMOS_KEY_SECRET_NAME")
 
     blob_account_url: ServiceUrl | None = Field(None, validation_alias="BLOB_ACCOUNT_URL", repr=False)  # may hold a SAS
     blob_container: Annotated[str, AfterValidator(_container)] = Field("memory", validation_alias="BLOB_CONTAINER")
 
-    key_vault_uri: ServiceUrl | None = Field(None, validation_alias="KEY_VAULT_URI")
+    blob_sas_secret_name: SecretName | None = Field(None, validation_alias="BLOB_SAS_SECRET_NAME")
+
+    key_vault_uri: VaultUrl | None = Field(None, validation_alias="KEY_VAULT_URI")
+    secret_refresh_ms: Milliseconds = Field(300_000, validation_alias="THERMOCLINE_SECRET_REFRESH_MS")
 
     home: Annotated[Path, AfterValidator(_home)] = Field(
         default_factory=data_folder, validation_alias="THERMOCLINE_HOME"
@@ -177,6 +190,32 @@ class MemorySettings(BaseSettings):
             given is not None
             for given in (self.redis_url, self.redis_host, self.cosmos_account_uri, self.blob_account_url)
         )
+
+    def redis_address(self) -> tuple[str, str | None] | None:
+        """The URL of Redis without user and password, and the user if ``REDIS_URL`` names one; None: no Redis is configured."""
+        if self.redis_url is None:
+            return (
+                None
+                if self.redis_host is None
+                else (redis_url(self.redis_host, port=self.redis_port, ssl=self.redis_ssl), None)
+            )
+        parts = urlsplit(self.redis_url)
+        login, _, place = parts.netloc.rpartition("@")
+        user = unquote(login.partition(":")[0])
+        return urlunsplit(parts._replace(netloc=place)), user or None
+
+    def redis_by_token(self) -> bool:
+        """Whether Redis is signed in to with Entra tokens: where ``REDIS_AUTH`` says so, and by itself for Azure Managed Redis without a password."""
+        if self.redis_auth != "auto":
+            return self.redis_auth == "entra"
+        address = self.redis_address()
+        if address is None or self._redis_password_given():
+            return False
+        return (urlsplit(address[0]).hostname or "").endswith(".redis.azure.net") and address[0].startswith("rediss://")
+
+    def _redis_password_given(self) -> bool:
+        in_url = self.redis_url is not None and ":" in urlsplit(self.redis_url).netloc.rpartition("@")[0]
+        return in_url or self.redis_password is not None or self.redis_password_secret_name is not None
 
     def resolve_redis_url(self, *, password: str | None = None) -> str | None:
         """The URL of Redis, with the password in it if there is one; None: no Redis is configured.
@@ -268,7 +307,43 @@ def _check_together(settings: MemorySettings) -> None:
         raise ConfigurationError(
             "REDIS_PASSWORD_SECRET_NAME names a secret in Key Vault; set KEY_VAULT_URI as well, or REDIS_PASSWORD instead"
         )
+    _check_sign_in(settings)
     if settings.cosmos_key is not None and settings.cosmos_account_uri is None:
         raise ConfigurationError(
             "COSMOS_KEY is set without COSMOS_ACCOUNT_URI; set the account's endpoint, or unset the key"
+        )
+
+
+def _check_sign_in(settings: MemorySettings) -> None:
+    named = {
+        "COSMOS_KEY_SECRET_NAME": (
+            settings.cosmos_key_secret_name,
+            settings.cosmos_account_uri,
+            "COSMOS_ACCOUNT_URI",
+            settings.cosmos_key,
+        ),
+        "BLOB_SAS_SECRET_NAME": (settings.blob_sas_secret_name, settings.blob_account_url, "BLOB_ACCOUNT_URL", None),
+    }
+    for variable, (name, service, needed, instead) in named.items():
+        if name is not None and service is None:
+            raise ConfigurationError(f"{variable} is set without {needed}; set that as well, or unset {variable}")
+        if name is not None and settings.key_vault_uri is None and instead is None:
+            raise ConfigurationError(f"{variable} names a secret in Key Vault; set KEY_VAULT_URI as well")
+    if settings.blob_sas_secret_name is not None and "sig=" in urlsplit(str(settings.blob_account_url)).query:
+        raise ConfigurationError(
+            "BLOB_SAS_SECRET_NAME is set, and BLOB_ACCOUNT_URL holds a SAS as well; take it out of the URL"
+        )
+    if settings.redis_auth != "entra":
+        return
+    address = settings.redis_address()
+    if address is None:
+        raise ConfigurationError("REDIS_AUTH=entra is set, but neither REDIS_HOST nor REDIS_URL; set one of these")
+    if settings._redis_password_given():  # noqa: SLF001 - a part of this class
+        raise ConfigurationError(
+            "REDIS_AUTH=entra signs in with tokens, but a password of Redis is set as well; unset one of the two"
+        )
+    parts = urlsplit(address[0])
+    if parts.scheme == "redis" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ConfigurationError(
+            "REDIS_AUTH=entra needs TLS, for a token is a password: set REDIS_SSL=true, or a URL with rediss://"
         )

@@ -39,9 +39,9 @@ _SKEW_MS: Final = 1000
 def addresses(settings: MemorySettings) -> dict[str, Address | None]:
     """Where the configured services are said to be, by tier."""
     found: dict[str, Address | None] = {}
-    url = settings.resolve_redis_url()
-    if url is not None:
-        found["hot"] = address_of("hot", url, "REDIS_URL" if settings.redis_url is not None else "REDIS_HOST")
+    address = settings.redis_address()
+    if address is not None:
+        found["hot"] = address_of("hot", address[0], "REDIS_URL" if settings.redis_url is not None else "REDIS_HOST")
     if settings.cosmos_account_uri is not None:
         found["warm"] = address_of("warm", settings.cosmos_account_uri, "COSMOS_ACCOUNT_URI")
     if settings.blob_account_url is not None:

@@ -17,8 +17,8 @@ from thermocline.client.engine import SKEW_MS, Engine
 from thermocline.client.floors import LIFETIME, Floors
 from thermocline.client.gate import Stalls
 from thermocline.client.guard import Guard
-from thermocline.client.reads import interest_of
 from thermocline.client.legacy import connect_sources
+from thermocline.client.reads import interest_of
 from thermocline.client.recovery import Recovery
 from thermocline.client.writer import Writer
 from thermocline.clock import Clock
@@ -208,6 +208,7 @@ async def connect_tiers(parts: Parts) -> None:
     engine = parts.engine
     seconds = engine.budget.connect.total_seconds()
     deadline = engine.budget.begin_connect()
+    await _open_first(parts.closes, deadline.remaining())
     needed = {plan.tier for plan in engine.routes.plans()}
     # hot last: where it is cut off it uses up only what the others left
     for name, tier in sorted(parts.tiers.items(), key=lambda item: item[0] is MemoryTier.HOT):
@@ -244,6 +245,20 @@ def _sources(parts: Parts) -> list[PlainCopies]:
         for source in plan.legacy.sources()
     }
     return [source for source in found.values() if source not in parts.opened]
+
+
+async def _open_first(parts: Sequence[Closeable], seconds: float) -> None:
+    """Open what the tiers sign in with, where it has to be. Idempotent, as `open` is."""
+    try:
+        async with asyncio.timeout(seconds):
+            for part in parts:
+                opens = getattr(part, "open", None)
+                if opens is not None:
+                    await opens()
+    except TimeoutError as error:
+        if isinstance(error, ThermoclineError):
+            raise
+        raise TierTimeout(f"the secrets were not read within {seconds:.0f} s", tier="key vault", sent=False) from error
 
 
 async def _agree(parts: Parts) -> None:

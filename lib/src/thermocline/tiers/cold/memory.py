@@ -23,9 +23,10 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadVersions):
     """Blob Storage. Plays `Payloads` and `Versions` for a client; the direct methods read and write blobs by name.
 
     ``account_url`` is ``https://<account>.blob.core.windows.net``, perhaps with a SAS. ``credential`` is an asynchronous TokenCredential
-    (``azure.identity.aio``), an account key, a SAS, an `AzureNamedKeyCredential` or `AzureSasCredential`, or None; it stays open when the tier is closed.
-    ``connection_pool_size``: connections at most (100). ``connection_timeout``, ``read_timeout``: seconds to connect (5), and of silence on a
-    connection (30). ``create``: `connect` makes the container if it is missing. Versions are given out by compare-and-set on one head blob per key.
+    (``azure.identity.aio``), an account key, a SAS (also one that changes, as a secret of Key Vault), an `AzureNamedKeyCredential` or
+    `AzureSasCredential`, or None; it stays open when the tier is closed. ``connection_pool_size``: connections at most (100). ``connection_timeout``,
+    ``read_timeout``: seconds to connect (5), and of silence on a connection (30). ``create``: `connect` makes the container if it is missing. Versions
+    are given out by compare-and-set on one head blob per key.
 
     The SDK's retries are off. Nothing is sent before `connect`; `close` is needed, or use it in ``async with``.
     """

@@ -6,7 +6,6 @@ call sends its request at most once; only reads may be asked again underneath. E
 
 import asyncio
 import inspect
-import io
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -18,28 +17,28 @@ from urllib.request import getproxies
 import aiohttp
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient
 
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
+from thermocline.resilience import Rotating
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
 from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
+from thermocline.tiers.cold.transport import Transport, signed
 
 BLOCK: Final = 4 * 2**20  # bytes of one block: what one request carries at most, up and down
 PARALLEL: Final = 4  # blocks of one payload under way at once
 SKEW_MS: Final = 1000  # a smaller difference of the clocks is left alone: the service's Date counts whole seconds
 
 _KEPT: Final = 128  # clients of blobs
-_WHOLE: Final = 2**20  # bytes that aiohttp takes as they are
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where the container is and how to get in. ``credential``: an asynchronous TokenCredential, an account key, a SAS, or None."""
+    """Where the container is and how to get in. ``credential``: an asynchronous TokenCredential, an account key, a SAS (perhaps `Rotating`), or None."""
 
     url: str
     container: str
@@ -94,6 +93,10 @@ class BlobService:
             self._open()
             return False
         account = self._account
+        sas: Rotating[str] | None = account.credential if isinstance(account.credential, Rotating) else None
+        credential = account.credential if sas is None else None
+        if sas is not None:
+            signed(account.url, await sas.current())
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=account.pool_size),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -103,7 +106,8 @@ class BlobService:
             middlewares=(_send_once,),
         )
         options: dict[str, Any] = {
-            "transport": _Transport(
+            "transport": Transport(
+                sas,
                 session=session,
                 connection_timeout=account.connection_timeout,
                 read_timeout=account.read_timeout,
@@ -121,10 +125,10 @@ class BlobService:
         try:
             if account.connection_string is not None:
                 client = ContainerClient.from_connection_string(
-                    account.connection_string, account.container, account.credential, **options
+                    account.connection_string, account.container, credential, **options
                 )
             else:
-                client = ContainerClient(account.url, account.container, account.credential, **options)
+                client = ContainerClient(account.url, account.container, credential, **options)
         except (ValueError, TypeError) as error:
             await session.close()
             raise ConfigurationError(f"cold: account URL, container or credential cannot be used: {error}") from error
@@ -341,15 +345,6 @@ class BlobService:
         self._date = date
         skew = theirs - self._clock.wall_ms()
         self.skew_ms = skew if abs(skew) > SKEW_MS else 0
-
-
-class _Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it out by __getattr__, without a type
-    """Hands large bodies to aiohttp as a file: as bytes they would be written in one go, which holds the event loop up (and warns)."""
-
-    async def send(self, request: Any, **options: Any) -> Any:
-        if isinstance(request.data, bytes) and len(request.data) > _WHOLE:
-            request.data = io.BytesIO(request.data)
-        return await super().send(request, **options)
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
