@@ -25,6 +25,7 @@ READS = 300_000
 SKEW = 0.9  # of the Zipf distribution, as of web requests
 SCAN = 5_000  # keys of one sequential scan: twice the cache
 BETWEEN = 10_000  # reads between two scans
+SHIFTS = (60_000, 20_000)  # reads after which altogether other keys are popular
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +37,24 @@ class Ratios:
     sketch: float
 
 
-def zipf(seed: int = 1) -> list[int]:
+def zipf(seed: int = 1, reads: int = READS) -> list[int]:
     """Reads of keys by popularity: the n-th most popular one comes n**-0.9 times as often as the first."""
     heights = list(itertools.accumulate((rank + 1) ** -SKEW for rank in range(KEYS)))
     rng = random.Random(seed)
-    return [bisect(heights, rng.random() * heights[-1]) for _ in range(READS)]
+    return [bisect(heights, rng.random() * heights[-1]) for _ in range(reads)]
 
 
-def shifting(seed: int = 2) -> list[int]:
-    """The same, but which keys are popular changes altogether five times: an estimate that does not age would hold on to the old ones."""
-    part = READS // 5
-    return [(key + at // part * 9_973) % KEYS for at, key in enumerate(zipf(seed))]
+def shifting(every: int, seed: int = 2, reads: int = READS) -> list[int]:
+    """The same, but which keys are popular changes altogether ``every`` so many reads: whoever counts has to forget, and pays for it."""
+    return [(key + at // every * 9_973) % KEYS for at, key in enumerate(zipf(seed, reads))]
 
 
-def scans(seed: int = 3) -> list[int]:
+def scans(seed: int = 3, reads: int = READS) -> list[int]:
     """Zipf, with a sequential scan of keys that nobody else reads after every ten thousand reads, as by an export or a nightly job."""
-    reads = zipf(seed)
+    popular = zipf(seed, reads)
     trace: list[int] = []
-    for turn, start in enumerate(range(0, len(reads), BETWEEN)):
-        trace += reads[start : start + BETWEEN]
+    for turn, start in enumerate(range(0, len(popular), BETWEEN)):
+        trace += popular[start : start + BETWEEN]
         trace += range(KEYS + turn * SCAN, KEYS + (turn + 1) * SCAN)
     return trace
 
@@ -94,16 +94,20 @@ def admitted(trace: Sequence[int], size: int = CACHE) -> float:
     return hits / len(trace)
 
 
-def hit_ratios() -> list[Ratios]:
+def hit_ratios(reads: int = READS) -> list[Ratios]:
     """All traces, each by both caches."""
-    traces = {"Zipf": zipf(), "Zipf that shifts": shifting(), "Zipf and scans": scans()}
+    traces = {
+        "Zipf": zipf(reads=reads),
+        "Zipf that shifts": shifting(reads=reads),
+        "Zipf and scans": scans(reads=reads),
+    }
     return [Ratios(name, lru(trace), admitted(trace)) for name, trace in traces.items()]
 
 
 def cpu_us(reads: int = 100_000) -> tuple[float, float]:
     """Microseconds of CPU for one note and for one estimate of a `Key`."""
     keys = [Key("tenant", "user/42", f"name/{number}") for number in range(KEYS)]
-    trace = [keys[number] for number in zipf()[:reads]]
+    trace = [keys[number] for number in zipf(reads=reads)]
     sketch = Frequency(CACHE)
     began = time.process_time()
     for key in trace:

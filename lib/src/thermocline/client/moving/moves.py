@@ -42,14 +42,12 @@ class Moves:
         result = Moved(dry_run=dry_run)
         async with aclosing(self._batches(chosen, result)) as batches:
             async for batch in batches:
-                for at in range(0, len(batch), AT_ONCE):
-                    some = batch[at : at + AT_ONCE]
-                    left = len(some) if limit is None else limit - result.moved
+                while batch:
+                    left = AT_ONCE if limit is None else min(AT_ONCE, limit - result.moved)
                     if left <= 0 or deadline.expired():
                         result.more = True
                         return result
-                    if left < len(some):
-                        result.more, some = True, some[:left]
+                    some, batch = batch[:left], batch[left:]
                     await self._some(some, result, down=down, dry_run=dry_run)
                     if into_hot and not dry_run:
                         await self._to_hot([stored.key for stored, _ in some], result, deadline)
