@@ -98,8 +98,8 @@ def hit_ratios(reads: int = READS) -> list[Ratios]:
     """All traces, each by both caches."""
     traces = {
         "Zipf": zipf(reads=reads),
-        "Zipf that shifts": shifting(reads=reads),
         "Zipf and scans": scans(reads=reads),
+        **{f"Zipf, other keys every {every:,} reads": shifting(every, reads=reads) for every in SHIFTS},
     }
     return [Ratios(name, lru(trace), admitted(trace)) for name, trace in traces.items()]
 
