@@ -9,7 +9,6 @@ from azure.cosmos.aio import ContainerProxy
 
 from thermocline.codec import Codec
 from thermocline.errors import (
-    CorruptRecord,
     InvalidArgument,
 )
 from thermocline.keys import cosmos_id, cosmos_partition, payload_path
@@ -87,15 +86,6 @@ async def test_expired_by_the_servers_clock_is_not_listed(warm: WarmMemory, cont
 async def test_cursor_that_no_listing_gave_is_refused(warm: WarmMemory, cursor: str) -> None:
     with pytest.raises(InvalidArgument):
         await warm.scan("t", "s", "", limit=5, cursor=cursor, deadline=soon())
-
-
-async def test_damaged_record_stops_a_listing_loudly(warm: WarmMemory, items: ContainerProxy) -> None:
-    key = new_key()
-    await stored(warm, key, "v")
-    await alter(items, key, lambda i: i["r"].pop("u"))
-
-    with pytest.raises(CorruptRecord):
-        await warm.scan(key.tenant, key.scope, "", limit=5, cursor=None, deadline=soon())
 
 
 # --- relocation ------------------------------------------------------------------------------------------------------

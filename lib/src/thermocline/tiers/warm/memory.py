@@ -6,10 +6,11 @@ from typing import Any, Final, overload
 
 from thermocline.blobs.upkeep import check_census
 from thermocline.clock import Deadline
-from thermocline.errors import InvalidArgument, ThermoclineError
+from thermocline.errors import CorruptRecord, InvalidArgument, InvalidKey, ThermoclineError
 from thermocline.keys import COSMOS_PREFIX, cosmos_id, cosmos_partition
 from thermocline.model import Envelope, Key
-from thermocline.protocols import Inventory, Page, Write, Written
+from thermocline.protocols import Inventory, Listed, Page, Write, Written
+from thermocline.telemetry import CORRUPT
 from thermocline.tiers.warm import listing
 from thermocline.tiers.warm.calls import bounded, persistently, told
 from thermocline.tiers.warm.item import envelope_of, record_of, ttl_of, version_of
@@ -147,27 +148,24 @@ class WarmMemory(PlainDocuments, KeptNotes):
     async def scan(
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
     ) -> Page:
-        """In the order of the names, by code point; see `thermocline.tiers.warm.listing` for why a key comes exactly once."""
+        """In the order of the names, by code point; see `thermocline.tiers.warm.listing` for why a key comes exactly once. A damaged record is left
+        out, and counted."""
         service = self._asked()
         listing.check(tenant, scope, prefix, limit)
         last = listing.last_of(tenant, scope, prefix, cursor)
         deadline = bounded(deadline)
-        parameters = {"@own": COSMOS_PREFIX, "@prefix": prefix, "@last": last, "@now": self._now_ms()}
-
-        async def ask() -> list[dict[str, Any]]:
-            rows: list[dict[str, Any]] = []
-            pages = service.query(listing.QUERY, parameters, (tenant, scope), page=limit)
-            async for page in pages:
-                rows += page
-                if len(rows) >= limit:
-                    await pages.aclose()
-                    break
-            return rows[:limit]
-
+        given = {"@own": COSMOS_PREFIX, "@prefix": prefix, "@last": last, "@now": self._now_ms()}
         with told():
-            rows = await persistently(ask, deadline)
-        more = listing.cursor_of(tenant, scope, prefix, rows[-1]["n"]) if len(rows) == limit else None
-        return Page([listing.listed_of(row, tenant, scope) for row in rows], more)
+            rows, more = await persistently(
+                lambda: service.page(listing.QUERY, given, (tenant, scope), limit=limit), deadline
+            )
+        items: list[Listed] = []
+        for row in rows:
+            try:
+                items.append(listing.listed_of(row, tenant, scope))
+            except (CorruptRecord, InvalidKey):
+                self.stats.count(CORRUPT, TIER)
+        return Page(items, listing.cursor_of(tenant, scope, prefix, rows[-1]["n"]) if more and rows else None)
 
     async def census(
         self, *, tenant: str | None = None, scope: str | None = None, limit: int, cursor: str | None, deadline: Deadline
