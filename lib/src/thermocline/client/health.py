@@ -143,7 +143,8 @@ class Checks:
 
     def _of_recovery(self) -> list[str]:
         recovery = self._parts.recovery
-        reasons = [f"{len(recovery)} keys are still to be told to it"] if len(recovery) else []
+        due = len(recovery)
+        reasons = [f"it is still to be told of {due} key{'s' if due > 1 else ''}"] if due else []
         if recovery.blind():
             reasons.append("so many writes passed it by that this client does not read it for now")
         return reasons

@@ -262,11 +262,11 @@ def traced(client: Client) -> Client:
 
 def _verb(verb: str, kind: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(method)
-    def call(self: Any, *arguments: Any, **options: Any) -> Awaitable[Any]:
+    async def call(self: Any, *arguments: Any, **options: Any) -> Any:
         on = STATE.on
         if on is None or trail() is not None:  # a verb within a verb is part of it
-            return method(self, *arguments, **options)
-        return _followed(on, verb, kind, method, self, arguments, options)
+            return await method(self, *arguments, **options)
+        return await _followed(on, verb, kind, method, self, arguments, options)
 
     return call
 
