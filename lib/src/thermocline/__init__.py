@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from thermocline.lifetimes import AS_ROUTED, PRESETS, Ceiling, Lifetime, LifetimeRule, Lifetimes
     from thermocline.model import Corrupt, Hit, Key, MemoryTier, Miss, NotAsked, Outcome, Record, Unavailable
-    from thermocline.policy import MemoryConfig, MemoryRules, Route
+    from thermocline.policy import LegacySource, MemoryConfig, MemoryRules, Route
     from thermocline.resilience import Budget
     from thermocline.settings import MemorySettings
     from thermocline.tiers.cold import ColdMemory
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from thermocline.tiers.local.folder import FolderMemory
     from thermocline.tiers.local.process import ProcessMemory
     from thermocline.tiers.local.sqlite import SqliteMemory
-    from thermocline.tiers.warm import WarmMemory
+    from thermocline.tiers.warm import LegacyDocuments, WarmMemory
     from thermocline.wiring import MemoryBuilder, connect
 
 try:
@@ -78,7 +78,7 @@ _HOMES = {
     ),
     "lifetimes": ("AS_ROUTED", "PRESETS", "Ceiling", "Lifetime", "LifetimeRule", "Lifetimes"),
     "model": ("Corrupt", "Hit", "Key", "MemoryTier", "Miss", "NotAsked", "Outcome", "Record", "Unavailable"),
-    "policy": ("MemoryConfig", "MemoryRules", "Route"),
+    "policy": ("LegacySource", "MemoryConfig", "MemoryRules", "Route"),
     "resilience": ("Budget",),
     "settings": ("MemorySettings",),
     "tiers.cold": ("ColdMemory",),
@@ -86,7 +86,7 @@ _HOMES = {
     "tiers.local.folder": ("FolderMemory",),
     "tiers.local.process": ("ProcessMemory",),
     "tiers.local.sqlite": ("SqliteMemory",),
-    "tiers.warm": ("WarmMemory",),
+    "tiers.warm": ("LegacyDocuments", "WarmMemory"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -111,6 +111,8 @@ __all__ = [
     "HotMemory",
     "InvalidArgument",
     "Key",
+    "LegacyDocuments",
+    "LegacySource",
     "Lifetime",
     "LifetimeRule",
     "Lifetimes",

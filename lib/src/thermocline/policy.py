@@ -15,6 +15,7 @@ __all__ = [
     "COUNTED",
     "HOT_CEILING",
     "LONGEST_LIFETIME",
+    "LegacySource",
     "MemoryConfig",
     "MemoryRules",
     "Plan",
@@ -22,6 +23,7 @@ __all__ = [
     "Routes",
     "Serve",
     "lifetime_ms",
+    "plain_name",
     "serve",
 ]
 

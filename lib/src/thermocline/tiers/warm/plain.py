@@ -83,7 +83,7 @@ class LegacyDocuments(Connection):
         try:
             properties = await service.properties()
         except Trouble as trouble:
-            if trouble.kind is not Kind.MISSING:
+            if trouble.kind is not Kind.MISSING and not isinstance(trouble.error, ConfigurationError):
                 raise
             raise ConfigurationError(
                 f"there is no legacy container {self._database}/{self._container}: check its name, or leave the source out"

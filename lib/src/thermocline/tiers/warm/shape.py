@@ -40,7 +40,9 @@ def check_container(properties: Mapping[str, Any], database: str, container: str
     if paths != PATHS or key.get("kind") != "MultiHash":
         raise ConfigurationError(
             f"{where} is partitioned by {', '.join(paths) or 'nothing'} ({key.get('kind', 'no kind')}), and must be by {', '.join(PATHS)} "
-            "(MultiHash, version 2). A partition key cannot be changed: deploy a new container, and read the old one by a legacy route"
+            "(MultiHash, version 2). A partition key cannot be changed: deploy a new container, and read the old one by a route with "
+            "legacy=LegacySource(warm=LegacyDocuments(...)), "
+            "which takes its documents over as they are written; docs/moving-from-holiday-peak-lib.md has the steps"
         )
     ttl = properties.get("defaultTtl")
     if ttl != DEFAULT_TTL:
