@@ -16,7 +16,7 @@ from thermocline.clock import Deadline
 from thermocline.codec import Codec
 from thermocline.model import Key
 from thermocline.protocols import Effect, Verb, Write
-from thermocline.tiers.local import sqlite_file
+from thermocline.tiers.local import sqlite_file, sqlite_schema
 from thermocline.tiers.local.sqlite import SqliteMemory
 
 CODEC = Codec()
@@ -215,7 +215,7 @@ async def test_a_file_that_another_process_furnishes_meanwhile_is_not_taken_for_
         steps.append(statement)
         if statement.startswith("PRAGMA user_version") and len(steps) < 10:
             try:
-                furnishing.executescript(";".join(("BEGIN IMMEDIATE", *sqlite_file._SCHEMA, "COMMIT")))
+                furnishing.executescript(";".join(("BEGIN IMMEDIATE", *sqlite_schema.SCHEMA, "COMMIT")))
             except sqlite3.OperationalError:
                 furnishing.execute("ROLLBACK")  # locked out, as it should be
 

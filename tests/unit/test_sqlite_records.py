@@ -14,7 +14,7 @@ from thermocline.codec import Codec
 from thermocline.errors import CorruptRecord, InvalidArgument, ThermoclineError, UnreadableRecord
 from thermocline.model import Key
 from thermocline.protocols import Effect, Verb, Write, Written
-from thermocline.telemetry import REQUESTS
+from thermocline.telemetry import CORRUPT, REQUESTS
 from thermocline.testing.clocks import ManualClock
 from thermocline.tiers.local import sqlite_rows
 from thermocline.tiers.local.sqlite import SqliteMemory
@@ -240,13 +240,41 @@ async def test_a_record_of_a_newer_program_is_left_alone(tier: SqliteMemory, wri
             await tier.write(writer.write(verb, "k", 2), deadline=soon())
 
 
-@pytest.mark.parametrize("change", ["name = ''", "name = x'ff'", "tags = '{'", "name = CAST(x'ff' AS TEXT)"])
-async def test_a_listing_over_an_altered_row_says_so(tier: SqliteMemory, writer: Writer, change: str) -> None:
-    key = Key("t", "s", "k")
-    await writer.put(key, 1)
-    assert alter(tier.path, f"UPDATE records SET {change}") == 1
-    with pytest.raises(ThermoclineError):
-        await tier.scan("t", "s", "", limit=10, cursor=None, deadline=soon())
+@pytest.mark.parametrize(
+    "change", ["name = 'l' || x'ff'", "tags = '{'", "tags = '[]'", "size = 'x'", "name = CAST(x'ff' AS TEXT)"]
+)
+async def test_a_listing_leaves_an_altered_row_out_and_counts_it(
+    tier: SqliteMemory, writer: Writer, change: str
+) -> None:
+    for name in ("j", "k", "m"):
+        await writer.put(Key("t", "s", name), 1)
+    assert alter(tier.path, f"UPDATE records SET {change} WHERE name = 'k'") == 1
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = await tier.scan("t", "s", "", limit=1, cursor=cursor, deadline=soon())
+        found += [item.key.name for item in page.items]
+        cursor = page.cursor
+        if cursor is None:
+            break
+
+    assert found == ["j", "m"]
+    assert tier.stats.get(CORRUPT, "warm") == 1
+
+
+async def test_a_key_that_is_no_text_is_in_no_listing_and_told_by_the_census(
+    tier: SqliteMemory, writer: Writer
+) -> None:
+    for name in ("j", "k", "m"):
+        await writer.put(Key("t", "s", name), 1)
+    assert alter(tier.path, "UPDATE records SET name = x'6b' WHERE name = 'k'") == 1
+
+    page = await tier.scan("t", "s", "", limit=10, cursor=None, deadline=soon())
+    inventory = await tier.census(tenant="t", limit=10, cursor=None, deadline=soon())
+
+    assert [item.key.name for item in page.items] == ["j", "m"]
+    assert [stored.key.name for stored in inventory.items] == ["j", "m"]
+    assert len(inventory.damaged) == 1
 
 
 # --- listings --------------------------------------------------------------------------------------------------------

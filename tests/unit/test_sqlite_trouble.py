@@ -137,9 +137,9 @@ async def test_another_programs_database_is_left_as_it_is(tmp_path: Path) -> Non
 async def test_a_database_of_a_newer_version_is_left_as_it_is(tier: SqliteMemory) -> None:
     await tier.close()
     connection = sqlite3.connect(tier.path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    await refused(tier.path, UnreadableRecord, "written by a newer version .schema 2.*upgrade")
+    await refused(tier.path, UnreadableRecord, "written by a newer version .schema 3.*upgrade")
 
 
 async def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:

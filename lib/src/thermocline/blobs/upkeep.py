@@ -1,6 +1,7 @@
 """What the tiers share that play `Census`, `Purges` and `Notes`: what they are given is checked, cursors are made, and a record is told. Pure."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from thermocline.codec import Codec
 from thermocline.cursors import pack_place, unpack_place
 from thermocline.errors import InvalidArgument, TooLarge
 from thermocline.model import Envelope, Flags, Header, Key
-from thermocline.protocols import Stored
+from thermocline.protocols import Stored, Verb, Write
 
 NOTE_BYTES: Final = 32_768
 NOTE_NAME: Final = 200  # characters
@@ -32,6 +33,34 @@ def check_limit(limit: int) -> None:
     """Raise `InvalidArgument` for what is no number of records from 1 to 2**31 - 1."""
     if type(limit) is not int or not 0 < limit < 2**31:
         raise InvalidArgument(f"a limit is a whole number from 1 to 2**31 - 1, not {limit!r}")
+
+
+def check_move(old: Envelope, new: Envelope) -> None:
+    """Raise `InvalidArgument` for what is no relocation: the copy has its mark, both are the same version of one live key, and no time differs."""
+    if old.etag is None or old.key != new.key:
+        raise InvalidArgument("relocate takes an envelope as it was read from this tier, and one of the same key")
+    if old.tombstone or new.tombstone or _lasting(old.header) != _lasting(new.header):
+        raise InvalidArgument(f"{old.key}: relocate changes where a payload lies, and neither version nor times")
+
+
+def _lasting(header: Header) -> tuple[int, ...]:
+    return (header.version, header.authority, header.expires_ms, header.created_ms, header.modified_ms)
+
+
+def check_atomic(writes: Sequence[Write], most: int) -> None:
+    """Raise `InvalidArgument` for writes that cannot be taken as one."""
+    if len(writes) > most:
+        raise InvalidArgument(f"at most {most} writes can be one here, not {len(writes)}: write them in several parts")
+    keys = {write.key for write in writes}
+    if len(keys) < len(writes):
+        raise InvalidArgument(
+            "writes that are taken as one have different keys: leave the earlier one of the same key out"
+        )
+    if len({(key.tenant, key.scope) for key in keys}) > 1:
+        raise InvalidArgument("writes that are taken as one are of one tenant and one scope")
+    for write in writes:
+        if write.if_absent and (write.if_version is not None or write.verb is not Verb.PUT):
+            raise InvalidArgument("if_absent goes with a put, and not with if_version")
 
 
 def stored_of(envelope: Envelope) -> Stored:

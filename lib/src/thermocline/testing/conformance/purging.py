@@ -103,9 +103,9 @@ class PurgesConformance(VersionsBase):
         await self.took(tier, delete(late))
         self.pass_grace(clock)
 
-        assert await self.purged(tier, between) >= 1
+        await self.purged(tier, between)
         assert await self.held(tier, [early, late]) == ["late"]
-        assert await self.purged(tier, clock.wall_ms()) >= 1
+        await self.purged(tier, clock.wall_ms())
         assert await self.held(tier, [early, late]) == []
 
     @needs(Capability.MOVABLE_CLOCK)

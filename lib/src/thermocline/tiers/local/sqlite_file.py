@@ -10,7 +10,7 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,30 +22,14 @@ from thermocline.errors import (
     ThermoclineError,
     TierDamaged,
     TierTimeout,
-    UnreadableRecord,
 )
 from thermocline.tiers.local.sqlite_errors import TIER, code_of, map_error
+from thermocline.tiers.local.sqlite_schema import SCHEMA_VERSION, found_version, furnish
 
-SCHEMA_VERSION: Final = 1
-_APPLICATION: Final = 0x54434D31  # "TCM1", in the file's header
 _OPEN_WAIT: Final = 5.0  # seconds to wait for another process that is creating the file
 _LOOK_WAIT: Final = 0.002  # seconds that the event loop waits for a commit under way before it assumes a foreign one
 _PRIVATE_FOLDER: Final = 0o700  # what people said to an agent is nobody else's to read
 _PRIVATE_FILE: Final = 0o600  # SQLite gives its log the same
-
-_SCHEMA: Final = (
-    """CREATE TABLE records (
-        id INTEGER PRIMARY KEY,
-        tenant TEXT NOT NULL, scope TEXT NOT NULL, name TEXT NOT NULL,
-        version INTEGER NOT NULL, format INTEGER NOT NULL, flags INTEGER NOT NULL,
-        expires_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, modified_ms INTEGER NOT NULL, purge_ms INTEGER NOT NULL,
-        size INTEGER NOT NULL, raw_size INTEGER NOT NULL, tags TEXT, writes TEXT NOT NULL,
-        record BLOB NOT NULL)""",
-    "CREATE UNIQUE INDEX records_key ON records (tenant, scope, name)",
-    "CREATE INDEX records_due ON records (purge_ms) WHERE purge_ms > 0",
-    f"PRAGMA application_id = {_APPLICATION}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
 
 
 class SqliteFile:
@@ -150,15 +134,15 @@ class SqliteFile:
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN")  # one view of the file: another process may be furnishing it just now
         try:
-            _refuse_strangers(connection, self.path)
+            found_version(connection, self.path)
         finally:
             _roll_back(connection)
         _switch_to_wal(connection, self.path)
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if _refuse_strangers(connection, self.path):
-                for statement in _SCHEMA:
-                    connection.execute(statement)
+            version = found_version(connection, self.path)
+            if version < SCHEMA_VERSION:
+                furnish(connection, version)
             connection.execute("COMMIT")
         except BaseException:
             _roll_back(connection)
@@ -325,7 +309,7 @@ class Transaction:
         self._connection = connection
         self.committing = False
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    def execute(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
 
     def commit(self) -> None:
@@ -347,22 +331,6 @@ def _data_version(connection: sqlite3.Connection) -> int:
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
-
-
-def _refuse_strangers(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the database is empty, to be furnished by us. Raises if it is another program's, or a newer version's."""
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application == 0 and version == 0 and tables == 0:
-        return True
-    if application != _APPLICATION:
-        raise ConfigurationError(f"{path} is another program's database, and was left as it is; give another path")
-    if version > SCHEMA_VERSION:
-        raise UnreadableRecord(
-            f"{path} was written by a newer version (schema {version}; this one knows {SCHEMA_VERSION}): upgrade this program"
-        )
-    return False
 
 
 def _switch_to_wal(connection: sqlite3.Connection, path: Path) -> None:

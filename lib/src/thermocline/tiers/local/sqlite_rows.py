@@ -1,8 +1,9 @@
 """Records as rows: the statements of `SqliteMemory`, inside a transaction that its file opened."""
 
+import contextlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,9 +22,11 @@ _KNOWN_FLAGS: Final = int(Flags.TOMBSTONE | Flags.MARKER | Flags.POINTER)
 _RING: Final = 8  # write ids besides the creator's (COHERENCE section 4)
 _LATEST_MS: Final = 2**53  # what no time in milliseconds reaches
 
-_SELECT: Final = "SELECT version, flags, expires_ms, record FROM records WHERE tenant = ? AND scope = ? AND name = ?"
+_SELECT: Final = (
+    "SELECT version, flags, expires_ms, moves, record FROM records WHERE tenant = ? AND scope = ? AND name = ?"
+)
 _SELECT_MANY: Final = (
-    "WITH wanted (place, tenant, scope, name) AS (VALUES {}) SELECT place, version, flags, expires_ms, record FROM wanted"
+    "WITH wanted (place, tenant, scope, name) AS (VALUES {}) SELECT place, version, flags, expires_ms, moves, record FROM wanted"
     " CROSS JOIN records USING (tenant, scope, name)"
 )
 _SELECT_STATE: Final = "SELECT id, version, format, flags, expires_ms, created_ms, writes FROM records WHERE tenant = ? AND scope = ? AND name = ?"
@@ -37,9 +40,18 @@ _UPDATE: Final = (
 )
 # Four a write: more than one, so that what is due never piles up.
 _PURGE: Final = "DELETE FROM records WHERE id IN (SELECT id FROM records WHERE purge_ms > 0 AND purge_ms <= ? LIMIT 4)"
+# Dead since the larger of its times: a tombstone has no expiry, and what was written already expired died then.
+_PURGE_DEAD: Final = (
+    "DELETE FROM records WHERE id IN (SELECT id FROM records WHERE purge_ms > 0 AND purge_ms <= :now"
+    " AND max(expires_ms, modified_ms) < :before AND max(expires_ms, modified_ms) <= :now - :grace LIMIT :limit)"
+)
+_RELOCATE: Final = (
+    "UPDATE records SET format = ?, flags = ?, size = ?, raw_size = ?, record = ?, moves = moves + 1"
+    " WHERE tenant = ? AND scope = ? AND name = ? AND version || '-' || moves = ?"
+)
 _LIST: Final = (  # flag 1: a tombstone
     "SELECT name, version, expires_ms, modified_ms, size, raw_size, flags, tags FROM records"
-    " WHERE tenant = ? AND scope = ? AND name {} ? {} AND flags & 1 = 0"
+    " WHERE tenant = ? AND scope = ? AND name {} CAST(? AS TEXT) {} AND typeof(name) = 'text' AND flags & 1 = 0"
     " AND (expires_ms = 0 OR expires_ms > ?) ORDER BY name LIMIT ?"
 )
 
@@ -49,7 +61,7 @@ _LIST: Final = (  # flag 1: a tombstone
 
 def read(connection: sqlite3.Connection, codec: Codec, key: Key) -> Envelope | None:
     row = connection.execute(_SELECT, (key.tenant, key.scope, key.name)).fetchone()
-    return None if row is None else _envelope(codec, key, row)
+    return None if row is None else envelope_of(codec, key, row)
 
 
 def read_many(
@@ -63,14 +75,15 @@ def read_many(
     statement = _SELECT_MANY.format(",".join(["(?,?,?,?)"] * len(keys)))
     for place, *row in connection.execute(statement, values):
         try:
-            found[place] = _envelope(codec, keys[place], row)
+            found[place] = envelope_of(codec, keys[place], row)
         except (CorruptRecord, UnreadableRecord) as error:
             found[place] = error
     return found
 
 
-def _envelope(codec: Codec, key: Key, row: Sequence[Any]) -> Envelope:
-    version, flags, expires_ms, record = row
+def envelope_of(codec: Codec, key: Key, row: Sequence[Any]) -> Envelope:
+    """The record in a row (version, flags, expires_ms, moves, record), marked by its etag: no two writes or moves leave the same."""
+    version, flags, expires_ms, moves, record = row
     if not isinstance(record, bytes):
         raise CorruptRecord(f"{key}: its row was altered from outside; write it anew or delete it")
     envelope = codec.unpack(record, key)
@@ -79,7 +92,7 @@ def _envelope(codec: Codec, key: Key, row: Sequence[Any]) -> Envelope:
         raise CorruptRecord(
             f"{key}: its row was altered from outside and contradicts itself; write it anew or delete it"
         )
-    return envelope
+    return Envelope(key, header, envelope.payload, envelope.media_type, envelope.tags, None, f"{version}-{moves}")
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -121,7 +134,7 @@ def apply(transaction: Transaction, codec: Codec, write: Write, *, now_ms: int, 
     version = max(version + 1, (write.known or 0) + 1, now_ms * 1000)
     if version > MAX_VERSION:
         raise CorruptRecord(f"{key}: its version has left the range of versions; restore the database from a backup")
-    envelope = write.envelope
+    envelope = write.envelope if write.envelope.etag is None else replace(write.envelope, etag=None)
     if write.verb is Verb.PUT:
         check_pointer(envelope, now_ms, tier=TIER)
     if write.verb is Verb.TOUCH:
@@ -165,9 +178,20 @@ def _ring(state: _State | None, write_id: str, version: int) -> str:
 
 def _touched(transaction: Transaction, codec: Codec, write: Write) -> Envelope:
     row = transaction.execute(_SELECT, (write.key.tenant, write.key.scope, write.key.name)).fetchone()
-    old = _envelope(codec, write.key, row)
+    old = envelope_of(codec, write.key, row)
     given = write.envelope.header
-    return replace(old, header=replace(old.header, expires_ms=given.expires_ms, modified_ms=given.modified_ms))
+    header = replace(old.header, expires_ms=given.expires_ms, modified_ms=given.modified_ms)
+    return replace(old, header=header, etag=None)
+
+
+def packed(codec: Codec, envelope: Envelope) -> bytes:
+    """The record as a row holds it. Raises `TooLarge`."""
+    record = codec.pack(envelope)
+    if len(record) > MOST_BYTES:
+        raise TooLarge(
+            f"{envelope.key}: {len(record)} bytes are more than a row may have ({MOST_BYTES}); configure a cold tier"
+        )
+    return record
 
 
 def _store(
@@ -183,11 +207,7 @@ def _store(
     header, key = envelope.header, envelope.key
     if max(header.expires_ms, header.created_ms, header.modified_ms) > _LATEST_MS:
         raise InvalidArgument(f"{key}: a time of this record lies beyond the year 287396")
-    record = codec.pack(envelope)
-    if len(record) > MOST_BYTES:
-        raise TooLarge(
-            f"{envelope.key}: {len(record)} bytes are more than a row may have ({MOST_BYTES}); configure a cold tier"
-        )
+    record = packed(codec, envelope)
     ends = now_ms if envelope.tombstone else header.expires_ms
     values = (
         header.version,
@@ -209,33 +229,73 @@ def _store(
         transaction.execute(_UPDATE, (*values, state.id))
 
 
+# --- moving and removing -----------------------------------------------------------------------------------------------
+
+
+def relocate(transaction: Transaction, codec: Codec, old: Envelope, new: Envelope, *, now_ms: int) -> bool:
+    """Put ``new`` in the place of exactly the copy that was read as ``old``. Raises before it has changed anything."""
+    check_pointer(new, now_ms, tier=TIER)
+    key, header = new.key, new.header
+    values = (FORMAT, int(header.flags), len(new.payload), header.raw_length, packed(codec, new))
+    return transaction.execute(_RELOCATE, (*values, key.tenant, key.scope, key.name, old.etag)).rowcount == 1
+
+
+def purge_dead(transaction: Transaction, *, dead_before_ms: int, limit: int, now_ms: int, grace_ms: int) -> int:
+    """Remove records that died before that moment and whose grace is over; how many."""
+    values = {"before": dead_before_ms, "limit": limit, "now": now_ms, "grace": grace_ms}
+    return transaction.execute(_PURGE_DEAD, values).rowcount
+
+
 # --- listing ---------------------------------------------------------------------------------------------------------
 
 
 def scan(
     connection: sqlite3.Connection, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, now_ms: int
-) -> Page:
-    """Names in the order of their code points, which is the order of their UTF-8 bytes and so of the index."""
+) -> tuple[Page, int]:
+    """Names in the order of their code points, which is the order of their UTF-8 bytes and so of the index. With how many damaged rows were left out."""
     after = unpack_cursor(tenant, scope, prefix, cursor) if cursor is not None else None
-    bound = _next_prefix(prefix)
+    bound = next_prefix(prefix)
     statement = _LIST.format(">=" if after is None else ">", "" if bound is None else "AND name < ?")
-    values = [tenant, scope, prefix if after is None else after, *([] if bound is None else [bound]), now_ms, limit + 1]
-    rows = connection.execute(statement, values).fetchall()
-    items = [_listed(tenant, scope, row) for row in rows[:limit]]
-    return Page(items, pack_cursor(tenant, scope, prefix, items[-1].key.name) if len(rows) > limit else None)
+    place = (prefix if after is None else after).encode(errors="surrogateescape")
+    values = [tenant, scope, place, *([] if bound is None else [bound]), now_ms, limit + 1]
+    with as_bytes(connection):
+        rows = connection.execute(statement, values).fetchall()
+    found = [_listed(tenant, scope, row) for row in rows[:limit]]
+    items = [item for item in found if item is not None]
+    more = len(rows) > limit
+    page = Page(items, pack_cursor(tenant, scope, prefix, text_of(rows[limit - 1][0])) if more else None)
+    return page, len(found) - len(items)
 
 
-def _listed(tenant: str, scope: str, row: Sequence[Any]) -> Listed:
-    name, version, expires_ms, modified_ms, size, raw_size, flags, tags = row
+@contextlib.contextmanager
+def as_bytes(connection: sqlite3.Connection) -> Iterator[None]:
+    """Text comes as its bytes: a row whose text is no UTF-8 costs only itself."""
+    connection.text_factory = bytes
     try:
-        key = Key(tenant, scope, name)
+        yield
+    finally:
+        connection.text_factory = str
+
+
+def text_of(data: bytes) -> str:
+    """Any bytes as text that a cursor can hold."""
+    return data.decode(errors="surrogateescape")
+
+
+def _listed(tenant: str, scope: str, row: Sequence[Any]) -> Listed | None:
+    name, version, expires_ms, modified_ms, size, raw_size, flags, tags = row
+    numbers = (version, expires_ms, modified_ms, size, raw_size, flags)
+    try:
+        key = Key(tenant, scope, name.decode())
         known = json.loads(tags) if tags is not None else {}
-    except (InvalidKey, ValueError, TypeError) as error:
-        raise CorruptRecord(f"{tenant}/{scope}/{name!r}: its row was altered from outside") from error
+    except (InvalidKey, ValueError, TypeError):
+        return None
+    if not all(isinstance(number, int) for number in numbers) or not isinstance(known, dict):
+        return None
     return Listed(key, version, expires_ms, modified_ms, size, raw_size, bool(flags & int(Flags.POINTER)), known)
 
 
-def _next_prefix(prefix: str) -> str | None:
+def next_prefix(prefix: str) -> str | None:
     """The first string after all that begin with ``prefix``, by code point; None where there is none."""
     while prefix:
         last = ord(prefix[-1])
