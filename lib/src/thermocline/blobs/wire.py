@@ -23,8 +23,8 @@ from thermocline import keys
 from thermocline.blobs.heads import RULES, Head, Stamp
 from thermocline.codec import Codec
 from thermocline.errors import CorruptRecord, InvalidKey, UnreadableRecord
-from thermocline.model import Flags, Key
-from thermocline.protocols import Listed
+from thermocline.model import Authority, Envelope, Flags, Header, Key
+from thermocline.protocols import Listed, Stored
 
 MAGIC: Final = b"\x89TH"
 FORMAT: Final = 1
@@ -105,7 +105,8 @@ def listed(head: Head) -> Listed:
 
 
 def metadata_of(head: Head, path: str) -> dict[str, str]:
-    """The blob's metadata: decimal numbers, and base64 of JSON for the tags and for a key that its path does not tell. All ASCII.
+    """The blob's metadata: decimal numbers, and base64 of JSON for the tags, for what only a census tells (``tch``), and for a key that its path does not tell.
+    All ASCII.
 
     ``tcx`` stands where the metadata would be too long: then a listing reads the head itself.
     """
@@ -122,6 +123,18 @@ def metadata_of(head: Head, path: str) -> dict[str, str]:
         metadata["tck"] = _encoded([line.key.tenant, line.key.scope, line.key.name])
     if line.tags is not None:
         metadata["tct"] = _encoded(line.tags)
+    envelope, header = head.envelope, head.envelope.header
+    metadata["tch"] = _encoded(
+        [
+            int(header.authority),
+            header.serialiser,
+            header.compressor,
+            header.dictionary,
+            header.created_ms,
+            envelope.media_type,
+            base64.b64encode(envelope.payload).decode() if envelope.pointer else "",
+        ]
+    )
     if sum(len(name) + len(value) for name, value in metadata.items()) > METADATA_BYTES:
         metadata = {"tcx": "1"} | {name: metadata[name] for name in ("tcv", "tce", "tcm", "tcf")}
     return metadata
@@ -157,6 +170,32 @@ def listed_of(metadata: Mapping[str, str], path: str) -> Listed | None:
     except (KeyError, ValueError, TypeError, InvalidKey):
         return None
     return Listed(key, version, expires, modified, size, raw, bool(flags & Flags.POINTER), tags)
+
+
+def stored_of(metadata: Mapping[str, str], path: str, etag: str) -> Stored | None:
+    """What a census says of a head, from the metadata alone. None: the metadata does not tell, read the head."""
+    line = listed_of(metadata, path)
+    if line is None:
+        return None
+    try:
+        authority, serialiser, compressor, dictionary, created, media_type, pointer = _decoded(metadata["tch"])
+        header = Header(
+            flags=Flags(int(metadata["tcf"])),
+            authority=Authority(authority),
+            serialiser=int(serialiser),
+            compressor=int(compressor),
+            dictionary=int(dictionary),
+            version=line.version,
+            expires_ms=line.expires_ms,
+            created_ms=int(created),
+            modified_ms=line.modified_ms,
+            raw_length=line.raw_size,
+        )
+        payload = base64.b64decode(pointer, validate=True)
+        told = _CODEC.pointer_of(Envelope(line.key, header, payload)) if line.pointer else None
+    except (KeyError, ValueError, TypeError, CorruptRecord):
+        return None
+    return Stored(line.key, header, line.size, told, line.tags or {}, str(media_type), etag)
 
 
 def _json(value: Any) -> bytes:

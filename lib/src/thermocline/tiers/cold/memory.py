@@ -13,14 +13,14 @@ from thermocline.tiers.cold.door import ROLE, ContainerMissing, NotSignedIn
 from thermocline.tiers.cold.payloads import BlobPayloads
 from thermocline.tiers.cold.plain import OWN_NAMES, PlainBlobs, named
 from thermocline.tiers.cold.service import Account, BlobService
-from thermocline.tiers.cold.versions import HeadVersions
+from thermocline.tiers.cold.upkeep import HeadUpkeep
 
 _CONNECTING: Final = 15.0  # seconds
 _CALL: Final = timedelta(seconds=30)  # of a direct method, where no timeout is given
 
 
-class ColdMemory(PlainBlobs, BlobPayloads, HeadVersions):
-    """Blob Storage. Plays `Payloads` and `Versions` for a client; the direct methods read and write blobs by name.
+class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
+    """Blob Storage. Plays `Payloads`, `Versions`, `Census`, `Relocates`, `Purges` and `Notes` for a client; the direct methods read and write blobs by name.
 
     ``account_url`` is ``https://<account>.blob.core.windows.net``, perhaps with a SAS. ``credential`` is an asynchronous TokenCredential
     (``azure.identity.aio``), an account key, a SAS (also one that changes, as a secret of Key Vault), an `AzureNamedKeyCredential` or

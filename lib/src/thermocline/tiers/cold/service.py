@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
@@ -53,6 +53,7 @@ class Account:
 class Blob:
     data: bytes
     etag: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class BlobService:
 
         async def download() -> Blob:
             stream = await self._blob(name).download_blob(max_concurrency=PARALLEL)
-            return Blob(await stream.readall(), _mark(stream.properties.etag))
+            return Blob(await stream.readall(), _mark(stream.properties.etag), stream.properties.metadata or {})
 
         return await self._unless(absent, download(), deadline, "read a blob")
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from thermocline.blobs import heads, wire
@@ -12,15 +13,18 @@ from thermocline.clock import Clock, Deadline
 from thermocline.cursors import pack_cursor, unpack_cursor
 from thermocline.errors import (
     AccessDenied,
+    CorruptRecord,
     InvalidArgument,
     InvalidKey,
     ThermoclineError,
     TierUnavailable,
     UnknownOutcome,
+    UnreadableRecord,
 )
 from thermocline.keys import HEAD_ROOT, blob_prefix, from_head_path, head_path
 from thermocline.model import Authority, Envelope, Key
 from thermocline.protocols import Listed, Page, Verb, Write, Written
+from thermocline.telemetry import CORRUPT
 from thermocline.tiers.cold.door import TIER
 from thermocline.tiers.cold.service import BlobService, Entry
 from thermocline.writes import check_pointer
@@ -41,7 +45,7 @@ class HeadVersions:
     async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
         """The newest record, a tombstone or expired one too; None: there is no head. One request."""
         found = await self._read_head(key, head_path(key), deadline)
-        return found.head.envelope if isinstance(found, heads.Found) else None
+        return replace(found.head.envelope, etag=found.etag) if isinstance(found, heads.Found) else None
 
     async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
         """The same for many, sixteen requests at once; each answers for itself."""
@@ -81,7 +85,8 @@ class HeadVersions:
     async def scan(
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
     ) -> Page:
-        """Live keys of a scope by path, one listing request a page; heads are read only where their metadata does not tell."""
+        """Live keys of a scope by path, one listing request a page; heads are read only where their metadata does not tell.
+        A damaged one is left out, and counted."""
         if type(limit) is not int or limit < 1:
             raise InvalidArgument(f"a page's limit is a whole number from 1 on, not {limit!r}")
         start = blob_prefix(tenant, scope, prefix)
@@ -93,6 +98,9 @@ class HeadVersions:
         live = [entry for entry in entries if not wire.dead(entry.metadata, now)]
         items: list[Listed] = []
         for line in await each(live, lambda entry: self._line(entry, deadline)):
+            if isinstance(line, CorruptRecord | UnreadableRecord):
+                self._service.stats.count(CORRUPT, TIER)
+                continue
             if isinstance(line, ThermoclineError):
                 raise line
             if line is None or 0 < line.expires_ms <= now:
