@@ -67,6 +67,11 @@ class Old:
         }
         return LegacySource(**(parts | given))
 
+    async def warm_document(self, name: str) -> dict[str, Any]:
+        """A plain document in the new container, by the bare SDK."""
+        container = self.database.get_container_client(NEW)
+        return await container.read_item(name, ["", name])
+
     async def client(self, *, legacy: LegacySource | None = None, **options: Any) -> MemoryClient:
         """A connected client over the three new tiers; ``legacy`` for all keys."""
         routes = [Route("", legacy=legacy)] if legacy is not None else []
