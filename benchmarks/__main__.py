@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--json] [--only hot,warm,cold,telemetry,embedded,sessions,import] [--rounds N]``; ``make bench`` runs all of it in a few minutes.
+"""``python -m benchmarks [--json] [--only PART,PART] [--rounds N]``: all parts, or some of `PARTS`; ``make bench`` runs all of it in a few minutes.
 
 Exits with 1 if a target is missed.
 """
@@ -10,6 +10,7 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from benchmarks.batches import batch_groups
 from benchmarks.embedded import HOT_BYTES, RECORDS, in_process
 from benchmarks.hot import hot_groups
 from benchmarks.report import Line, as_json, lines, machine, table
@@ -20,7 +21,7 @@ from benchmarks.startup import import_ms
 from benchmarks.telemetry import telemetry_groups
 from thermocline.testing.rig import MissingPart
 
-PARTS = ("hot", "warm", "cold", "telemetry", "embedded", "sessions", "import")
+PARTS = ("hot", "warm", "cold", "batches", "telemetry", "embedded", "sessions", "import")
 IMPORT_MS = 150
 
 
@@ -42,6 +43,8 @@ async def _compared(parts: list[str], rounds: int) -> list[Line]:
     for part, groups in compared:
         if part in parts:
             found += await _measured(part, groups(rounds))
+    if "batches" in parts:
+        found += await _measured("batches", batch_groups())
     return found
 
 

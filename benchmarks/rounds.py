@@ -63,7 +63,7 @@ class Group:
         order = list(range(len(self.arms)))
         for _ in range(self.rounds):
             for at in order:
-                self.samples[at].append(await _turn(self.arms[at], self.operations))
+                self.samples[at].append(await taken(self.arms[at], self.operations))
             order.reverse()
 
     def ratios(self, at: int) -> "Ratios":
@@ -93,7 +93,8 @@ class Ratios:
     cpu_us: float
 
 
-async def _turn(arm: Arm, operations: int) -> Sample:
+async def taken(arm: Arm, operations: int) -> Sample:
+    """One turn of an arm."""
     done = max(1, operations // arm.at_once) * arm.at_once
     gc.collect()  # nobody pays for what another left behind
     cpu, wall = time.process_time(), time.perf_counter()

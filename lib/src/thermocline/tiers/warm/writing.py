@@ -39,7 +39,7 @@ class Writing:
     ) -> None:
         """``clock`` tells the server's time in ms as far as it is known. Raises `InvalidArgument`, `TooLarge`: nothing has been sent then."""
         now_ms = clock()
-        self._service, self._write, self._now_ms, self._clock = service, write, now_ms, clock
+        self._service, self._write, self._clock = service, write, clock
         self._created_ms: int | None = None  # when the item was made that this write changed, once that is known
         self._step = begin(write, now_ms * 1000)
         self._change = Change(write, now_ms=now_ms, grace_ms=grace_ms, most_bytes=most_bytes)
@@ -49,6 +49,7 @@ class Writing:
         """Carry it out. Raises `UnknownOutcome` if a copy may have taken effect and the deadline ends the asking; other errors certainly without effect."""
         pauses = Pauses(deadline)
         self._change.ends(self._clock(), deadline.remaining())
+        patched: Patch | None = None
         while True:
             if deadline.expired():
                 raise self._gave_up(TierTimeout("the deadline passed during a write to Cosmos DB", tier=TIER))
@@ -69,7 +70,9 @@ class Writing:
                 raise self._unknown("more writes of the key came after it than the item remembers")
             assert isinstance(following, Step)
             self._step = following
-            if following.request == before.request and not await pauses.wait():  # a read that lags: again
+            # A read that lags; or a patch that was refused although nothing has changed, as of a record that ends just now by a clock that differs.
+            patched = before.request if isinstance(before.request, Patch) else patched
+            if following.request in (before.request, patched) and not await pauses.wait():
                 raise self._gave_up(
                     TierTimeout("Cosmos DB answered with less than is known until the deadline", tier=TIER)
                 )
@@ -128,7 +131,7 @@ class Writing:
         item = await once(lambda: self._service.read(self._id, self._partition), deadline)
         self._note(item)
         judge_life = self._write.verb is Verb.TOUCH or self._write.if_absent
-        seen = seen_of(item, self._key, self._now_ms, judge_life=judge_life)
+        seen = seen_of(item, self._key, self._clock(), judge_life=judge_life)
         if seen is not None:
             return seen
         ring = [""] * RULES.ring
@@ -143,7 +146,7 @@ class Writing:
             if trouble.kind is Kind.REFUSED:
                 raise Trouble(Kind.AGAIN, trouble.error) from trouble
             raise
-        seen = seen_of(item, self._key, self._now_ms, judge_life=judge_life)
+        seen = seen_of(item, self._key, self._clock(), judge_life=judge_life)
         if seen is None:
             raise CorruptRecord(f"the record of {self._key} in Cosmos DB keeps no ring of writes")
         return seen

@@ -1,0 +1,120 @@
+"""A batch of 1,000 keys beside the same calls made one by one, all at once: `asyncio.gather` of `get`, `set` or `delete`."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.payload import turn
+from benchmarks.report import ONE_BY_ONE
+from benchmarks.rounds import Arm, Group, taken
+from thermocline.client import MemoryClient
+from thermocline.model import Key
+from thermocline.resilience import Budget
+from thermocline.testing.rig import CosmosServer, RedisServer
+from thermocline.tiers.hot import HotMemory
+from thermocline.tiers.local.process import ProcessMemory
+from thermocline.tiers.local.sqlite import SqliteMemory
+from thermocline.tiers.warm import WarmMemory
+
+KEYS = 1000
+ROUNDS = 7
+_SPAN = timedelta(minutes=2)
+_WHOLE = Budget(
+    call=_SPAN, hot=_SPAN, warm=_SPAN, cold=_SPAN
+)  # deadlines that ten of these calls at once do not reach either
+
+One = Callable[[Key], Awaitable[object]]
+Many = Callable[[Sequence[Key]], Awaitable[object]]
+
+
+def keys(scope: str) -> list[Key]:
+    return [Key("bench", scope, f"turn/{number}") for number in range(KEYS)]
+
+
+@dataclass(slots=True)
+class Prepared(Group):
+    """A group whose keys are put in order before each turn, outside the time that is taken."""
+
+    before: Callable[[], Awaitable[object]] | None = None
+
+    async def measure(self) -> None:
+        self.samples = [[] for _ in self.arms]
+        order = list(range(len(self.arms)))
+        for number in range(self.rounds + 1):
+            for at in order:
+                if self.before is not None:
+                    await self.before()
+                sample = await taken(self.arms[at], 1)
+                if number > 0:  # the first warms up
+                    self.samples[at].append(sample)
+            order.reverse()
+
+
+def _pair(title: str, name: str, mine: Sequence[Key], one: One, many: Many, before: Many) -> Group:
+    async def by_one() -> None:
+        await asyncio.gather(*map(one, mine))
+
+    arms = [Arm(name, lambda: many(mine)), Arm(f"{ONE_BY_ONE} ({name})", by_one)]
+    return Prepared(title, arms, 1, ROUNDS, before=lambda: before(mine))
+
+
+def _groups(where: str, client: MemoryClient, *, writes: bool = True) -> list[Group]:
+    mine = keys(where.replace(" ", "-"))
+
+    async def get_many(some: Sequence[Key]) -> None:
+        found = await client.get_many(some)
+        assert len(found) == KEYS, found.errors
+
+    async def set_many(some: Sequence[Key]) -> None:
+        done = await client.set_many(dict.fromkeys(some, turn(0)))
+        assert not done.errors, next(iter(done.errors.values()))
+
+    async def delete_many(some: Sequence[Key]) -> None:
+        done = await client.delete_many(some)
+        assert not done.errors, next(iter(done.errors.values()))
+
+    groups = [_pair(f"{where}: 1,000 gets", "get_many", mine, client.get, get_many, set_many)]
+    if writes:
+        groups += [
+            _pair(
+                f"{where}: 1,000 sets",
+                "set_many",
+                mine,
+                lambda key: client.set(key, turn(0)),
+                set_many,
+                delete_many,
+            ),
+            _pair(f"{where}: 1,000 deletes", "delete_many", mine, client.delete, delete_many, set_many),
+        ]
+    return groups
+
+
+@contextlib.asynccontextmanager
+async def batch_groups() -> AsyncIterator[list[Group]]:
+    """The embedded tiers, Redis above SQLite (hits), Redis alone, and Cosmos DB."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer())
+        cosmos = stack.enter_context(CosmosServer(kind="strict"))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+        async def client(**tiers: Any) -> MemoryClient:
+            return await stack.enter_async_context(MemoryClient(**tiers, budget=_WHOLE))
+
+        embedded = await client(hot=ProcessMemory(), warm=SqliteMemory(folder / "embedded.sqlite3"))
+        below = await client(warm=SqliteMemory(folder / "below.sqlite3"))
+        above = await client(hot=HotMemory(server.url), warm=SqliteMemory(folder / "above.sqlite3"))
+        alone = await client(hot=HotMemory(server.url))
+        warm = await client(warm=WarmMemory(cosmos.url, "bench", "state", key=cosmos.key, create=True))
+        made = [
+            *_groups("embedded", embedded),
+            *_groups("SQLite", below, writes=False),
+            *_groups("Redis hit", above, writes=False),
+            *_groups("Redis alone", alone),
+            *_groups("Cosmos DB", warm),
+        ]
+        yield made
