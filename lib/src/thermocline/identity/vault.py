@@ -4,10 +4,12 @@ import asyncio
 import logging
 import math
 import re
+import ssl
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from thermocline.clock import SYSTEM_CLOCK, Clock
 from thermocline.errors import AccessDenied, ConfigurationError, ThermoclineError, TierTimeout, TierUnavailable
@@ -65,6 +67,7 @@ class Vault:
         self._secrets: dict[str, VaultSecret] = {}
         self._client: SecretClient | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._read = asyncio.Event()  # something was read, so that the next time may be another
         self._closed = False
 
     def __repr__(self) -> str:
@@ -137,6 +140,8 @@ class Vault:
         if not found.value:
             raise ConfigurationError(self._said(name, "it is empty: set its value"))
         expires: datetime | None = properties.expires_on
+        if expires is not None:
+            asyncio.get_running_loop().call_soon(self._read.set)  # when the value is kept
         return Value(found.value, None if expires is None else expires.timestamp())
 
     def _check_dates(self, name: str, begins: datetime | None, expires: datetime | None) -> None:
@@ -188,10 +193,14 @@ class Vault:
     async def _again(self) -> None:
         """Read the secrets again at the interval, and each before it expires."""
         while True:
-            await asyncio.sleep(self._wait())
-            for secret in tuple(self._secrets.values()):
-                if secret.generation:
-                    await secret.try_fetch()
+            self._read.clear()
+            try:
+                async with asyncio.timeout(self._wait()):
+                    await self._read.wait()
+            except TimeoutError:
+                for secret in tuple(self._secrets.values()):
+                    if secret.generation:
+                        await secret.try_fetch()
 
     def _wait(self) -> float:
         now = self._clock.wall_ms() / 1000
@@ -203,19 +212,21 @@ class Vault:
 
 def _client(uri: str, credential: Any, options: Mapping[str, Any]) -> "SecretClient":
     try:
-        import aiohttp  # noqa: F401 - what the SDK sends with
+        import aiohttp
+        from azure.core.pipeline.transport import AioHttpTransport
         from azure.keyvault.secrets.aio import SecretClient
     except ImportError as error:
         raise ConfigurationError('Key Vault needs its SDK: pip install "thermocline[identity]"') from error
-    # Few and short: whoever waits has a deadline, and what is there goes on being used.
-    quick = {
-        "retry_total": 2,
-        "retry_backoff_factor": 0.2,
-        "retry_backoff_max": 2,
-        "connection_timeout": 3,
-        "read_timeout": 5,
-    }
-    return SecretClient(uri, credential, **{**quick, **options})
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=ssl.create_default_context()),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=bool(getproxies()),  # without a proxy aiohttp need not look for one, nor into ~/.netrc
+    )
+    # Few retries, and short ones: whoever waits has a deadline, and what is there goes on being used.
+    quick = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
+    transport = AioHttpTransport(session=session, connection_timeout=3, read_timeout=5)
+    return SecretClient(uri, credential, transport=transport, **{**quick, **options})
 
 
 def _line(error: Exception) -> str:

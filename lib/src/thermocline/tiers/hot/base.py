@@ -4,7 +4,7 @@ import asyncio
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from thermocline import coherence
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
@@ -111,7 +111,7 @@ class HotBase:
         self._loop = None
         await self._link.close()
 
-    async def __aenter__(self) -> "HotBase":
+    async def __aenter__(self) -> Self:
         await self.connect()
         return self
 

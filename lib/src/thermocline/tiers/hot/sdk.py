@@ -54,9 +54,7 @@ class Pool(ConnectionPool):
             self._free.release()
             raise
         try:
-            if self._sign_in is not None:
-                await self._sign_in.ready(connection)
-            await self.ensure_connection(connection)
+            await (self.ensure_connection if self._sign_in is None else self._sign_in.ready)(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             await self.release(connection)

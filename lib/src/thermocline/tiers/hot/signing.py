@@ -44,7 +44,9 @@ class SignIn:
         return instead if instead is not None else await self._logins.current()
 
     async def ready(self, connection: Any) -> None:
-        """Have the connection open and signed in with the newest login. No command of a caller has been sent yet."""
+        """Have the connection open, alive, and signed in with the newest login. No command of a caller has been sent yet."""
+        if connection.is_connected and await self._is_over(connection):
+            await connection.disconnect(nowait=True)
         if not connection.is_connected:
             await self._connect(connection)
         elif self._signed.get(connection) != self._logins.generation:
@@ -59,6 +61,14 @@ class SignIn:
             if not self._refusal(error) or not await self._logins.renew(seen):
                 raise
         return await attempt()
+
+    async def _is_over(self, connection: Any) -> bool:
+        """Whether the server has closed it meanwhile, as it does where a token runs out, or has said something that nobody asked for."""
+        look = getattr(connection, "can_read", None) or connection.can_read_destructive  # the latter before redis-py 8
+        try:
+            return bool(await look())
+        except self._broken:
+            return True
 
     async def _connect(self, connection: Any) -> None:
         login = await self._logins.current()
@@ -100,7 +110,7 @@ class SignIn:
         seen = self._logins.generation
         try:
             await connection.send_command("AUTH", *login, check_health=False)
-            await connection.read_response()
+            await connection.read_response(disconnect_on_error=False)
         except BaseException as error:
             if self._refusal(error):
                 self._signed[connection] = seen  # it keeps the login that it has; if that ends, the connection does
