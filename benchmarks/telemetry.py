@@ -38,6 +38,7 @@ class Configured(Arm):
 
     on: Callable[[], telemetry.Telemetry] = telemetry.configure
     reader: InMemoryMetricReader | None = None
+    tracers: TracerProvider | None = None
 
     async def run(self, operations: int) -> None:
         on = self.on()
@@ -45,6 +46,8 @@ class Configured(Arm):
             await Arm.run(self, operations)
             if self.reader is not None:
                 self.reader.collect()
+            if self.tracers is not None:
+                self.tracers.force_flush()  # what its spans cost in their thread is this arm's, too
         finally:
             on.shutdown()
 
@@ -72,19 +75,21 @@ async def telemetry_groups(rounds: int) -> AsyncIterator[list[Group]]:
 
         groups: list[Group] = []
         hots: list[tuple[str, HotMemory | ProcessMemory, int]] = [
-            ("Redis", HotMemory(server.url), 600),
+            ("Redis", HotMemory(server.url), 2400),
             ("process memory", ProcessMemory(), 3000),
         ]
         for name, hot, operations in hots:
             warm = SqliteMemory(folder / f"{name}.sqlite3")
             client = await stack.enter_async_context(MemoryClient(hot=hot, warm=warm, budget=patient()))
             await client.set("turn", turn(0))
-            arms = _arms(client, reader, metrics, both, each)
+            arms = _arms(client, reader, tracers, metrics, both, each)
             groups.append(Group(f"telemetry, hot hit in {name}", arms, operations, rounds))
         yield groups
 
 
-def _arms(client: MemoryClient, reader: InMemoryMetricReader, *on: Callable[[], telemetry.Telemetry]) -> list[Arm]:
+def _arms(
+    client: MemoryClient, reader: InMemoryMetricReader, tracers: TracerProvider, *on: Callable[[], telemetry.Telemetry]
+) -> list[Arm]:
     async def get() -> object:
         return await client.get("turn")
 
@@ -99,6 +104,6 @@ def _arms(client: MemoryClient, reader: InMemoryMetricReader, *on: Callable[[], 
         Arm("telemetry off, again (control)", get),
         Arm("without the hook", without),
         Configured(METRICS, get, on=metrics, reader=reader),
-        Configured(SPANS, get, on=both, reader=reader),
-        Configured(EACH, get, on=each, reader=reader),
+        Configured(SPANS, get, on=both, reader=reader, tracers=tracers),
+        Configured(EACH, get, on=each, reader=reader, tracers=tracers),
     ]

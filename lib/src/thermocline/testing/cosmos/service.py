@@ -167,6 +167,7 @@ class Service:
                 "at": self.clock.now(),
                 "faults": faults,
                 "activity_id": call.headers.get("x-ms-activity-id", ""),
+                "client_request_id": call.headers.get("x-ms-client-request-id", ""),
             }
         )
 
