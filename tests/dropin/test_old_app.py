@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,13 +207,11 @@ async def test_a_routers_large_handler_answers_what_is_complex_or_passed_on() ->
 
 @pytest.mark.parametrize("kind", ["warm", "cold"])
 async def test_without_a_credential_it_signs_in_with_the_default_one(
-    kind: str, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Nobody answers there; what was made for the attempt is closed again, and the next one makes it anew."""
-    monkeypatch.setenv("AZURE_TENANT_ID", "00000000-0000-0000-0000-000000000000")
-    monkeypatch.setenv("AZURE_CLIENT_ID", "nobody")
-    monkeypatch.setenv("AZURE_CLIENT_SECRET", "nothing")
-    monkeypatch.setenv("AZURE_AUTHORITY_HOST", "https://127.0.0.1:9")
+    """Nobody is signed in; what was made for the attempt is closed again, and the next one makes it anew."""
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
+    monkeypatch.setenv("AZURE_CONFIG_DIR", str(tmp_path))  # nobody is signed in there
     tier: Any = (
         WarmMemory("https://127.0.0.1:9", "d", "c") if kind == "warm" else ColdMemory("https://127.0.0.1:9", "c")
     )
