@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from thermocline import telemetry
@@ -83,6 +83,14 @@ class Engine:
             return plan.expires_ms(now_ms)
         in_hot, draw = plan.authority is Authority.HOT, self.tokens.random
         return self.lifetimes.ends_ms(key, tags, now_ms, routed_ms=plan.default_lifetime_ms, in_hot=in_hot, draw=draw)
+
+    def capped(self, written: Envelope) -> Envelope:
+        """A record that is to be written, with the end that its ceiling allows at the latest."""
+        if not self.lifetimes.given:
+            return written
+        header = written.header
+        ends = self.lifetimes.capped_ms(header.expires_ms, written.key, written.tags, header.modified_ms)
+        return written if ends == header.expires_ms else replace(written, header=replace(header, expires_ms=ends))
 
     def hot_for_ms(self, copy: Envelope, plan: Plan) -> int:
         """How long hot may keep ``copy`` from now; 0: not at all."""

@@ -88,14 +88,10 @@ class UpdateVerbs(WriteVerbs):
                 return value
 
     def _keep_expiry(self, sealed: Envelope, found: Envelope) -> Envelope:
-        """With the end that the record had; a sliding one begins anew, as by a read. Under a ceiling no later than that allows."""
-        lifetimes, header = self._engine.lifetimes, found.header
-        ends = header.expires_ms
-        if lifetimes.given:
-            if lifetimes.renews(found.key, found.tags, header):
-                return sealed
-            ends = lifetimes.capped_ms(ends, found.key, found.tags, sealed.header.modified_ms)
-        return replace(sealed, header=replace(sealed.header, expires_ms=ends))
+        """With the end that the record had; a sliding one begins anew, as by a read."""
+        if self._slides and self._engine.lifetimes.renews(found.key, found.tags, found.header):
+            return sealed
+        return replace(sealed, header=replace(sealed.header, expires_ms=found.header.expires_ms))
 
     async def increment(
         self,

@@ -79,9 +79,9 @@ class Writer:
         if_absent: bool = False,
         around: bool = False,
     ) -> Intent:
-        """The write, its payload already in cold where it belongs there."""
+        """The write, its payload already in cold where it belongs there; of a value that ends no later than its retention ceiling."""
         engine = self._engine
-        envelope = inline
+        envelope = inline = engine.capped(inline) if verb is Verb.PUT else inline
         size = len(inline.payload)
         if verb is Verb.PUT and not inline.pointer:
             if inline.header.raw_length > plan.rules.max_value_bytes:

@@ -91,8 +91,7 @@ class WriteVerbs(ReadVerbs):
         """When a record ends whose value is written now, in ms since 1970; 0 never."""
         if isinstance(ttl, NotGiven):
             return self._engine.expires_ms(key, tags, plan, now_ms)
-        ends = now_ms + lifetime_ms(ttl, "ttl") if ttl is not None else 0
-        return self._engine.lifetimes.capped_ms(ends, key, tags, now_ms)
+        return now_ms + lifetime_ms(ttl, "ttl") if ttl is not None else 0
 
     async def delete(
         self,
