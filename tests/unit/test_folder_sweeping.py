@@ -1,6 +1,7 @@
 """`FolderMemory`, its sweeper and its listings."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,11 @@ import pytest
 
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
-from thermocline.errors import (
-    CorruptRecord,
-    InvalidKey,
-)
+from thermocline.errors import CorruptRecord, InvalidKey, UnreadableRecord
 from thermocline.keys import PAYLOAD_ROOT, blob_prefix, head_path
 from thermocline.model import Key
 from thermocline.protocols import Verb, Write
+from thermocline.telemetry import CORRUPT
 from thermocline.testing import ManualClock
 from thermocline.tiers.local.folder import FolderMemory
 
@@ -42,10 +41,6 @@ def put(tier: FolderMemory, value: object, number: int, key: Key = KEY, **option
     return Write(
         Verb.PUT, f"{number:026d}", CODEC.encode(key, value, now_ms=tier._clock.wall_ms(), **encode), **options
     )
-
-
-def deletion(tier: FolderMemory, number: int, key: Key = KEY) -> Write:
-    return Write(Verb.DELETE, f"{number:026d}", CODEC.tombstone(key, now_ms=tier._clock.wall_ms()))
 
 
 async def test_sweeping_takes_only_what_was_seen_and_is_old(folder: FolderMemory, clock: ManualClock) -> None:
@@ -90,34 +85,77 @@ async def test_payloads_are_listed_by_page_and_by_scope(folder: FolderMemory) ->
     assert len(of_one) == 2
 
 
-async def test_sweeping_takes_old_tombstones_only(folder: FolderMemory, clock: ManualClock) -> None:
-    live, deleted, expired = (Key("t", "s", name) for name in ("live", "deleted", "expired"))
-    await folder.write(put(folder, 1, 1, live), deadline=soon())
-    await folder.write(put(folder, 1, 2, deleted), deadline=soon())
-    gone = await folder.write(deletion(folder, 3, deleted), deadline=soon())
-    await folder.write(put(folder, 1, 4, expired, expires_ms=clock.wall_ms() + 1000), deadline=soon())
-    clock.advance(100_000)
-    grace_ago = clock.wall_ms() - 50_000
+async def test_purging_takes_up_where_it_stopped_and_comes_round(folder: FolderMemory, clock: ManualClock) -> None:
+    keys = [Key("t", "s", f"n{number}") for number in range(150)]
+    for number, key in enumerate(keys):
+        await folder.write(put(folder, 1, number, key, expires_ms=clock.wall_ms() + 1000), deadline=soon())
+    clock.advance(folder.grace.total_seconds() + 2)
+    now = clock.wall_ms()
 
-    assert await folder.sweep_heads(dead_before_ms=1, limit=100, cursor=None, deadline=soon()) == (0, None)
-    removed, cursor, total = 0, None, 0
-    while True:
-        removed, cursor = await folder.sweep_heads(dead_before_ms=grace_ago, limit=1, cursor=cursor, deadline=soon())
-        total += removed
-        if cursor is None:
-            break
+    assert await folder.purge(dead_before_ms=now, limit=100, deadline=soon()) == 100
+    again = await folder.write(put(folder, 2, 500, keys[0]), deadline=soon())  # before the place where it stopped
+    await folder.write(
+        put(folder, 1, 501, keys[1], expires_ms=now - folder.grace // timedelta(milliseconds=1)), deadline=soon()
+    )
+    clock.advance(folder.grace.total_seconds() + 2)
+    now = clock.wall_ms()
 
-    assert total == 2
-    assert await folder.read(live, deadline=soon()) is not None
-    assert await folder.read(deleted, deadline=soon()) is None
-    assert await folder.read(expired, deadline=soon()) is None
-    again = await folder.write(put(folder, 2, 5, deleted), deadline=soon())
-    assert again.version > gone.version
+    assert await folder.purge(dead_before_ms=now, limit=100, deadline=soon()) == 51
+    assert await folder.purge(dead_before_ms=now, limit=100, deadline=soon()) == 0
+    left = await folder.census(limit=100, cursor=None, deadline=soon())
+    assert [(stored.key, stored.header.version) for stored in left.items] == [(keys[0], again.version)]
 
 
-async def test_damaged_head_ends_a_listing_with_its_error(folder: FolderMemory) -> None:
+async def test_purging_removes_notes_that_are_over(folder: FolderMemory, clock: ManualClock) -> None:
+    await folder.write_note("short", b"x", lasting=timedelta(minutes=1), deadline=soon())
+    await folder.write_note("long", b"x", lasting=timedelta(hours=1), deadline=soon())
+    await folder.write_note("ever", b"x", deadline=soon())
+    clock.advance(61)
+    assert await folder.purge(dead_before_ms=1, limit=1, deadline=soon()) == 0
+
+    assert await folder.list_notes("", limit=10, cursor=None, deadline=soon()) == (["ever", "long"], None)
+
+
+async def test_damaged_head_is_left_out_of_a_listing_and_counted(folder: FolderMemory) -> None:
     await folder.write(put(folder, 1, 1), deadline=soon())
+    await folder.write(put(folder, 1, 2, Key("t", "s", "other")), deadline=soon())
     (folder.path / head_path(KEY)).write_bytes(b"damaged")
 
-    with pytest.raises(CorruptRecord):
-        await folder.scan("t", "s", "", limit=10, cursor=None, deadline=soon())
+    page = await folder.scan("t", "s", "", limit=10, cursor=None, deadline=soon())
+
+    assert [item.key.name for item in page.items] == ["other"]
+    assert folder.stats.get(CORRUPT, "cold") == 1
+
+
+async def test_head_in_another_keys_place_is_told_as_damaged(folder: FolderMemory) -> None:
+    """P9: a file that was copied by hand into another tenant is not that tenant's."""
+    await folder.write(put(folder, 1, 1), deadline=soon())
+    stolen = folder.path / head_path(Key("thief", "s", "name"))
+    stolen.parent.mkdir(parents=True)
+    stolen.write_bytes((folder.path / head_path(KEY)).read_bytes())
+    (stolen.parent / "stray").write_bytes(b"no head")
+
+    inventory = await folder.census(tenant="thief", limit=10, cursor=None, deadline=soon())
+    page = await folder.scan("thief", "s", "", limit=10, cursor=None, deadline=soon())
+
+    assert inventory.items == []
+    assert len(inventory.damaged) == 2
+    assert page.items == []
+
+
+async def test_damaged_note_is_told_and_replaced_by_a_write(folder: FolderMemory) -> None:
+    first = await folder.write_note("a/b.c-d", b"text", deadline=soon())
+    [path] = (folder.path / "tc1" / "n").iterdir()
+    content = path.read_bytes()
+    for damaged in (b"", content[:-1], content[:20], b"x" + content[1:], content[:-1] + b"?"):
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptRecord):
+            await folder.read_note("a/b.c-d", deadline=soon())
+    path.write_bytes(content[:3] + b"\x02" + content[4:])
+    with pytest.raises(UnreadableRecord):
+        await folder.read_note("a/b.c-d", deadline=soon())
+    path.write_bytes(content)
+    assert await folder.read_note("a/b.c-d", deadline=soon()) == first
+    path.write_bytes(b"")
+    assert await folder.write_note("a/b.c-d", b"new", deadline=soon()) is not None
+    assert await folder.delete_note("a/b.c-d", deadline=soon())

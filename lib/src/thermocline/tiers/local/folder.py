@@ -5,23 +5,35 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
 from thermocline.blobs import heads, wire
 from thermocline.blobs.batch import each
+from thermocline.blobs.upkeep import check_limit
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.cursors import pack_cursor, unpack_cursor
-from thermocline.errors import ConfigurationError, InvalidArgument, ThermoclineError, TierTimeout, UnknownOutcome
-from thermocline.keys import HEAD_ROOT, blob_prefix, head_path
-from thermocline.model import Authority, Envelope, Flags, Key, MemoryTier
+from thermocline.errors import (
+    ConfigurationError,
+    CorruptRecord,
+    InvalidKey,
+    ThermoclineError,
+    TierTimeout,
+    UnknownOutcome,
+    UnreadableRecord,
+)
+from thermocline.keys import blob_prefix, head_path
+from thermocline.model import Authority, Envelope, Key, MemoryTier
 from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
-from thermocline.telemetry import Stats
+from thermocline.telemetry import CORRUPT, Stats
 from thermocline.tiers.local.files import Files, NotDurable, translate
-from thermocline.tiers.local.folder_payloads import FolderPayloads
+from thermocline.tiers.local.folder_upkeep import FolderUpkeep, etag_of
 from thermocline.writes import check_pointer
 
+GRACE: Final = timedelta(days=1)  # COHERENCE section 2: T
 _CONNECTING: Final = 15.0  # seconds
 _PER_CALL: Final = 64  # files that one call in the executor reads, so that a long batch leaves room for others
 
@@ -30,13 +42,13 @@ class _AbandonedError(Exception):
     """The caller gave up before the write took its place, and now it does not."""
 
 
-class FolderMemory(FolderPayloads):
-    """A folder as cold tier: plays `Payloads`, and `Versions` where it is the authority.
+class FolderMemory(FolderUpkeep):
+    """A folder as cold tier: plays `Payloads`, and `Versions`, `Census`, `Relocates`, `Purges` and `Notes` where it is the authority.
 
     One file per key (`thermocline.blobs.heads`), replaced by rename under a lock file, and one immutable file per payload. Several processes may use
     one folder on a local disk; a holder's death frees its locks, and what it left half-written is removed by the next `connect`. ``fsync``: whether a
     write is on the disk before it is acknowledged (else the crash of the machine, not of the program, may lose the last seconds). ``executor`` runs all
-    that blocks; None: the event loop's own.
+    that blocks; None: the event loop's own. ``grace``: how long a tombstone or an expired record is kept at least (T); `purge` removes it then.
     """
 
     tier = MemoryTier.COLD
@@ -49,16 +61,26 @@ class FolderMemory(FolderPayloads):
         clock: Clock = SYSTEM_CLOCK,
         executor: Executor | None = None,
         fsync: bool = True,
+        grace: timedelta = GRACE,
     ) -> None:
         given: Any = path
         if not isinstance(given, str | os.PathLike) or str(given) == "" or "\0" in str(given):
             raise ConfigurationError(f"FolderMemory needs the path of a folder, not {given!r}")
+        checked: Any = grace
+        if not isinstance(checked, timedelta) or checked < timedelta(0):
+            raise ConfigurationError(f"grace is a timedelta of zero or more, not {grace!r}")
         self.path = Path(path)
         self.stats = Stats()
+        self._grace_ms = grace // timedelta(milliseconds=1)
         self._clock = clock
         self._executor = executor
         self._files = Files(self.path, fsync=fsync)
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def grace(self) -> timedelta:
+        """How long a tombstone or an expired record is kept: T."""
+        return timedelta(milliseconds=self._grace_ms)
 
     @property
     def connected(self) -> bool:
@@ -105,8 +127,7 @@ class FolderMemory(FolderPayloads):
 
     async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
         """The newest record, a tombstone or expired one too; None: there is no head."""
-        head = await self._run("read a head", self._read_head, key, deadline=deadline)
-        return None if head is None else head.envelope
+        return await self._run("read a head", self._read_record, key, deadline=deadline)
 
     async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
         """The same for many; each answers for itself."""
@@ -150,29 +171,18 @@ class FolderMemory(FolderPayloads):
     async def scan(
         self, tenant: str, scope: str, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
     ) -> Page:
-        """Live keys of a scope by path. Raises `CorruptRecord` if one of the page's heads is damaged."""
-        if type(limit) is not int or not 0 < limit < 2**31:
-            raise InvalidArgument(f"a page's limit is a whole number from 1 on, not {limit!r}")
+        """Live keys of a scope by path. A damaged head is left out and counted."""
+        check_limit(limit)
         after = "" if cursor is None else unpack_cursor(tenant, scope, prefix, cursor)
         top = blob_prefix(tenant, scope).rstrip("/")
         start = blob_prefix(tenant, scope, prefix)[len(top) + 1 :]
-        lines, following = await self._run("list heads", self._list, top, start, after, limit, deadline=deadline)
+        lines, damaged, following = await self._run(
+            "list heads", self._list, top, start, after, limit, deadline=deadline
+        )
+        if damaged:
+            self.stats.count(CORRUPT, self.tier, damaged)
         items = [line for line in lines if line.key.name.startswith(prefix)]
         return Page(items, None if following is None else pack_cursor(tenant, scope, prefix, following))
-
-    async def sweep_heads(
-        self, *, dead_before_ms: int, limit: int, cursor: str | None, deadline: Deadline
-    ) -> tuple[int, str | None]:
-        """Of the next ``limit`` heads, remove those whose record was deleted or expired before that moment. How many were, and the cursor of
-        the next ones. The moment must lie the grace T (COHERENCE section 2) in the past."""
-        paths, following = await self._run(
-            "list heads", self._paths, HEAD_ROOT.rstrip("/"), cursor or "", limit, deadline=deadline
-        )
-        removed = 0
-        for path in paths:
-            sweep = partial(self._sweep_head, dead_before_ms, path)
-            removed += await self._locked("sweep a head", sweep, deadline=deadline)
-        return removed, following
 
     # --- in the executor ---------------------------------------------------------------------------------------------
 
@@ -180,12 +190,18 @@ class FolderMemory(FolderPayloads):
         data = self._files.read(head_path(key))
         return None if data is None else wire.unpack_head(data, key)
 
+    def _read_record(self, key: Key) -> Envelope | None:
+        """The record with the mark of its copy."""
+        data = self._files.read(head_path(key))
+        if data is None:
+            return None
+        return replace(wire.unpack_head(data, key).envelope, etag=etag_of(data))
+
     def _read_some(self, keys: Sequence[Key]) -> list[Envelope | ThermoclineError | None]:
         answers: list[Envelope | ThermoclineError | None] = []
         for key in keys:
             try:
-                head = self._read_head(key)
-                answers.append(None if head is None else head.envelope)
+                answers.append(self._read_record(key))
             except ThermoclineError as error:
                 answers.append(error)
             except OSError as error:
@@ -210,33 +226,24 @@ class FolderMemory(FolderPayloads):
                 self._files.publish(spool, path)
             return Written(Effect.TOOK, planned.version, planned.envelope)
 
-    def _list(self, top: str, start: str, after: str, limit: int) -> tuple[list[Listed], str | None]:
-        """The next ``limit`` files' live heads, and where to go on."""
+    def _list(self, top: str, start: str, after: str, limit: int) -> tuple[list[Listed], int, str | None]:
+        """The next ``limit`` files' live heads, how many others are damaged, and where to go on."""
         now = self._clock.wall_ms()
         paths, following = self._paths(top, after, limit, start)
-        lines = []
+        lines, damaged = [], 0
         for path in paths:
             data = self._files.read(path)
             if data is None:
                 continue  # swept meanwhile
-            head = wire.unpack_any_head(data)
-            if head.envelope.live(now) and head_path(head.envelope.key) == path:
-                lines.append(wire.listed(head))
-        return lines, following
-
-    def _sweep_head(self, dead_before_ms: int, path: str) -> bool | None:
-        with self._files.lock(path) as held:
-            if not held:
-                return None
-            data = self._files.read(path)
-            if data is None:
-                return False
-            header = wire.unpack_any_head(data).envelope.header
-            since = header.modified_ms if header.flags & Flags.TOMBSTONE else header.expires_ms
-            old = 0 < since < dead_before_ms and header.modified_ms < dead_before_ms
-            if old:
-                self._files.remove(path)
-            return old
+            try:
+                head = wire.unpack_any_head(data)
+                if head_path(head.envelope.key) != path:
+                    damaged += 1
+                elif head.envelope.live(now):
+                    lines.append(wire.listed(head))
+            except (CorruptRecord, UnreadableRecord, InvalidKey):
+                damaged += 1
+        return lines, damaged, following
 
 
 def _take(token: "deque[None]") -> bool:
