@@ -11,6 +11,7 @@ from thermocline import Ceiling, Lifetime, LifetimeRule, Lifetimes, MemoryClient
 from thermocline.client.result import NOT_GIVEN, NotGiven, WriteResult
 from thermocline.errors import InvalidArgument
 from thermocline.model import Hit, Key, Record
+from thermocline.protocols import Verb
 
 MINUTE = timedelta(minutes=1)
 PII = {"class": "pii"}
@@ -194,3 +195,28 @@ async def test_bad_tags_are_refused_in_words_beside_rules_by_tag(each: Grounds) 
         await memory.set(each.key(), 1, tags=["class"])  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="ttl"):
         await memory.touch(each.key(), ttl=0)
+
+
+@pytest.mark.parametrize("ttl", [NOT_GIVEN, None, 3600], ids=["none", "for ever", "an hour"])
+async def test_value_in_one_tier_alone_keeps_the_ceiling_too(whole: Grounds, ttl: int | NotGiven | None) -> None:
+    memory, key = await whole.open(lifetimes=limits(whole)), whole.key()
+    for tier in ("hot", "cold"):
+        before = memory._engine.now_ms()
+        written = await memory.set(key, 1, ttl=ttl, tier=tier)
+        after = memory._engine.now_ms()
+        assert written.expires is not None
+        assert before <= round((written.expires - MINUTE).timestamp() * 1000) <= after
+        assert await memory.get(key, tier=tier) == 1
+
+
+async def test_whatever_writes_a_record_keeps_the_ceiling(each: Grounds) -> None:
+    """Also what takes over an old copy, or brings one back from elsewhere, with the times that it had there."""
+    memory, key = await each.open(lifetimes=limits(each)), each.key()
+    engine = memory._engine
+    plan, deadline = engine.routes.route(key), engine.budget.call(None)
+    written_ms = engine.now_ms() - 20_000
+    envelope = engine.codec.encode(key, "old", now_ms=written_ms, expires_ms=0, tags=PII)
+    intent = await memory._writer.intent(Verb.PUT, envelope, plan, deadline)
+    await memory._writer.carry_out(intent, deadline)
+    assert await lives(memory, key) == MINUTE / 2
+    assert (await memory.ttl(key) or MINUTE) <= timedelta(seconds=10)

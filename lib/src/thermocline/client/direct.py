@@ -85,6 +85,9 @@ class Direct:
         engine, name = self._engine, self._tier(tier)
         part, guard = self._tiers[name], engine.guards[name]
         span = self._default_ms(plan, name) if lasting_ms is None else lasting_ms
+        ceiling = engine.lifetimes.ceiling_ms(key)
+        if ceiling is not None:
+            span = min(span, ceiling) if span else ceiling
         now = engine.now_ms()
         expires = now + span if span else 0
         if isinstance(part, PlainNames):
