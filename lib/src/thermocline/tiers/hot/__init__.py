@@ -3,7 +3,9 @@
 from thermocline.errors import ConfigurationError
 
 try:
+    from thermocline.tiers.hot.notes import HotNotes
     from thermocline.tiers.hot.plain import HotPlain
+    from thermocline.tiers.hot.upkeep import HotUpkeep
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "redis":
         raise
@@ -12,7 +14,7 @@ except ModuleNotFoundError as error:
 __all__ = ["HotMemory"]
 
 
-class HotMemory(HotPlain):
+class HotMemory(HotPlain, HotUpkeep, HotNotes):
     """Redis as the hot tier: coherent entries in front of an authority, records of its own for keys that live in Redis alone, and plain keys.
 
     ``url``: ``redis://``, ``rediss://`` (TLS) or ``unix://``. ``cluster``: whether it is a cluster; None: the server is asked. ``max_connections``:
@@ -26,5 +28,6 @@ class HotMemory(HotPlain):
     Redis still takes markers; what it refuses as a value is left out. Records: a write is two round trips for a put (the scope's index, then the
     record) and one else; versions are the larger of the last one + 1 and the server's clock in microseconds; a write's id is
     known for ten minutes; tombstones and expired records stay for a day. A listing reads the scope's index; a name is entered before its
-    record is written, so none is missing while Redis itself loses nothing.
+    record is written, so none is missing while Redis itself loses nothing; a scope is entered into its tenant's index with it, once an hour. Plays
+    `Census` and `Notes` as well.
     """

@@ -55,6 +55,9 @@ class HotBase:
         self._codec = Codec()
         self._times = Times(rest // _MS, ceiling // _MS)
         self._max_value = max_value_bytes
+        self._entered: dict[
+            tuple[str, str], int
+        ] = {}  # scopes in their tenants' indexes, and when they were entered; oldest first
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link = Link(
             url,

@@ -28,6 +28,8 @@ from thermocline.writes import check_pointer
 
 GRACE_MS: Final = 86_400_000  # T: an expired record and a tombstone outlive their end by a day
 ID_MS: Final = 600_000  # a write's id is known for ten minutes, longer than any copy of it is under way
+AGAIN_MS: Final = 3_600_000  # a scope is entered into its tenant's index anew after an hour: far less than a day, so never forgotten under a writer
+SCOPES_KNOWN: Final = 4096  # that are remembered as entered
 INDEX_MS: Final = 86_400_000  # a name whose record is gone leaves the index no sooner than a day after it was written
 PAUSE: Final = 0.01  # seconds before a write that was not answered is sent again; doubled each time
 TOGETHER: Final = 32  # writes of one batch that were not answered, and are sent again, at a time
@@ -206,14 +208,33 @@ class HotRecords(HotEntries):
             commands.append((names, ("ZADD", times, *[word for name in entered for word in (now, name)])))
             commands.append((names, ("ZADD", names, *[word for name in entered for word in (0, name)])))
         failed: dict[Key, ThermoclineError] = {}
+        new = [scope for scope in by_scope if self._entered.get(scope, -AGAIN_MS) <= now - AGAIN_MS]
+        for tenant, scope in new:
+            scopes, times = scope_index_keys(tenant)
+            commands.append((scopes, ("ZADD", times, now, scope.encode())))
+            commands.append((scopes, ("ZADD", scopes, 0, scope.encode())))
         answers = await self._call_many(commands, deadline)
         for number, mine in enumerate(by_scope.values()):
-            for answer in answers[2 * number : 2 * number + 2]:
+            here = (mine[0].tenant, mine[0].scope)
+            told = answers[2 * number : 2 * number + 2]
+            if here in new:
+                at = 2 * (len(by_scope) + new.index(here))
+                entries = answers[at : at + 2]
+                told += entries
+                if not any(isinstance(answer, ThermoclineError) for answer in entries):
+                    self._enter_scope(here, now)
+            for answer in told:
                 if isinstance(answer, TierUnavailable):
                     answer.sent = False  # the records themselves were not
                 if isinstance(answer, ThermoclineError):
                     failed.update(dict.fromkeys(mine, answer))
         return [failed.get(key) for key in keys]
+
+    def _enter_scope(self, scope: tuple[str, str], now: int) -> None:
+        self._entered.pop(scope, None)
+        self._entered[scope] = now
+        if len(self._entered) > SCOPES_KNOWN:
+            del self._entered[next(iter(self._entered))]
 
     async def _names(
         self, tenant: str, scope: str, prefix: str, after: str | None, limit: int, deadline: Deadline
@@ -227,9 +248,12 @@ class HotRecords(HotEntries):
     async def _forget(self, tenant: str, scope: str, gone: list[str], deadline: Deadline) -> None:
         """Names without a record leave the index, if they were not written for a day: the record of a younger one may be on its way."""
         if gone:
-            before = self._clock.wall_ms() - INDEX_MS
-            words: Command = (*index_keys(tenant, scope), before, *[name.encode() for name in gone])
+            words: Command = (*index_keys(tenant, scope), self._forgettable(), *[name.encode() for name in gone])
             await self._run(FORGET, 2, words, deadline)
+
+    def _forgettable(self) -> int:
+        """When a name must have been written last to leave its index."""
+        return self._clock.wall_ms() - INDEX_MS
 
 
 def _script_of(write: Write) -> Script:
@@ -252,6 +276,12 @@ def index_keys(tenant: str, scope: str) -> tuple[bytes, bytes]:
     """The names of a scope's records (all with score 0, so in the order of their bytes), and when each was written last; in one slot."""
     tag = b"{" + redis_prefix(tenant, scope).partition(b"{")[2] + b"}"
     return b"tc1:n" + tag, b"tc1:t" + tag
+
+
+def scope_index_keys(tenant: str) -> tuple[bytes, bytes]:
+    """The scopes of a tenant in which records were put, in the order of their bytes, and when each was entered last; in one slot."""
+    tag = b"{" + redis_prefix(tenant, "x").partition(b"{")[2].removesuffix(b"x/") + b"}"
+    return b"tc1:s" + tag, b"tc1:u" + tag
 
 
 def _listed(envelope: Envelope) -> Listed:

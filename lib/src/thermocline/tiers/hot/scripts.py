@@ -26,3 +26,4 @@ FILL: Final = _script("common.lua", "entry.lua", full=False)  # the same with a 
 RECORD: Final = _script("common.lua", "record.lua", full=False)
 DELETE: Final = _script("common.lua", "record.lua", full=True)
 FORGET: Final = _script("forget.lua", full=True)
+NOTE: Final = _script("note.lua", full=True)

@@ -230,6 +230,31 @@ class Link:
             raise self.explain(reply, sent=True) from reply
         return reply
 
+    async def nodes(self, deadline: Deadline) -> list[str]:
+        """The names of the servers that hold keys, in order; of a single server, "" alone. Raises `TierUnavailable`."""
+        if self.client is None:
+            await self.open(deadline)
+        client = self.client
+        if not isinstance(client, RedisCluster):
+            return [""]
+        try:
+            async with asyncio.timeout(seconds_left(deadline)):
+                await client.nodes_manager.initialize()
+        except CAUGHT as error:
+            raise self.explain(error, sent=False) from error
+        return sorted(node.name for node in client.get_primaries())
+
+    async def call_node(self, name: str, command: Command, deadline: Deadline) -> Any:
+        """Send a command that is about no key to one of `nodes`. Raises `TierUnavailable`."""
+        client = self.client
+        if not isinstance(client, RedisCluster):
+            return await self.call(command, deadline)
+        answers: list[Any] = [None]
+        await self._send(client, client.get_node(node_name=name), [0], [(b"", command)], answers, deadline)
+        if isinstance(answers[0], ThermoclineError):
+            raise answers[0]
+        return answers[0]
+
     async def call_many(self, commands: Sequence[tuple[bytes, Command]], deadline: Deadline) -> list[Any]:
         """Send many commands, each with its key, in as few round trips as there are nodes. Each answers for itself: an error stands in its place."""
         answers: list[Any] = [None] * len(commands)
