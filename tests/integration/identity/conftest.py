@@ -7,6 +7,7 @@ from azure.identity.aio import ManagedIdentityCredential
 
 from thermocline.testing.rig import KeyVaultServer, RedisServer
 from thermocline.testing.vault.service import USER
+from thermocline.testing.vault.tokens import PRINCIPAL
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def vault(own_vault: KeyVaultServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     own_vault.throttle(0)
     own_vault.fail(0)
     own_vault.roles(USER)
-    own_vault.tokens(lifetime=3600)
+    own_vault.tokens(lifetime=3600, principal=PRINCIPAL)
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ async def test_secret_is_read_once_and_kept(
         assert secret.generation == 1
         assert opened.secret(name) is secret
     stats = vault.stats()
-    assert stats["asked"] == {"vault 401": 1, "identity 200": 1, "vault 200": 1}, "a challenge, a token, the secret"
+    assert stats["asked"].pop("vault 401", 1) == 1, "a challenge, which the SDK keeps for all clients of this process"
+    assert stats["asked"] == {"identity 200": 1, "vault 200": 1}, "a token, the secret"
     assert stats["issued"][0]["aud"] == "https://vault.azure.net"
     assert stats["issued"][0]["oid"] == PRINCIPAL
 
@@ -236,7 +237,7 @@ async def test_on_azure_the_challenge_must_name_the_vaults_own_domain(
 ) -> None:
     """Elsewhere than on loopback the SDK compares them, so that no stranger's server gets a token for Key Vault."""
     strict = Vault(vault.url, credential, options={"verify_challenge_resource": True})
-    with pytest.raises(TierUnavailable, match="cannot be reached"):
+    with pytest.raises(ConfigurationError, match="is that a Key Vault"):
         await strict.secret("any-name").current()
     assert vault.stats()["issued"] == []
     await strict.close()

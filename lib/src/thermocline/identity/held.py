@@ -11,7 +11,7 @@ from thermocline.errors import ClientClosed, ThermoclineError
 
 log = logging.getLogger("thermocline.identity")
 
-HOLD_OFF: Final = 1.0  # seconds: who is refused again and again does not ask again and again
+HOLD_OFF: Final = 0.25  # seconds: who is refused again and again does not ask again and again
 OVERLAP: Final = 600.0  # seconds that the value before is kept, for services which do not know the new one yet
 
 

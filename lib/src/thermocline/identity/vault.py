@@ -162,6 +162,10 @@ class Vault:
                 "not signed in to Azure, so there is no token: run `az login`, or give this workload a managed identity"
             )
             return AccessDenied(self._said(name, why), tier=_TIER, sent=False)
+        if isinstance(error, ValueError):
+            return ConfigurationError(
+                self._said(name, f"its answer was not trusted; is that a Key Vault? ({_line(error)})")
+            )
         if not isinstance(error, HttpResponseError) or status is None:
             return TierUnavailable(self._said(name, f"cannot be reached: {_line(error)}"), tier=_TIER, sent=False)
         details: Any = getattr(error, "error", None)

@@ -180,5 +180,5 @@ class CosmosControl:
         self._send("POST", "principals", {principal: list(grants)})
 
     def account(self, **settings: Any) -> None:
-        """Set `consistency`, `multi_write`, `keys_disabled` or `aad` (`off`, `any`, `roles`)."""
+        """Set `consistency`, `multi_write`, `keys_disabled`, `key` (from now on the only one) or `aad` (`off`, `any`, `roles`)."""
         self._send("POST", "account", settings)

@@ -100,7 +100,7 @@ def _principals(service: Service, given: Any) -> Any:
 
 
 def _account(service: Service, given: Any) -> Any:
-    unknown = given.keys() - {"consistency", "multi_write", "keys_disabled", "aad"}
+    unknown = given.keys() - {"consistency", "multi_write", "keys_disabled", "aad", "key"}
     if unknown:
         raise bad_request(f"The account has no {min(unknown)!r}.")
     if given.get("consistency", "Session") not in CONSISTENCY:
@@ -111,6 +111,7 @@ def _account(service: Service, given: Any) -> Any:
     service.settings.multi_write = bool(given.get("multi_write", service.settings.multi_write))
     service.guard.keys_disabled = bool(given.get("keys_disabled", service.guard.keys_disabled))
     service.guard.aad = given.get("aad", service.guard.aad)
+    service.guard.key = given.get("key", service.guard.key)
     return {}
 
 

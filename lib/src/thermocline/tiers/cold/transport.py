@@ -31,7 +31,7 @@ class Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it o
             request.url = signed(url, await sas.current())
             seen = sas.generation
             response = await self._send(request, data, **options)
-            if response.status_code in (401, 403) and await sas.renew(seen):
+            if response.status_code in (401, 403) and not _about_the_container(url) and await sas.renew(seen):
                 request.url = signed(url, await sas.current())
                 response = await self._send(request, data, **options)
             return response
@@ -43,10 +43,16 @@ class Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it o
         return await super().send(request, **options)
 
 
+def _about_the_container(url: str) -> bool:
+    """Whether it asks for the container's properties, or to make it, which a SAS of a container may never."""
+    query = urlsplit(url).query
+    return "restype=container" in query and "comp=" not in query
+
+
 def signed(url: str, sas: str) -> str:
     """The URL with the SAS behind its own parameters. Raises `ConfigurationError` for what is none."""
     sas = sas.strip().removeprefix("?")
-    if "sig=" not in sas or any(mark in sas for mark in "#/ \n"):
+    if "sig=" not in sas or any(mark in sas for mark in ("://", "?", "#", " ", "\n")):
         raise ConfigurationError(
             "cold: the secret that BLOB_SAS_SECRET_NAME names holds no SAS (sv=…&sig=…): store the token alone, without the account's URL"
         )

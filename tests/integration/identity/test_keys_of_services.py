@@ -1,0 +1,211 @@
+"""An account key of Cosmos DB and a SAS of Blob Storage in Key Vault: rotated under load, and no call fails."""
+
+import base64
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.identity.aio import ManagedIdentityCredential
+from azure.storage.blob import AccessPolicy, ContainerSasPermissions, generate_container_sas
+from azure.storage.blob.aio import ContainerClient
+from tests.integration.identity.load import Load
+
+from thermocline import ColdMemory, MemoryBuilder, MemoryClient, MemorySettings, WarmMemory
+from thermocline.errors import AccessDenied, ConfigurationError
+from thermocline.identity import Vault
+from thermocline.resilience import Budget
+from thermocline.testing.rig import Azurite, CosmosServer, KeyVaultServer
+from thermocline.wiring import builder, connect
+
+PATIENT = Budget(warm=timedelta(seconds=10), cold=timedelta(seconds=10))  # a slow machine is no outage
+ROTATIONS = 4
+
+
+async def under_load(memory: MemoryClient, rotate: Callable[[int], object], *, counted: bool) -> None:
+    """Eight workers write and read, while a key is rotated; where versions are ``counted``, each write took effect once, for they have no gap."""
+    versions: dict[int, list[int]] = {}
+
+    async def work(worker: int, turn: int) -> None:
+        written = await memory.set(f"key-{worker}", turn)
+        versions.setdefault(worker, []).append(written.version)
+        assert await memory.get(f"key-{worker}") == turn
+
+    async def script(load: Load) -> None:
+        for rotation in range(1, ROTATIONS + 1):
+            await load.reach(24)
+            done = rotate(rotation)
+            if hasattr(done, "__await__"):
+                await done
+        await load.reach(24)
+
+    load = Load(work)
+    await load.during(script)
+    assert load.failed == []
+    assert all(len(set(seen)) == len(seen) for seen in versions.values())
+    if counted:  # each write raises a key's version by one
+        assert [seen[-1] - seen[0] for seen in versions.values()] == [len(seen) - 1 for seen in versions.values()]
+
+
+# --- Cosmos DB ---------------------------------------------------------------------------------------------------------
+
+
+def new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(64)).decode()
+
+
+@pytest.fixture
+def cosmos(no_server_left_behind: None) -> Iterator[CosmosServer]:
+    with CosmosServer(kind="strict") as server:
+        yield server
+
+
+async def test_cosmos_key_is_rotated_under_load(
+    vault: KeyVaultServer,
+    credential: ManagedIdentityCredential,
+    cosmos: CosmosServer,
+    unique_name: Callable[[str], str],
+) -> None:
+    name = unique_name("cosmos-key")
+    vault.set(name, cosmos.key)
+    settings = MemorySettings(
+        env_file=None,
+        cosmos_account_uri=cosmos.url,
+        cosmos_key_secret_name=name,
+        key_vault_uri=vault.url,
+        warm_deadline_ms=10_000,
+    )
+
+    def rotate(_: int) -> None:
+        key = new_key()
+        vault.set(name, key)
+        cosmos.control.account(key=key)
+
+    async with builder(settings, credential=credential, create=True).build() as memory:
+        await under_load(memory, rotate, counted=True)
+    assert cosmos.control.stats().statuses.get("401/0", 0) >= ROTATIONS
+
+
+async def test_cosmos_key_that_is_refused_without_a_newer_one(
+    vault: KeyVaultServer,
+    credential: ManagedIdentityCredential,
+    cosmos: CosmosServer,
+    unique_name: Callable[[str], str],
+) -> None:
+    name = unique_name("cosmos-key")
+    vault.set(name, cosmos.key)
+    async with Vault(vault.url, credential) as opened:
+        warm = WarmMemory(cosmos.url, "d", "c", key=opened.secret(name), create=True)
+        async with MemoryBuilder().with_warm(warm).with_options(budget=PATIENT).build() as memory:
+            await memory.set("key", 1)
+            vault.stats(reset=True)
+            cosmos.control.account(key=new_key())
+            with pytest.raises(AccessDenied, match="refused the signature"):
+                await memory.get("key")
+            assert vault.stats()["asked"] == {"vault 200": 1}, "read again once"
+            vault.enable(name, False)
+            vault.set(name, "no base64!", enabled=True)
+            await opened.secret(name).fetch()
+            with pytest.raises(ConfigurationError, match="no account key"):
+                await memory.get("key")
+
+
+# --- Blob Storage ------------------------------------------------------------------------------------------------------
+
+
+class Access:
+    """A container's stored access policies: a SAS counts as long as its policy is there."""
+
+    def __init__(self, server: Azurite, container: str) -> None:
+        self._server, self.container = server, container
+        self.client = ContainerClient(server.blob_url, container, server.key)
+
+    async def only(self, *policies: str) -> None:
+        until = datetime.now(UTC) + timedelta(hours=1)
+        permission = ContainerSasPermissions(read=True, write=True, delete=True, list=True, create=True)
+        found = {policy: AccessPolicy(permission=permission, expiry=until, start=None) for policy in policies}
+        await self.client.set_container_access_policy(found)
+
+    def sas(self, policy: str) -> str:
+        return generate_container_sas(
+            self._server.account, self.container, account_key=self._server.key, policy_id=policy
+        )
+
+
+@pytest.fixture
+async def access(azurite: Azurite, unique_name: Callable[[str], str]) -> AsyncIterator[Access]:
+    made = Access(azurite, unique_name("sas"))
+    async with made.client:
+        await made.client.create_container()
+        await made.only("policy-0")
+        yield made
+
+
+async def test_sas_is_rotated_under_load(
+    vault: KeyVaultServer,
+    credential: ManagedIdentityCredential,
+    azurite: Azurite,
+    access: Access,
+    unique_name: Callable[[str], str],
+) -> None:
+    name = unique_name("blob-sas")
+    vault.set(name, access.sas("policy-0"))
+    settings = MemorySettings(
+        env_file=None,
+        blob_account_url=azurite.blob_url,
+        blob_container=access.container,
+        blob_sas_secret_name=name,
+        key_vault_uri=vault.url,
+        cold_deadline_ms=10_000,
+    )
+
+    async def rotate(rotation: int) -> None:
+        vault.set(name, access.sas(f"policy-{rotation}"))
+        await access.only(f"policy-{rotation}")
+
+    async with await connect(settings, credential=credential) as memory:
+        await memory.set("large", "x" * 3_000_000)
+        await under_load(memory, rotate, counted=False)
+        assert await memory.get("large") == "x" * 3_000_000
+        await rotate(9)
+        await memory.set("large", "y" * 3_000_000)
+        assert await memory.get("large") == "y" * 3_000_000
+
+
+async def test_sas_that_is_none(
+    vault: KeyVaultServer,
+    credential: ManagedIdentityCredential,
+    azurite: Azurite,
+    access: Access,
+    unique_name: Callable[[str], str],
+) -> None:
+    name = unique_name("blob-sas")
+    async with Vault(vault.url, credential) as opened:
+        for value in (azurite.key, f"{azurite.blob_url}?{access.sas('policy-0')}"):
+            vault.set(name, value)
+            await opened.secret(name).fetch()
+            cold = ColdMemory(azurite.blob_url, access.container, credential=opened.secret(name))
+            with pytest.raises(ConfigurationError, match="holds no SAS") as caught:
+                await cold.connect()
+            assert value not in str(caught.value)
+
+
+async def test_sas_that_is_refused_without_a_newer_one(
+    vault: KeyVaultServer,
+    credential: ManagedIdentityCredential,
+    azurite: Azurite,
+    access: Access,
+    unique_name: Callable[[str], str],
+) -> None:
+    name = unique_name("blob-sas")
+    vault.set(name, "?" + access.sas("policy-0"))
+    async with Vault(vault.url, credential) as opened:
+        cold = ColdMemory(azurite.blob_url, access.container, credential=opened.secret(name))
+        async with cold:
+            await cold.upload_text("name", "text")
+            await access.only("another")
+            vault.stats(reset=True)
+            with pytest.raises(AccessDenied) as caught:
+                await cold.download_text("name")
+            assert "sig=" not in str(caught.value)
+            assert vault.stats()["asked"] == {"vault 200": 1}, "read again once"
