@@ -63,7 +63,7 @@ class Gate:
 
     def try_enter(self) -> bool:
         """Enter if nobody has to wait now."""
-        if self._inside >= _UNHURRIED or self._waiting:
+        if self._inside >= min(_UNHURRIED, self._most) or self._waiting:
             return False
         self._inside += 1
         return True

@@ -1,0 +1,22 @@
+"""A record that has ended by the server's clock and not by ours: the write waits between its tries instead of asking as fast as it can."""
+
+import time
+
+from thermocline.protocols import Effect
+from thermocline.testing.conformance.samples import new_key, put, soon, touch
+from thermocline.testing.cosmos.control import CosmosControl
+from thermocline.tiers.warm import WarmMemory
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def test_touch_of_a_record_that_has_just_ended_for_the_server(warm: WarmMemory, control: CosmosControl) -> None:
+    key = new_key()
+    version = (await warm.write(put(key, "v", expires_ms=now_ms() + 900), deadline=soon())).version
+    control.advance(0.95)  # less than what is corrected
+    control.reset("counters")
+    written = await warm.write(touch(key, now_ms() + 60_000, known=version), deadline=soon())
+    assert written.effect is Effect.NOTHING
+    assert control.stats().requests < 40
