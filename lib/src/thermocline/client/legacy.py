@@ -55,11 +55,12 @@ class LegacyReads:
 
     async def _envelope(self, key: Key, copy: PlainCopy, version: int) -> Envelope:
         engine = self._engine
+        now = engine.now_ms()
         envelope = await engine.seal(
             key,
             engine.codec.prepare(copy.value),
-            now_ms=engine.now_ms(),
-            expires_ms=copy.expires_ms,
+            now_ms=now,
+            expires_ms=engine.lifetimes.capped_ms(copy.expires_ms, key, None, now),
             media_type=LEGACY_TEXT if isinstance(copy.value, str) else None,
         )
         return replace(envelope, header=replace(envelope.header, version=version))
