@@ -63,7 +63,7 @@ class SqliteFile:
             self._prepare_place()
             opened: list[sqlite3.Connection] = []
             try:
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, _PRIVATE_FILE))
+                _make_private(self.path)
                 for _ in range(3):
                     opened.append(self._connect())
                     if len(opened) == 1:
@@ -316,6 +316,23 @@ class Transaction:
         self.committing = True
         self._file.own_commit_begins()  # before the lock is given up, or a look might miss the next commit of another
         self._connection.execute("COMMIT")
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty file for the owner alone, unless there is one. No descriptor of the file itself is ever closed here: that would take away, from all
+    connections of this process, the locks that keep another process from removing the log under them (sqlite.org/howtocorrupt.html, 2.2)."""
+    if path.exists():
+        return
+    made = path.with_name(f".{path.name[:100]}.{os.urandom(6).hex()}")
+    os.close(os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE))
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        pass  # another was faster
+    except OSError:  # a file system without hard links: nobody of this process has the new file open yet, but for a race of two first opens
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE_FILE))
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def _denied(place: Path) -> AccessDenied:
