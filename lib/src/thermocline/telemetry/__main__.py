@@ -9,7 +9,9 @@ from typing import Final
 from thermocline.telemetry import names
 from thermocline.telemetry.names import Kind, Metric
 
-BEGIN: Final = "<!-- Made from names.py by `python -m thermocline.telemetry docs/telemetry.md`; edits here are lost. -->"
+BEGIN: Final = (
+    "<!-- Made from names.py by `python -m thermocline.telemetry docs/telemetry.md`; edits here are lost. -->"
+)
 END: Final = "<!-- End of what is made. -->"
 
 

@@ -136,7 +136,6 @@ def configure(
     Asked for the same again it returns the same; raises `ConfigurationError` for something else while it is on (shut it down first), for what cannot be,
     and where the extra ``otel`` or ``azure-monitor`` is not installed.
     """
-    global _current
     wanted = _Wanted(
         azure_monitor or connection_string is not None,
         connection_string,
@@ -156,6 +155,11 @@ def configure(
         json_logs,
         exporter_options,
     )
+    return _turn_on(wanted)
+
+
+def _turn_on(wanted: _Wanted) -> Telemetry:
+    global _current
     _check(wanted)
     with _lock:
         if _current is not None:

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterable
 from typing import Final, Protocol
 
@@ -24,37 +25,43 @@ class Registry:
     """Thread-safe: clients come and go in their event loops, and an exporter collects in its thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a client may be collected as garbage in the middle of anything here
+        self._lock = threading.Lock()
         self._live: dict[int, tuple[weakref.ref[Source], Stats]] = {}
+        self._gone: deque[int] = deque()  # whom the garbage collector has taken, perhaps in the middle of anything here
         self._ended = Stats()
 
     def add(self, source: Source, stats: Stats) -> None:
         """From now on the client is collected from, until `remove` or until nobody holds it any more."""
         at = id(source)
         with self._lock:
-            self._live[at] = (weakref.ref(source, lambda gone: self._end(at, gone)), stats)
+            self._bury()
+            self._live[at] = (weakref.ref(source, lambda _: self._gone.append(at)), stats)
 
     def remove(self, source: Source) -> None:
         """A client that was closed: its counts stay part of the sums. Idempotent."""
         with self._lock:
-            found = self._live.get(id(source))
-            if found is not None and found[0]() is source:
-                self._end(id(source), found[0])
+            self._bury()
+            found = self._live.pop(id(source), None)
+            if found is not None:
+                found[1].added_to(self._ended)
 
-    def _end(self, at: int, reference: "weakref.ref[Source]") -> None:
-        with self._lock:
-            found = self._live.get(at)
-            if found is not None and found[0] is reference:  # else another has come to the same address
-                del self._live[at]
+    def _bury(self) -> None:
+        """Move the counts of those that are gone to those that have ended. Before anything else is done with ``_live``: an address may be used again."""
+        while self._gone:
+            found = self._live.pop(self._gone.popleft(), None)
+            if found is not None:
                 found[1].added_to(self._ended)
 
     def __len__(self) -> int:
-        return len(self._live)
+        with self._lock:
+            self._bury()
+            return len(self._live)
 
     def totals(self) -> Stats:
         """What all clients have counted since the process began, those that have ended too."""
         total = Stats()
         with self._lock:
+            self._bury()
             self._ended.added_to(total)
             for _, stats in self._live.values():
                 stats.added_to(total)
@@ -63,6 +70,7 @@ class Registry:
     def counted(self, key: str) -> dict[str, float]:
         """One counter by tier, as in `totals`."""
         with self._lock:
+            self._bury()
             counters = [self._ended.counters.copy(), *(stats.counters.copy() for _, stats in self._live.values())]
         found: dict[str, float] = {}
         for one in counters:
