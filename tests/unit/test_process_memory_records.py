@@ -1,13 +1,14 @@
 """Process memory alone: the authority over its own records, bounded."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
 from thermocline.clock import Deadline
-from thermocline.errors import InvalidArgument, TooLarge
+from thermocline.errors import InvalidArgument, TierFull, TooLarge
 from thermocline.model import Authority, Envelope, Flags, Header, Key
-from thermocline.protocols import Effect, Verb, Versions, Write, Written
+from thermocline.protocols import Effect, Look, Verb, Versions, Write, Written
 from thermocline.testing import ManualClock
 from thermocline.tiers.local.process import ProcessMemory
 from thermocline.tiers.local.process_records import GRACE_MS, RING
@@ -132,3 +133,53 @@ async def test_a_page_has_room_and_a_cursor_is_of_its_own_listing(memory: Proces
             await memory.scan(tenant, "scope", prefix, limit=2, cursor=cursor, deadline=NEVER)
     with pytest.raises(InvalidArgument, match="page"):
         await memory.scan("tenant", "scope", "name", limit=0, cursor=None, deadline=NEVER)
+
+
+async def test_notes_have_a_bound_of_their_own_and_make_room(clock: ManualClock) -> None:
+    tier = ProcessMemory(200_000, clock=clock)
+    await tier.connect()
+    for number in range(40):
+        await tier.write(put(f"w{number}", b"x" * 5_000, key=Key("t", "s", f"n{number}")), deadline=NEVER)
+    assert await tier.write_note("kept", b"x" * 30_000, deadline=NEVER) is not None
+    assert tier.held_bytes <= 200_000
+
+    with pytest.raises(TierFull, match="max_bytes"):
+        await tier.write_note("more", b"x" * 30_000, deadline=NEVER)
+    assert await tier.write_note("kept", b"y" * 30_000, deadline=NEVER) is not None
+    await tier.write_note("short", b"x", lasting=timedelta(seconds=1), deadline=NEVER)
+    clock.advance(2)
+    await tier.write_note("other", b"", deadline=NEVER)
+
+    assert await tier.list_notes("", limit=9, cursor=None, deadline=NEVER) == (["kept", "other"], None)
+    assert await tier.delete_note("kept", deadline=NEVER)
+    held = tier.held_bytes
+    assert await tier.delete_note("other", deadline=NEVER)
+    assert tier.held_bytes < held
+    await tier.close()
+
+
+async def test_notes_of_nothing_but_notes_do_not_hang(clock: ManualClock) -> None:
+    tier = ProcessMemory(4_000, clock=clock)
+    await tier.connect()
+    assert await tier.write_note("n", b"x", deadline=NEVER) is not None
+    await tier.operate(Look(Key("t", "s", "n"), "r", 1_000), deadline=NEVER)
+
+    assert await tier.read_note("n", deadline=NEVER) is not None
+    await tier.close()
+
+
+async def test_census_is_of_records_that_are_held(clock: ManualClock) -> None:
+    """A scope whose last record is forgotten is no longer looked at."""
+    tier = ProcessMemory(clock=clock)
+    await tier.connect()
+    keys = [Key("t", scope, name) for scope in ("a", "b", "a/b") for name in ("x", "y")]
+    for key in keys:
+        await tier.write(put(f"w{key}", key=key, expires_ms=clock.wall_ms() + 1), deadline=NEVER)
+    clock.advance(2 * 86_400)
+    for key in keys[:2]:
+        assert await tier.read(key, deadline=NEVER) is None  # its grace is over, and it is dropped
+
+    found = await tier.census(limit=10, cursor=None, deadline=NEVER)
+
+    assert [stored.key for stored in found.items] == sorted(keys[2:])
+    await tier.close()

@@ -12,7 +12,7 @@ from thermocline import coherence
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.coherence import Announced, Lease, Offer, Times, Value
 from thermocline.cursors import pack_cursor, unpack_cursor
-from thermocline.errors import ClientClosed, InvalidArgument, ThermoclineError, TierTimeout, TooLarge
+from thermocline.errors import ClientClosed, InvalidArgument, ThermoclineError, TooLarge
 from thermocline.model import Authority, Envelope, Key, MemoryTier
 from thermocline.protocols import (
     Announce,
@@ -29,8 +29,9 @@ from thermocline.protocols import (
     Write,
     Written,
 )
-from thermocline.telemetry import REQUESTS, Stats
+from thermocline.telemetry import Stats
 from thermocline.tiers.local.process_records import Records, made
+from thermocline.tiers.local.process_upkeep import ProcessUpkeep
 from thermocline.writes import check_pointer
 
 Entry = coherence.Entry[Envelope]
@@ -50,7 +51,7 @@ class _Slot:
     weight: int
 
 
-class ProcessMemory:
+class ProcessMemory(ProcessUpkeep):
     """The embedded hot tier, in the memory of this process and one event loop. Each operation is atomic, because none awaits anything.
 
     ``max_bytes`` (64 MiB) bounds all that it holds, as estimated from the payloads and measured overheads. Above it the values that were not
@@ -93,6 +94,7 @@ class ProcessMemory:
         self._values: OrderedDict[Key, _Slot] = OrderedDict()
         self._markers: OrderedDict[Key, _Slot] = OrderedDict()
         self._records = Records()
+        self._notes = {}
         self._bytes = 0
         self._token: object = None
         self._epoch = 0  # counts the changes of the fence
@@ -125,6 +127,7 @@ class ProcessMemory:
         self._values.clear()
         self._markers.clear()
         self._records = Records()
+        self._notes.clear()
         self._bytes = 0
 
     def enter_epoch(self, epoch: int) -> None:
@@ -139,17 +142,6 @@ class ProcessMemory:
 
     async def ping(self, *, deadline: Deadline) -> None:
         self._enter(deadline)
-
-    def _enter(self, deadline: Deadline) -> int:
-        """The door: the time, if the tier may be used."""
-        if self._loop is not asyncio.get_running_loop():
-            raise ClientClosed(
-                "process memory is not connected, or belongs to another event loop: await connect() in this one"
-            )
-        if deadline.expired():
-            raise TierTimeout("the deadline had passed before process memory was asked", tier=self.tier, sent=False)
-        self.stats.count(REQUESTS, self.tier)
-        return self._clock.wall_ms()
 
     # --- entries -----------------------------------------------------------------------------------------------------
 
@@ -271,8 +263,10 @@ class ProcessMemory:
                 self._put(next(iter(self._values)), None)
             elif record is not None:
                 self._bytes -= self._records.drop(record)
-            else:
+            elif self._markers:
                 self._put(next(iter(self._markers)), None)
+            else:
+                return  # only notes are left, which have a bound of their own
 
     # --- the authority, where hot is alone ---------------------------------------------------------------------------
 

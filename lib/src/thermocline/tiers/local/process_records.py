@@ -28,6 +28,7 @@ class Records:
     def __init__(self) -> None:
         self._records: OrderedDict[Key, Stored] = OrderedDict()
         self._names: dict[tuple[str, str], list[str]] = {}
+        self._scopes: list[tuple[str, str]] = []  # those of `_names`, in order
         self._highest = 0  # version of any record that was dropped: what is created anew goes on from there
 
     def __len__(self) -> int:
@@ -59,6 +60,7 @@ class Records:
         del names[bisect_left(names, key.name)]
         if not names:
             del self._names[key.tenant, key.scope]
+            del self._scopes[bisect_left(self._scopes, (key.tenant, key.scope))]
         return stored.weight
 
     def oldest(self) -> Key | None:
@@ -73,7 +75,11 @@ class Records:
         self._records[key] = Stored(envelope, weight, ((write.id, envelope.version), *ids)[:RING])
         self._records.move_to_end(key)
         if before is None:
-            insort(self._names.setdefault((key.tenant, key.scope), []), key.name)
+            scope = (key.tenant, key.scope)
+            if scope not in self._names:
+                self._names[scope] = []
+                insort(self._scopes, scope)
+            insort(self._names[scope], key.name)
         return weight - (0 if before is None else before.weight)
 
     def judge(self, write: Write, now_ms: int) -> Written:
@@ -97,6 +103,24 @@ class Records:
         after = max(version or self._highest, write.known or 0) + 1
         after = max(after, now_ms * 1000)
         return Written(Effect.TOOK, after, made(write, there if live else None, after))
+
+    def count(
+        self, tenant: str | None, scope: str | None, after: tuple[str, str, str] | None, limit: int
+    ) -> list[Envelope]:
+        """At most ``limit`` records of a scope, a tenant or all, dead ones too, behind ``after`` in the order of the keys."""
+        found: list[Envelope] = []
+        first = after[:2] if after is not None else ("" if tenant is None else tenant, "" if scope is None else scope)
+        for at in range(bisect_left(self._scopes, first), len(self._scopes)):
+            here = self._scopes[at]
+            if tenant is not None and (here[0] != tenant or (scope is not None and here[1] != scope)):
+                break
+            names = self._names[here]
+            start = bisect_right(names, after[2]) if after is not None and here == after[:2] else 0
+            some = names[start : start + limit - len(found)]
+            found += [self._records[Key(*here, name)].envelope for name in some]
+            if len(found) == limit:
+                break
+        return found
 
     def scan(self, tenant: str, scope: str, prefix: str, after: str | None, limit: int, now_ms: int) -> list[Listed]:
         """At most ``limit`` live keys whose names come after ``after``."""
