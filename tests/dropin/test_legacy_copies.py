@@ -9,7 +9,17 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from tests.dropin.world import Old, roomy
 
-from thermocline import ConfigurationError, Hit, Key, LegacySource, MemoryClient, Route, TierUnavailable
+from thermocline import (
+    Codec,
+    ConfigurationError,
+    Hit,
+    Key,
+    LegacySource,
+    MemoryClient,
+    MemoryRules,
+    Route,
+    TierUnavailable,
+)
 from thermocline.agents.memory import NamespaceContext, build_canonical_memory_key, canonical_name
 from thermocline.client.legacy import CLAIM
 from thermocline.client.takeover import TakeOver
@@ -297,3 +307,54 @@ async def test_a_container_of_the_old_shape_is_no_authority(old: Old) -> None:
     with pytest.raises(ConfigurationError, match=r"partitioned by /pk.*LegacySource"):
         await memory.connect()
     await memory.close()
+
+
+@pytest.mark.parametrize("authority", ["hot", "cold"])
+async def test_every_authority_takes_over(old: Old, authority: str) -> None:
+    await old.documents.upsert_item({"id": old.name(), "pk": old.name(), "value": {"n": 1}})
+    rules = MemoryRules(write_through=authority == "cold")
+    given: dict[str, Any] = {"warm": None} if authority == "cold" else {}
+    memory = await old.client(routes=[Route("", rules=rules, legacy=old.source(hot=None, cold=None))], **given)
+
+    assert await memory.get(old.name()) == {"n": 1}
+    assert await memory.update(old.name(), lambda value: value | {"m": 2}) == {"n": 1, "m": 2}
+    assert await left(old, old.name()) == []
+    assert await memory.get(old.name()) == {"n": 1, "m": 2}
+    await memory.delete(old.name())
+    assert await memory.get(old.name()) is None
+
+
+async def test_what_is_read_alone_is_not_put_into_hot(old: Old) -> None:
+    """An entry in hot would need a version, and the old code may still write its copy."""
+    await old.redis.set(old.name(), "one")
+    memory = await old.client(legacy=old.source())
+    assert await memory.get(old.name()) == "one"
+    await old.redis.set(old.name(), "two")
+
+    assert await memory.get(old.name()) == "two"
+    assert await left(old, old.name()) == ["hot"]
+
+
+async def test_a_large_copy_goes_to_cold_as_any_value(old: Old) -> None:
+    text = "".join(chr(33 + number * number % 90) for number in range(600_000))
+    await old.redis.set(old.name(), text)
+    memory = await old.client(legacy=old.source(), codec=Codec(compression=None))
+
+    assert await memory.update(old.name(), lambda value: value + "!") == text + "!"
+    assert await memory.get(old.name()) == text + "!"
+    assert await left(old, old.name()) == []
+
+
+async def test_a_crash_before_the_copies_are_removed_loses_and_revives_nothing(old: Old) -> None:
+    """The value has been taken over, and its writer is gone: the record counts, and the next write clears up."""
+    await put_everywhere(old, old.name(), "old")
+    first = await old.client(legacy=old.source())
+    await first.update(old.name(), lambda value: value)
+    await put_everywhere(old, old.name(), "old")  # as if none had been removed
+
+    second = await old.client(legacy=old.source())
+    assert await second.update(old.name(), lambda value: value + "er") == "older"
+    assert await left(old, old.name()) == []
+    await put_everywhere(old, old.name(), "old")
+    await second.delete(old.name())
+    assert await left(old, old.name()) == []
