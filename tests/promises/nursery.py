@@ -47,7 +47,8 @@ class Nursery:
         self._process.stdout.close()
 
     async def run(self, **job: Any) -> Ended:
-        """One client process, from its first connection to its end. The job: `Job`."""
+        """One client process, from its first connection to its end. ``job`` names the kind: "write" (`tests.promises.child`) or "sweep"
+        (`tests.promises.sweeping_child`), whose `live` takes the rest."""
         return await asyncio.to_thread(self._run, job)
 
     def _run(self, job: dict[str, Any]) -> Ended:
@@ -71,12 +72,14 @@ class Nursery:
 
 def main() -> None:
     """In the nursery itself: import, then a fork for each line."""
-    import tests.promises.child as child
+    from tests.promises import child, sweeping_child
 
+    lives: dict[str, Any] = {"write": child.live, "sweep": sweeping_child.live}
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            _grow(child.live, json.loads(line))
+            job = json.loads(line)
+            _grow(lives[job.pop("job", "write")], job)
         _, status = os.waitpid(pid, 0)
         code = os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status)
         _say(f"END {code}")

@@ -1,6 +1,5 @@
 """What `prefetch` asks of Redis and Cosmos DB, counted at the servers: a thousand keys of one scope in few calls."""
 
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -65,10 +64,10 @@ class Phases(HotMemory):
 
 
 @pytest.fixture
-async def cluster_client(redis_cluster: RedisCluster, world: World) -> AsyncIterator[MemoryClient]:
+async def cluster_client(redis_cluster: RedisCluster, world: World) -> MemoryClient:
     hot = Phases(redis_cluster.url)
     hot.calls = []
-    yield await world.open(hot=hot)
+    return await world.open(hot=hot)
 
 
 async def test_leases_of_all_nodes_go_in_one_call_and_settles_in_another(

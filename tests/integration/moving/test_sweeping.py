@@ -13,6 +13,7 @@ from thermocline.lifetimes import Ceiling, Lifetime, LifetimeRule, Lifetimes
 from thermocline.model import Authority, Hit
 from thermocline.policy import Route
 from thermocline.protocols import Inventory
+from thermocline.testing import ManualClock
 from thermocline.tiers.local.folder import FolderMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
 
@@ -246,10 +247,12 @@ async def test_dead_records_are_purged_after_their_grace(home: Home) -> None:
 class Dying(SqliteMemory):
     """Goes down after so many pages of a census."""
 
-    pages: int = 10**9
+    pages: int
+    time: ManualClock
 
     async def census(self, **given: Any) -> Inventory:
         self.pages -= 1
+        self.time.advance(1)  # as long as the pace wants for a page
         if self.pages < 0:
             raise TierUnavailable("down", tier="warm")
         return await super().census(**given)
@@ -257,7 +260,7 @@ class Dying(SqliteMemory):
 
 def dying(home: Home, pages: int) -> Dying:
     warm = Dying(home.folder / "warm.sqlite3", clock=home.clock)
-    warm.pages = pages
+    warm.pages, warm.time = pages, home.clock
     return warm
 
 

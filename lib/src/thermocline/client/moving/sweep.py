@@ -46,7 +46,9 @@ class _Lost(Exception):
 
 
 class Sweep:
-    """One process' part of a pass."""
+    """One process' part of a pass. ``page``: records of a census' page, and payloads of a listing's."""
+
+    page: int = PAGE
 
     def __init__(self, engine: Engine, moves: Moves, rules: Rules, report: SweepReport, pace: Pace) -> None:
         self._engine = engine
@@ -151,7 +153,7 @@ class Sweep:
         async def page(cursor: str | None) -> str | None:
             engine, report = self._engine, self._report
             await self._rules.prepare()
-            limit = self._pace.page(PAGE)
+            limit = self._pace.page(self.page)
             found = await page_of(engine, stamp, tenant=None, scope=None, cursor=cursor, limit=limit)
             for at in range(0, len(found.items), AT_ONCE):
                 await self._rules.apply(found.items[at : at + AT_ONCE], stamp, self._moves, report)
@@ -198,7 +200,7 @@ class Sweep:
                     "the authorities hold no record at all, so the payloads in cold were left alone: is this the right container? If it is, say even_if_empty"
                 )
                 return None
-            seen, following = await orphans.page(self._pace.page(PAGE), cursor)
+            seen, following = await orphans.page(self._pace.page(self.page), cursor)
             await self._pace.records(seen)
             return following
 
