@@ -104,5 +104,7 @@ def _tell(session: Session, receipt: Receipt) -> None:
         terminal.say(f"  until {moment(left.until)}{latest}: {left.tier}, {left.what}")
     for damaged in receipt.damaged:
         terminal.note(f"thermocline: not erased, for it cannot be read: {damaged}; remove it by hand")
+    for unsearched in receipt.unsearched:
+        terminal.note(f"thermocline: not searched: {unsearched}")
     if receipt.untold:
         terminal.note(f"thermocline: hot could not be told of {receipt.untold} keys; its copies end within an hour")

@@ -49,7 +49,8 @@ class Remainder:
 class Receipt:
     """What was erased. ``id`` names the audit record. Counts are of both passes: ``records`` live or expired ones, by tier; ``payloads`` of cold,
     and their ``bytes``. ``tombstones`` found there already. ``damaged`` names what could not be read, so nobody can say whose it is: remove it by
-    hand. ``complete`` is False for a dry run, and where something is damaged or untold. ``untold``: keys of which hot could not be told yet."""
+    hand. ``unsearched`` names places that know no scopes and may hold more: old copies that a route reads until their first write. ``untold``: keys of
+    which hot could not be told yet. ``complete`` is False for a dry run, and where any of these three is not empty."""
 
     id: str
     tenant: str
@@ -64,12 +65,13 @@ class Receipt:
     payloads: int = 0
     bytes: int = 0
     damaged: list[str] = field(default_factory=list)
+    unsearched: list[str] = field(default_factory=list)
     untold: int = 0
     remains: list[Remainder] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        return not self.dry_run and not self.damaged and self.untold == 0
+        return not self.dry_run and not (self.damaged or self.unsearched or self.untold)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: times in ISO 8601."""

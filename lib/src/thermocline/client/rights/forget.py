@@ -284,9 +284,15 @@ class Forgetting:
             payloads=self._payloads,
             bytes=self._bytes,
             damaged=[*self._damaged],
+            unsearched=self._unsearched(),
             untold=self._untold,
             remains=[] if dry_run else self._remains(finished),
         )
+
+    def _unsearched(self) -> list[str]:
+        legacy = sum(1 for plan in self._engine.routes.plans() if plan.legacy is not None)
+        words = "old copies that a legacy route reads, of keys that nobody has written since: migrate them first, or delete them by hand"
+        return [words] if legacy else []
 
     def _remains(self, now: int) -> list[Remainder]:
         found: list[Remainder] = []
