@@ -358,3 +358,25 @@ async def test_a_crash_before_the_copies_are_removed_loses_and_revives_nothing(o
     await put_everywhere(old, old.name(), "old")
     await second.delete(old.name())
     assert await left(old, old.name()) == []
+
+
+async def test_updates_beside_a_delete_never_bring_the_old_value_back(old: Old) -> None:
+    """P4, whatever the order: an update before the delete is deleted with it, one after it begins with nothing."""
+    clients = [await old.client(legacy=old.source(warm=None, cold=None)) for _ in range(4)]
+
+    async def race(name: str, waits: int) -> None:
+        await old.redis.set(name, "old")
+
+        async def delete() -> None:
+            for _ in range(waits):  # begins at another moment each time
+                await asyncio.sleep(0)
+            await clients[0].delete(name)
+
+        updates = (client.update(name, lambda value: value + "+", default="") for client in clients[1:])
+        await asyncio.gather(delete(), *updates)
+        found = await clients[1].get(name)
+        assert found is None or "old" not in found
+        assert not await old.redis.exists(name)
+
+    for waits in range(0, 60, 3):
+        await race(old.name(str(waits)), waits)
