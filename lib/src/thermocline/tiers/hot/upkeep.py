@@ -12,6 +12,7 @@ import hashlib
 import json
 from typing import Any, Final
 
+from thermocline.blobs.batch import each
 from thermocline.blobs.upkeep import check_census, pack_census, stored_of, unpack_census
 from thermocline.clock import Deadline
 from thermocline.errors import (
@@ -44,8 +45,8 @@ class HotUpkeep(HotRecords):
     async def census(
         self, *, tenant: str | None = None, scope: str | None = None, limit: int, cursor: str | None, deadline: Deadline
     ) -> Inventory:
-        """A page of a scope is two round trips, of a tenant three for 32 scopes, of the whole store one for each 1,000 keys of a node and one for the
-        records; these come with their values, whole."""
+        """A page of a scope is two round trips, of a tenant three for 32 scopes, of the whole store two or three to look at the servers, one for each
+        1,000 keys of a node, and one for the records; these come with their values, whole."""
         self._enter()
         check_census(tenant, scope, limit)
         place = None if cursor is None else _place(unpack_census(tenant, scope, cursor))
@@ -180,22 +181,27 @@ class HotUpkeep(HotRecords):
     async def _nodes(self, deadline: Deadline) -> tuple[list[str], str]:
         """The nodes, and a digest of what must stay for a SCAN to be whole: which servers run, and which slots they have."""
         nodes = await self._link.nodes(deadline)
-        said = []
-        for node in nodes:
-            info = await self._call_node(node, ("INFO", "server"), deadline)
-            said.append([node, _line(info, b"run_id:")])
-            if self._link.spread:
-                mine = _line(await self._call_node(node, ("CLUSTER", "NODES"), deadline), b"myself")
-                slots = mine.split(b" ")[8:]
-                if any(slot.startswith(b"[") for slot in slots):
-                    raise TierUnavailable(
-                        "slots of the Redis cluster are being moved, so a census could miss records: try again later",
-                        tier=self.tier,
-                        sent=False,
-                    )
-                said[-1] += slots
-        text = repr(said).encode()
+        asked = await each(nodes, lambda node: self._state(node, deadline))
+        said: list[list[bytes]] = []
+        for one in asked:
+            if isinstance(one, ThermoclineError):
+                raise one
+            said.append(one)
+        text = repr([nodes, said]).encode()
         return nodes, hashlib.blake2b(text, digest_size=12).hexdigest()
+
+    async def _state(self, node: str, deadline: Deadline) -> list[bytes]:
+        run = _line(await self._call_node(node, ("INFO", "server"), deadline), b"run_id:")
+        if not self._link.spread:
+            return [run]
+        slots = _line(await self._call_node(node, ("CLUSTER", "NODES"), deadline), b"myself").split(b" ")[8:]
+        if any(slot.startswith(b"[") for slot in slots):
+            raise TierUnavailable(
+                "slots of the Redis cluster are being moved, so a census could miss records: try again later",
+                tier=self.tier,
+                sent=False,
+            )
+        return [run, *slots]
 
 
 def _line(text: bytes | str, part: bytes) -> bytes:
