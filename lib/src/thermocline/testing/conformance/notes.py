@@ -204,8 +204,9 @@ class NotesConformance(VersionsBase):
             *(tier.write_note(name, b"%d" % number, if_absent=True, deadline=soon()) for number in range(8))
         )
 
-        [winner] = [answer for answer in answers if answer is not None]
-        assert await tier.read_note(name, deadline=soon()) == winner
+        winners = [answer for answer in answers if answer is not None]
+        assert len(winners) == 1
+        assert await tier.read_note(name, deadline=soon()) == winners[0]
 
     async def test_optimistic_writers_lose_no_count(self, tier: Noting) -> None:
         name = f"{new_word()}/counter"
