@@ -11,6 +11,7 @@ from thermocline.cli.doctor import doctor
 from thermocline.cli.records import get, ls, rm, set_
 from thermocline.cli.rights import export, forget
 from thermocline.cli.stat import stat
+from thermocline.cli.sweep import sweep
 
 app = typer.Typer(
     name="thermocline",
@@ -27,6 +28,7 @@ for _name, _verb in (
     ("ls", ls),
     ("stat", stat),
     ("doctor", doctor),
+    ("sweep", sweep),
     ("export", export),
     ("forget", forget),
 ):

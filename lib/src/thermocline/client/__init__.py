@@ -2,6 +2,8 @@
 
 from thermocline.client.client import MemoryClient
 from thermocline.client.health import Health, TierHealth, Verdict
+from thermocline.client.moving.report import SweepReport
+from thermocline.client.moving.result import Moved, Prefetched, Savings
 from thermocline.client.result import NOT_GIVEN, Batch, ListedKey, Listing, WriteResult
 from thermocline.client.scoped import ScopedMemory
 
@@ -12,7 +14,11 @@ __all__ = [
     "ListedKey",
     "Listing",
     "MemoryClient",
+    "Moved",
+    "Prefetched",
+    "Savings",
     "ScopedMemory",
+    "SweepReport",
     "TierHealth",
     "Verdict",
     "WriteResult",

@@ -8,13 +8,12 @@ from thermocline.client.aliases import AliasVerbs
 from thermocline.client.health import Health, unconnected
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.moving.verbs import MovingVerbs
-from thermocline.client.rights.verbs import RightsVerbs
 from thermocline.client.scoped import ScopedMemory
 from thermocline.errors import TierUnavailable
 
 
 @telemetry.traced
-class MemoryClient(AliasVerbs, MovingVerbs, RightsVerbs):
+class MemoryClient(AliasVerbs, MovingVerbs):
     """One memory over hot, warm and cold, any of which may be missing.
 
     Usable as ``async with MemoryClient(hot=…, warm=…, cold=…) as memory``; it connects on first use otherwise. It lives in one event loop, and closes

@@ -5,8 +5,9 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from thermocline.client.moving.result import Prefetched
+from thermocline.client.moving.verbs import MovingVerbs
 from thermocline.client.result import NOT_GIVEN, Batch, Listing, NotGiven, WriteResult
-from thermocline.client.rights.verbs import RightsVerbs
 from thermocline.errors import InvalidArgument, InvalidKey, ThermoclineError
 from thermocline.model import DEFAULT_TENANT, Key, Outcome
 
@@ -21,7 +22,7 @@ class ScopedMemory:
 
     __slots__ = ("_client", "scope", "tenant")
 
-    def __init__(self, client: RightsVerbs, *, tenant: str | None, scope: str) -> None:
+    def __init__(self, client: MovingVerbs, *, tenant: str | None, scope: str) -> None:
         self._client = client
         self.tenant = DEFAULT_TENANT if tenant is None else tenant
         self.scope = scope
@@ -135,6 +136,17 @@ class ScopedMemory:
                     raise
                 errors[name] = error
         return keys, errors
+
+    async def prefetch(self, names: Iterable[str], *, timeout: Lifetime = None) -> Prefetched:
+        keys, errors = self._keys(names)
+        fetched = await self._client.prefetch(keys, timeout=timeout)
+        return Prefetched(
+            promoted=[keys[key] for key in fetched.promoted],
+            present=[keys[key] for key in fetched.present],
+            missing=[keys[key] for key in fetched.missing],
+            busy=[keys[key] for key in fetched.busy],
+            errors={**errors, **{keys[key]: error for key, error in fetched.errors.items()}},
+        )
 
     async def list(
         self, prefix: str = "", *, limit: int = 100, cursor: str | None = None, timeout: Lifetime = None

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.reading import each_key
-from thermocline.client.updating import UpdateVerbs
-from thermocline.errors import InvalidArgument
+from thermocline.client.rights.verbs import RightsVerbs
+from thermocline.errors import InvalidArgument, ThermoclineError
 from thermocline.model import Key
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ LONG: Final = timedelta(minutes=10)
 LEASE: Final = timedelta(seconds=60)  # how long a sweep that says nothing keeps others from taking its pass
 
 
-class MovingVerbs(UpdateVerbs):
+class MovingVerbs(RightsVerbs):
     """`prefetch`, `promote`, `demote`, `sweep`."""
 
     async def prefetch(self, keys: Iterable[Key | str], *, timeout: Lifetime = None) -> "Prefetched":
@@ -32,9 +32,12 @@ class MovingVerbs(UpdateVerbs):
         """
         from thermocline.client.moving.prefetch import Prefetch
 
-        given = each_key(keys)
+        errors: dict[Any, ThermoclineError] = {}
+        given = each_key(keys, errors)
         deadline = await self._begin(timeout)
-        return await Prefetch(self._engine, self._recovery).run(given, deadline)
+        result = await Prefetch(self._engine, self._recovery).run(given, deadline)
+        result.errors.update(errors)
+        return result
 
     async def demote(
         self,
