@@ -242,6 +242,16 @@ async def test_taken_long_ago_is_still_known_by_one_of_its_items(warm: WarmMemor
     assert value_of(await warm.read(busy, deadline=soon())) == 8
 
 
+async def test_own_writes_are_read_from_no_replica_that_lags(warm: WarmMemory, control: CosmosControl) -> None:
+    """P6: the session knows of a transaction as of any write."""
+    keys = keys_of(2)
+    await took(warm, [put(key, "old") for key in keys])
+    await took(warm, [put(key, "new") for key in keys])
+    for key in keys:
+        control.lag(lsns=1, kinds=["reads"], count=1)
+        assert value_of(await warm.read(key, deadline=soon())) == "new"
+
+
 @pytest.mark.parametrize("verb", ["delete", "touch", "put", "if_version", "if_absent"])
 async def test_replica_that_lags_misleads_nobody(
     open_warm: OpenWarm, control: CosmosControl, items: ContainerProxy, verb: str

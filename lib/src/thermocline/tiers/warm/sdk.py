@@ -294,7 +294,13 @@ class Service:
                 answers = await self._items.execute_item_batch(deepcopy(list(operations)), list(partition))
             except cosmos.CosmosBatchOperationError as error:
                 raise BatchRefused(translate(error), error.error_index) from error
-        return [answer.get("resourceBody", {}) for answer in answers]
+            bodies = [answer.get("resourceBody", {}) for answer in answers]
+            connection = self._items.client_connection
+            if connection.session is not None:  # which the SDK tells of other writes, but not of these
+                connection.session.update_session(  # type: ignore[no-untyped-call]
+                    connection, bodies[-1], answers.get_response_headers()
+                )
+        return bodies
 
     async def patch(
         self,
