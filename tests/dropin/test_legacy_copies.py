@@ -23,8 +23,11 @@ from thermocline import (
 from thermocline.agents.memory import NamespaceContext, build_canonical_memory_key, canonical_name
 from thermocline.client.legacy import CLAIM
 from thermocline.client.takeover import TakeOver
+from thermocline.clock import Deadline
 from thermocline.errors import Conflict
+from thermocline.protocols import PlainCopy
 from thermocline.testing.pytest_plugin import MakeProxy
+from thermocline.tiers.hot import HotMemory
 
 
 async def put_everywhere(old: Old, name: str, value: str) -> None:
@@ -380,3 +383,40 @@ async def test_updates_beside_a_delete_never_bring_the_old_value_back(old: Old) 
 
     for waits in range(0, 60, 3):
         await race(old.name(str(waits)), waits)
+
+
+class Paused(HotMemory):
+    """Old copies in Redis, of which one reading is held back on its way to the reader."""
+
+    def __init__(self, url: str, held: int) -> None:
+        super().__init__(url)
+        self._left = held
+        self.reached, self.go = asyncio.Event(), asyncio.Event()
+
+    async def plain_get(self, name: str, *, deadline: Deadline) -> PlainCopy | None:
+        found = await super().plain_get(name, deadline=deadline)
+        self._left -= 1
+        if self._left == 0:
+            self.reached.set()
+            await self.go.wait()
+        return found
+
+
+@pytest.mark.parametrize("held", [1, 2], ids=["before the claim", "after the claim"])
+@pytest.mark.parametrize("fate", ["deleted", "written"])
+async def test_a_slow_taking_over_brings_nothing_back(old: Old, held: int, fate: str) -> None:
+    """P4 and P3: what was deleted or written while it had the old copy in its hand stays so."""
+    await old.redis.set(old.name(), "old")
+    paused = Paused(old.redis_url, held)
+    slow = await old.client(legacy=old.source(hot=paused, warm=None, cold=None))
+    quick = await old.client(legacy=old.source(warm=None, cold=None))
+    update = asyncio.create_task(slow.update(old.name(), lambda value: f"{value}+", default="nothing"))
+    await paused.reached.wait()
+
+    await (quick.delete(old.name()) if fate == "deleted" else quick.set(old.name(), "new"))
+    assert await quick.get(old.name()) == (None if fate == "deleted" else "new")
+    paused.go.set()
+
+    assert await update == ("nothing+" if fate == "deleted" else "new+")
+    assert await quick.get(old.name()) == ("nothing+" if fate == "deleted" else "new+")
+    assert await left(old, old.name()) == []
