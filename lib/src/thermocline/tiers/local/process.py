@@ -29,6 +29,7 @@ from thermocline.protocols import (
     Write,
     Written,
 )
+from thermocline.sketch import Frequency
 from thermocline.telemetry import Stats
 from thermocline.tiers.local.process_records import Records, made
 from thermocline.tiers.local.process_upkeep import ProcessUpkeep
@@ -54,9 +55,10 @@ class _Slot:
 class ProcessMemory(ProcessUpkeep):
     """The embedded hot tier, in the memory of this process and one event loop. Each operation is atomic, because none awaits anything.
 
-    ``max_bytes`` (64 MiB) bounds all that it holds, as estimated from the payloads and measured overheads. Above it the values that were not
-    used for the longest time go, then records (where this tier is the authority), and only when nothing else is left, markers. One value
-    may take a quarter of the bound. ``ceiling``: the longest life of a value; ``rest``: how long a floor is kept after everyone left.
+    ``max_bytes`` (64 MiB) bounds all that it holds, as estimated from the payloads and measured overheads. Above it the value goes that was not
+    used for the longest time, unless it was read at least as often lately as the newcomer, which then goes itself (`thermocline.sketch`); then records
+    (where this tier is the authority), and only when nothing else is left, markers. One value may take a quarter of the bound. ``ceiling``: the longest
+    life of a value; ``rest``: how long a floor is kept after everyone left.
 
     ``fence`` (also ``data_version``) is asked before a value is given or a lease or an announcement is left: when its token is another
     than the last one, somebody beyond this process wrote the authority, and every value is void, every lease is revoked, and what is announced
@@ -96,6 +98,7 @@ class ProcessMemory(ProcessUpkeep):
         self._records = Records()
         self._notes = {}
         self._bytes = 0
+        self._frequency: Frequency | None = None  # from half of the bound on; before, nobody has to go
         self._token: object = None
         self._epoch = 0  # counts the changes of the fence
         self._of_epoch = 0  # the authority's, of which the entries are
@@ -167,6 +170,8 @@ class ProcessMemory(ProcessUpkeep):
             self._put(key, None)
 
     def _peek(self, key: Key, now: int) -> Envelope | None:
+        if self._frequency is not None:
+            self._frequency.note(key)
         slot = self._values.get(key)
         if slot is None:
             return None
@@ -200,7 +205,7 @@ class ProcessMemory(ProcessUpkeep):
             offer = self._offer(operation.envelope, operation.lasting_ms, now)
             after = coherence.settle(entry, operation.reader, operation.version, offer, now, times)
         self._put(key, after)
-        self._make_room(now)
+        self._make_room(now, key)
         return found
 
     def _entry(self, key: Key, now: int) -> Entry:
@@ -249,8 +254,10 @@ class ProcessMemory(ProcessUpkeep):
                 weight += 0 if entry.last is None else _weight(entry.last.envelope)
             self._markers[key] = _Slot(entry, self._epoch, weight)
         self._bytes += weight
+        if self._frequency is None and self._bytes * 2 > self._max_bytes:
+            self._frequency = Frequency(max(64, 2 * len(self._values)))
 
-    def _make_room(self, now: int) -> None:
+    def _make_room(self, now: int, newcomer: Key | None = None) -> None:
         for _ in range(min(SWEPT, len(self._markers))):
             key, slot = next(iter(self._markers.items()))
             if coherence.current(slot.entry, now, self._times) is None:
@@ -260,13 +267,22 @@ class ProcessMemory(ProcessUpkeep):
         while self._bytes > self._max_bytes:
             record = self._records.oldest()
             if self._values:
-                self._put(next(iter(self._values)), None)
+                self._put(self._victim(newcomer), None)
             elif record is not None:
                 self._bytes -= self._records.drop(record)
             elif self._markers:
                 self._put(next(iter(self._markers)), None)
             else:
                 return  # only notes are left, which have a bound of their own
+
+    def _victim(self, newcomer: Key | None) -> Key:
+        """Which value goes: the one that was not used for the longest time, or the newcomer, if that was asked for no more often."""
+        oldest = next(iter(self._values))
+        frequency = self._frequency
+        if frequency is None or newcomer is None or newcomer not in self._values:
+            return oldest
+        often = frequency.estimate(oldest)
+        return newcomer if often > 0 and frequency.estimate(newcomer) <= often else oldest
 
     # --- the authority, where hot is alone ---------------------------------------------------------------------------
 
