@@ -1,6 +1,7 @@
 """Entra tokens for Redis: renewed on live connections, on one server and on a cluster, and under load no call fails."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -179,6 +180,39 @@ async def test_no_call_fails_on_a_cluster(user: str) -> None:
             load = Load(work)
             await load.during(script)
             assert load.failed == []
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+async def test_cancelled_calls_leave_every_reply_with_its_caller(
+    request: pytest.FixtureRequest, user: str, fresh_prefix: str, cluster: bool
+) -> None:
+    """P10 while tokens change: calls are cancelled at any await, also in the midst of signing in again, and nobody reads another's reply."""
+    server: RedisCluster | RedisServer = request.getfixturevalue("redis_cluster" if cluster else "redis_server")
+    nodes = server.nodes if isinstance(server, RedisCluster) else [server]
+    door = Door(nodes, user)
+    logins = EntraLogins(Minting(door, principal=user))
+    hot = HotMemory(
+        f"redis://127.0.0.1:{nodes[0].port}", credential_provider=logins, cluster=cluster, max_connections=3
+    )
+    chance = random.Random(7)
+    async with hot:
+        for n in range(20):
+            await hot.set(f"{fresh_prefix}{n}", n)
+        for turn in range(150):
+            if turn % 10 == 0:
+                assert await logins.renew(logins.generation)
+            if turn % 50 == 25:
+                await door.throw_out()
+            calls = {n: asyncio.create_task(hot.get(f"{fresh_prefix}{n}")) for n in chance.sample(range(20), 6)}
+            for _ in range(chance.randrange(12)):
+                await asyncio.sleep(0)
+            for n in chance.sample(sorted(calls), 3):
+                calls[n].cancel()
+            answers = await asyncio.gather(*calls.values(), return_exceptions=True)
+            for n, answer in zip(calls, answers, strict=True):
+                assert answer == n or isinstance(answer, asyncio.CancelledError), (turn, answer)
+    await logins.close()
+    door.forget()
 
 
 async def test_credential_that_fails_later_leaves_the_token(

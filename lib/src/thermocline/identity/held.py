@@ -88,7 +88,14 @@ class Held:
         if self._flight is None:
             self._flight = asyncio.get_running_loop().create_task(self._go(), name=f"thermocline fetch {self.name}")
             self._flight.add_done_callback(_looked_at)
-        await asyncio.shield(self._flight)
+        flight = self._flight
+        try:
+            await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if flight.cancelled() and caller is not None and not caller.cancelling():
+                raise ClientClosed(f"{self.name} was closed while it was fetched") from None
+            raise
 
     async def try_fetch(self) -> bool:
         """The same in the background: a failure is logged, and the value that is there goes on being used."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import os
 import secrets
+import shutil
 import signal
 import ssl
 import sys
@@ -50,7 +52,11 @@ def _context(args: argparse.Namespace) -> ssl.SSLContext | None:
         from thermocline.testing.cosmos.tls import server_context
     except ModuleNotFoundError as missing:
         sys.exit(NEEDS.format(missing.name))
-    ca_file = args.ca_file or Path(tempfile.mkdtemp(prefix="thermocline-vault-")) / "ca.pem"
+    ca_file = args.ca_file
+    if ca_file is None:
+        folder = Path(tempfile.mkdtemp(prefix="thermocline-vault-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        ca_file = folder / "ca.pem"
     context = server_context(ca_file)
     print(f"CA {ca_file}", flush=True)
     return context
