@@ -129,7 +129,7 @@ DURATION: Final = _metric(
     "latency",
     Kind.HISTOGRAM,
     "s",
-    "A tier's calls, from the client's side of the door; of `client` its verbs, while telemetry is on",
+    "A tier's calls, from the client's side of the door; of `client` its verbs, while spans are on",
     "tier.duration",
     (TIER, VERB, OUTCOME),
 )
