@@ -154,12 +154,14 @@ class Prefetch:
         pointer = engine.codec.pointer_of(copy)
         if engine.cold is None or pointer.size > plan.rules.hot_max_bytes:
             return copy
+        engine.stats.count(telemetry.READS, "cold")
         try:
             data = await engine.guards[MemoryTier.COLD].call(
                 "get_payload", engine.cold.get_payload, copy.key, pointer, deadline=deadline
             )
         except (TierUnavailable, CorruptRecord):
             return copy
+        engine.stats.count(telemetry.HITS if data is not None else telemetry.MISSES, "cold")
         return copy if data is None else engine.codec.with_payload(copy, data)
 
     async def _settle(self, settles: list[Settle], names: Mapping[Key, list[Any]], result: Prefetched) -> None:
