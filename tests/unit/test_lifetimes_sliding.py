@@ -16,6 +16,7 @@ from thermocline.errors import ConfigurationError
 from thermocline.model import Hit, Key
 from thermocline.protocols import Write, Written
 from thermocline.testing import ManualClock
+from thermocline.tiers.local.folder import FolderMemory
 from thermocline.tiers.local.process import ProcessMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
 
@@ -221,8 +222,10 @@ async def test_what_was_written_together_does_not_end_together(ground: Ground) -
 
 
 async def test_copies_leave_hot_apart(ground: Ground) -> None:
+    """Over a folder, which has no fence that could void what hot holds for reasons of its own."""
     lifetimes = Lifetimes([LifetimeRule(prefix="", lifetime=Lifetime(hot=100, jitter=0.5))])
-    memory = await ground.open(lifetimes, tokens=random.Random(7))
+    cold = FolderMemory(ground.folder / "cold", clock=ground.clock)
+    memory = await ground.open(lifetimes, tokens=random.Random(7), warm=None, cold=cold)
     keys = [f"n{n}" for n in range(200)]
     await memory.set_many(dict.fromkeys(keys, 1))
     left = []
