@@ -304,6 +304,16 @@ async def test_what_cannot_be_a_source_is_refused(old: Old) -> None:
         await old.client(legacy=old.source(warm=old.old_documents("missing")))
 
 
+async def test_a_source_that_cannot_be_reached_stops_the_client_at_connect(old: Old) -> None:
+    legacy = old.source(hot=old.hot("redis://127.0.0.1:9"))
+    memory = MemoryClient(hot=old.hot(), warm=old.warm(), routes=[Route("", legacy=legacy)])
+
+    with pytest.raises(TierUnavailable):
+        await memory.connect()
+    assert not any(source.connected for source in legacy.sources())  # type: ignore[attr-defined]
+    await memory.close()
+
+
 async def test_a_container_of_the_old_shape_is_no_authority(old: Old) -> None:
     memory = MemoryClient(warm=type(old.warm())(old.cosmos.url, "dropin", old.documents.id, key=old.cosmos.key))
 

@@ -26,6 +26,8 @@ from thermocline import (
 )
 from thermocline.errors import InvalidKey
 from thermocline.testing import ChaosTier
+from thermocline.testing.rig import RedisCluster
+from thermocline.tiers.hot import HotMemory
 
 VALUES: list[Any] = ["text", "", "{}", b"\x00\xff", b"text", {"a": [1, None]}, None, 7, 2**70, True, []]
 
@@ -238,3 +240,12 @@ def test_rules_are_gathered_over_several_calls() -> None:
     assert client.rules == MemoryRules(hot_ttl_seconds=60, promote_on_read=False)
     assert client.warm is None
     assert isinstance(client.hot, ProcessMemory)
+
+
+async def test_plain_names_on_a_cluster(redis_cluster: RedisCluster, key: str) -> None:
+    async with MemoryClient(hot=HotMemory(redis_cluster.url), warm=ProcessMemory()) as memory:
+        items = {f"{key}-{number}": {"n": number} for number in range(20)}
+        await memory.mset(items, tier="hot", ttl=60)
+        assert await memory.mget(items, tier="hot") == items
+        assert (await memory.delete(f"{key}-0", tier="hot")).found
+        assert not await memory.exists(f"{key}-0", tier="hot")

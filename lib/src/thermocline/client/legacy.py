@@ -20,13 +20,13 @@ def unknown(found: Envelope | None) -> bool:
 
 
 async def connect_sources(sources: list[PlainCopies]) -> list[PlainCopies]:
-    """Connect those that are not yet, and say which. Raises what the first one raises; those before it are closed again."""
+    """Connect those that are not yet, and say which. Raises what the first one raises; all are closed again then."""
     opened: list[PlainCopies] = []
     try:
         for source in sources:
             if not getattr(source, "connected", False):
-                await source.connect()
                 opened.append(source)
+                await source.connect()
     except BaseException:
         await asyncio.gather(*(source.close() for source in opened), return_exceptions=True)
         raise
