@@ -74,7 +74,7 @@ async def live(
     blob_key: str = "",
     name: str = "",
     ahead: float = 0.0,
-    die_at: int | None = None,
+    die_at: int | str | None = None,
 ) -> None:
     """Sweep over SQLite and a ``folder``, or over Cosmos DB and Blob Storage; say ACK 1 if the pass was finished."""
     Sweep.page = PAGE

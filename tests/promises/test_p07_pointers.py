@@ -1,6 +1,6 @@
 """P7: a write can be killed at any point: the pointer in the authority always names a payload that exists.
 
-Demotion and promotion of payloads between the tiers do not exist yet; what moves a payload today is a write of a large value.
+Here by writes of large values; test_p07_moving.py and test_p07_sweeping.py have demotion, promotion and the sweep.
 """
 
 import random
