@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -233,6 +234,14 @@ async def streamed(memory: ScopedMemory, name: Any) -> list[bytes]:
     return [chunk async for chunk in memory.stream(name)]
 
 
+async def alone(batch: Awaitable[Any]) -> Any:
+    """A batch of one name: its error is raised."""
+    found = await batch
+    for error in found.errors.values():
+        raise error
+    return found
+
+
 SCOPED: dict[str, ByKey] = {
     "get": lambda memory, name: memory.get(name),
     "lookup": lambda memory, name: memory.lookup(name),
@@ -241,9 +250,10 @@ SCOPED: dict[str, ByKey] = {
     "set": lambda memory, name: memory.set(name, 1),
     "delete": lambda memory, name: memory.delete(name),
     "touch": lambda memory, name: memory.touch(name, ttl=1),
-    "get_many": lambda memory, name: memory.get_many([name]),
-    "set_many": lambda memory, name: memory.set_many({name: 1}),
-    "delete_many": lambda memory, name: memory.delete_many([name]),
+    "get_many": lambda memory, name: alone(memory.get_many([name])),
+    "set_many": lambda memory, name: alone(memory.set_many({name: 1})),
+    "delete_many": lambda memory, name: alone(memory.delete_many([name])),
+    "prefetch": lambda memory, name: alone(memory.prefetch([name])),
     "update": lambda memory, name: memory.update(name, lambda value: value),
     "increment": lambda memory, name: memory.increment(name),
     "append": lambda memory, name: memory.append(name, 1),
@@ -257,7 +267,8 @@ async def test_scoped_memory_takes_no_key_and_leaves_its_scope_by_no_name(world:
     secret = Key(f"{world.name} victim", "s", "secret")
     await memory.set(secret, 41)
     scoped = memory.scoped(tenant=f"{world.name} attacker", scope="s")
-    verbs = {name for name in dir(ScopedMemory) if not name.startswith("_")} - {"key", "list", "scope", "tenant"}
+    unnamed = {"key", "list", "scope", "tenant", "export", "forget"}
+    verbs = {name for name in dir(ScopedMemory) if not name.startswith("_")} - unnamed
     assert set(SCOPED) == verbs  # all there are
     for verb in SCOPED.values():
         for crafted in (secret, cast(Any, (secret.tenant, "s", "secret")), cast(Any, None), cast(Any, b"secret"), ""):
@@ -275,6 +286,10 @@ async def test_scoped_memory_takes_no_key_and_leaves_its_scope_by_no_name(world:
         assert await scoped.increment(crafted) == 1
     assert len(await scoped.list()) == 4
     assert {item.key.tenant for item in await scoped.list()} == {scoped.tenant}
+    given_out = [json.loads(line) async for line in scoped.export()][1:-1]
+    assert {line["key"]["tenant"] for line in given_out} == {scoped.tenant}
+    assert (await scoped.forget(by="the attacker", longest_write=timedelta(seconds=1))).tenant == scoped.tenant
+    assert await scoped.list() == []
     assert await memory.get(secret) == 41
 
 
