@@ -15,7 +15,7 @@ from thermocline.cursors import pack_place
 from thermocline.keys import HEAD_ROOT, head_path, payload_path
 from thermocline.model import Envelope, Key, Pointer
 from thermocline.telemetry import CORRUPT
-from thermocline.testing.conformance.samples import delete, near, new_key, put, soon, value_of
+from thermocline.testing.conformance.samples import delete, near, new_key, put, soon, stamp_by, value_of
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import Azurite
 from thermocline.tiers.cold import ColdMemory
@@ -26,6 +26,12 @@ CODEC = Codec()
 
 def now_ms() -> int:
     return SYSTEM_CLOCK.wall_ms()
+
+
+@pytest.fixture(autouse=True)
+def stamp_samples() -> None:
+    """By this machine's clock, whatever suite ran before."""
+    stamp_by(SYSTEM_CLOCK)
 
 
 @pytest.fixture

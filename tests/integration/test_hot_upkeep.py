@@ -6,16 +6,23 @@ from datetime import timedelta
 
 import pytest
 
+from thermocline.clock import SYSTEM_CLOCK
 from thermocline.cursors import pack_place
 from thermocline.errors import InvalidArgument, TierUnavailable
 from thermocline.keys import redis_key
 from thermocline.model import Key
 from thermocline.protocols import Stored
-from thermocline.testing.conformance.samples import delete, new_key, new_word, put, soon
+from thermocline.testing.conformance.samples import delete, new_key, new_word, put, soon, stamp_by
 from thermocline.testing.rig import RedisCluster, RedisServer
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.hot.notes import INDEX, note_key
 from thermocline.tiers.hot.records import AGAIN_MS, INDEX_MS, index_keys, record_key, scope_index_keys
+
+
+@pytest.fixture(autouse=True)
+def stamp_samples() -> None:
+    """By this machine's clock, whatever suite ran before."""
+    stamp_by(SYSTEM_CLOCK)
 
 
 @pytest.fixture(params=["redis_server", "redis_cluster"])
