@@ -9,6 +9,9 @@ no other name's. So a listing by prefix is a listing by escaped prefix. Nothing 
 name is also safe where dots, slashes and spaces at an end are cut off, or where case is ignored. What is too long keeps its beginning,
 and ``~~`` with the SHA-256 of the whole stands for it (no escape holds ``~~``); the record has the full key. docs/envelope.md has the tables.
 
+*Table Storage* orders rows by their keys, so its escape keeps the order of code points: letters and digits as they are, any other byte as ``-hh``, ``=hh``,
+``_hh`` or ``~hh``, by the place where it stands among them.
+
 The inverses raise `InvalidKey` for a name that this module does not write; a tier that finds one in a store decides what that means there.
 """
 
@@ -25,6 +28,8 @@ COSMOS_PREFIX: Final = "tc1."
 COSMOS_ID_BYTES: Final = 1023  # the service's limit
 HEAD_ROOT: Final = "tc1/h/"
 PAYLOAD_ROOT: Final = "tc1/p/"
+TABLE_PREFIX: Final = "tc1."
+TABLE_KEY_CHARACTERS: Final = 512  # the service's limit of a partition key and of a row key: 1 KiB of UTF-16
 BLOB_NAME_CHARACTERS: Final = 1024  # the service's limit; the longest path made here has 1,019
 SEGMENT: Final = 200  # characters (all ASCII) of a path's segment; a file name holds 255 bytes, and a writer adds to it while it writes
 NAME_BUDGET: Final = 540  # characters of an escaped name in a path, before it is cut into segments
@@ -263,6 +268,106 @@ def _from_key_path(inner: str) -> Key | None:
     if _key_path(key) != inner:
         raise InvalidKey("not a path of the cascade")
     return key
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _table_token(byte: int) -> str:
+    """Of one or three characters, in the order of the bytes, none the beginning of another."""
+    character = chr(byte)
+    if character.isascii() and character.isalnum():
+        return character
+    lead = "-" if byte < ord("0") else "=" if byte < ord("A") else "_" if byte < ord("a") else "~"
+    return f"{lead}{byte:02x}"
+
+
+_TABLE_TOKENS: Final = [_table_token(byte) for byte in range(256)]
+_TABLE_PLAIN = re.compile(r"[0-9A-Za-z]*")
+_TABLE_ESCAPED = re.compile(r"(?:[0-9A-Za-z]|[-=_~][0-9a-f]{2})*")
+_TABLE_SPECIAL = re.compile(r"[-=_~]([0-9a-f]{2})")
+_TABLE_PART: Final = (TABLE_KEY_CHARACTERS - len(TABLE_PREFIX) - 1) // 2  # characters of a tenant or scope
+
+
+def _table_escape(text: str) -> str:
+    return text if _TABLE_PLAIN.fullmatch(text) else "".join([_TABLE_TOKENS[byte] for byte in text.encode()])
+
+
+def _table_cut(escaped: str, most: int) -> str:
+    return next(escaped[:end] for end in range(most, most - 3, -1) if _TABLE_ESCAPED.fullmatch(escaped, 0, end))
+
+
+def _table_shorten(text: str, most: int) -> str:
+    escaped = _table_escape(text)
+    if len(escaped) <= most:
+        return escaped
+    return f"{_table_cut(escaped, most - _SHA_LENGTH - 2)}~~{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _table_lengthen(short: str) -> str | None:
+    kept, mark, digest = short.partition("~~")
+    if mark:
+        if _TABLE_ESCAPED.fullmatch(kept) and _SHA.fullmatch(digest):
+            return None
+    elif _TABLE_ESCAPED.fullmatch(short):
+        raw = _TABLE_SPECIAL.sub(lambda found: chr(int(found[1], 16)), short).encode("latin-1")
+        text = _text(raw)
+        if text is not None and _table_escape(text) == short:
+            return text
+    raise InvalidKey("not an escaped name of a table")
+
+
+def table_partition(key: Key) -> str:
+    """The partition key of a scope, at most 512 of ``[0-9A-Za-z-=_~.]``: ``tc1.tenant.scope``, each escaped, and shortened where it is long."""
+    return _partition(key.tenant, key.scope)
+
+
+def table_row(key: Key) -> str:
+    """The row key: the name escaped, at most 512 of ``[0-9A-Za-z-=_~]``. Rows are in the order of their names by code point; of names whose escape is
+    longer than that, by what is kept of it."""
+    return _table_shorten(key.name, TABLE_KEY_CHARACTERS)
+
+
+def table_rows(prefix: str) -> tuple[str, str]:
+    """Between which row keys (the first included, the second not) the names that start with ``prefix``, which is not empty, lie. Other names may lie there
+    too where ``prefix`` is longer than what a shortened name keeps: compare the full name."""
+    Key("x", "x", prefix)
+    escaped, kept = _table_escape(prefix), TABLE_KEY_CHARACTERS - _SHA_LENGTH - 2
+    start = escaped if len(escaped) <= kept else _table_cut(escaped, kept)
+    return start, _behind(start)
+
+
+def table_partitions(tenant: str | None = None) -> tuple[str, str]:
+    """Between which partition keys (the first included, the second not) a tenant's scopes lie, and nothing else; None: everybody's."""
+    start = (
+        TABLE_PREFIX
+        if tenant is None
+        else f"{TABLE_PREFIX}{_table_shorten(Key(tenant, 'x', 'x').tenant, _TABLE_PART)}."
+    )
+    return start, _behind(start)
+
+
+def from_table(partition: str, row: str) -> Key | None:
+    """The inverse of `table_partition` and `table_row`. None where a digest stands for a part: take the full key from the record, and check it."""
+    parts = partition.split(".")
+    if len(parts) != 3 or f"{parts[0]}." != TABLE_PREFIX:
+        raise InvalidKey("not a partition of the cascade")
+    tenant, scope, name = _table_lengthen(parts[1]), _table_lengthen(parts[2]), _table_lengthen(row)
+    if tenant is None or scope is None or name is None:
+        return None
+    key = Key(tenant, scope, name)
+    if (table_partition(key), table_row(key)) != (partition, row):
+        raise InvalidKey("not a row of the cascade")
+    return key
+
+
+def _partition(tenant: str, scope: str) -> str:
+    return f"{TABLE_PREFIX}{_table_shorten(tenant, _TABLE_PART)}.{_table_shorten(scope, _TABLE_PART)}"
+
+
+def _behind(start: str) -> str:
+    """The least text behind all that begin so."""
+    return start[:-1] + chr(ord(start[-1]) + 1)
 
 
 # --- digests ---------------------------------------------------------------------------------------------------------

@@ -1,38 +1,26 @@
 """The part `Versions` on head blobs (COHERENCE sections 1 and 4): `thermocline.blobs.heads` decides, this sends."""
 
-import asyncio
-import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 from thermocline.blobs import heads, wire
 from thermocline.blobs.batch import each
+from thermocline.blobs.writing import write_head
 from thermocline.clock import Clock, Deadline
 from thermocline.cursors import pack_cursor, unpack_cursor
 from thermocline.errors import (
-    AccessDenied,
     CorruptRecord,
     InvalidArgument,
     InvalidKey,
     ThermoclineError,
-    TierUnavailable,
-    UnknownOutcome,
     UnreadableRecord,
 )
 from thermocline.keys import HEAD_ROOT, blob_prefix, from_head_path, head_path
 from thermocline.model import Authority, Envelope, Key
-from thermocline.protocols import Listed, Page, Verb, Write, Written
+from thermocline.protocols import Listed, Page, Write, Written
 from thermocline.telemetry import CORRUPT
 from thermocline.tiers.cold.door import TIER
 from thermocline.tiers.cold.service import BlobService, Entry
-from thermocline.writes import check_pointer
-
-PATIENCE: Final = 60.0  # seconds that a write without a deadline tries to learn its outcome
-_FIRST_WAIT: Final = 0.02  # seconds before a write tries again; doubled each time, with jitter
-_LONGEST_WAIT: Final = 1.0
-_LEAST_ATTEMPT: Final = 0.1  # seconds that a request gets of the deadline, if so much is left
 
 
 class HeadVersions:
@@ -58,25 +46,21 @@ class HeadVersions:
         head tells whether an earlier copy took effect. Raises `UnknownOutcome` at the deadline (or after a minute, where there is none) if a copy may
         have taken effect; any other error: it certainly did not.
         """
-        heads.check(write)
-        deadline = deadline.within(PATIENCE) if math.isinf(deadline.at) else deadline
         path = head_path(write.key)
-        state: heads.State | heads.Ended = heads.begin(write, authority=self.authority, now_ms=self._service.now_ms())
-        tries = 0
-        while isinstance(state, heads.Sending | heads.Reading):
-            try:
-                answer = await self._ask(state, path, deadline)
-            except ThermoclineError as error:
-                answer = self._survived(state, error, deadline)
-            lost = isinstance(answer, heads.Lost)
-            contended = isinstance(answer, heads.Refused) and not state.open
-            state = heads.step(state, answer, authority=self.authority, now_ms=self._service.now_ms())
-            if lost or (contended and tries > 0):
-                await asyncio.sleep(min(_wait(write.id, tries), deadline.remaining()))
-            tries += lost or contended
-        if isinstance(state, heads.Doubt):
-            raise UnknownOutcome(f"{write.key}: more was written since than the head remembers", write_id=write.id)
-        return state
+
+        async def store(head: heads.Head, etag: str | None, share: Deadline) -> bool:
+            data, metadata = wire.pack_head(head), wire.metadata_of(head, path)
+            return await self._service.put(path, data, etag=etag, metadata=metadata, deadline=share) is not None
+
+        return await write_head(
+            write,
+            read=lambda share: self._read_head(write.key, path, share),
+            store=store,
+            authority=self.authority,
+            now_ms=self._service.now_ms,
+            tier=TIER,
+            deadline=deadline,
+        )
 
     async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
         """Many writes, each for itself and atomic by itself, sixteen at once."""
@@ -137,33 +121,6 @@ class HeadVersions:
             return heads.Missing()
         return heads.Found(wire.unpack_head(blob.data, key), blob.etag)
 
-    async def _ask(self, state: heads.State, path: str, deadline: Deadline) -> heads.Answer:
-        # Half of what is left, so that a lost answer leaves time to ask what became of the write.
-        share = deadline.within(max(deadline.remaining() / 2, _LEAST_ATTEMPT))
-        if isinstance(state, heads.Reading):
-            return await self._read_head(state.write.key, path, share)
-        head = state.sent.head
-        if state.write.verb is Verb.PUT:
-            check_pointer(state.write.envelope, self._service.now_ms(), tier=TIER)
-        data = wire.pack_head(head)
-        put = await self._service.put(
-            path, data, etag=state.sent.etag, metadata=wire.metadata_of(head, path), deadline=share
-        )
-        if put is None:
-            return heads.Refused()
-        return heads.Stored()
-
-    def _survived(self, state: heads.State, error: ThermoclineError, deadline: Deadline) -> heads.Lost:
-        """What a failure means for a write: it goes on only where a copy may have taken effect."""
-        sent = isinstance(error, TierUnavailable) and error.sent
-        if not state.open and not (sent and isinstance(state, heads.Sending)):
-            raise _harmless(error) if isinstance(error, TierUnavailable) and sent else error
-        if deadline.expired() or isinstance(error, AccessDenied) or not isinstance(error, TierUnavailable):
-            raise UnknownOutcome(
-                f"{state.write.key}: the write may have taken effect, and may still: {error}", write_id=state.write.id
-            ) from error
-        return heads.Lost()
-
     async def _line(self, entry: Entry, deadline: Deadline) -> Listed | None:
         """What a listing says of a head; None: it is dead, gone, or nothing of ours."""
         try:
@@ -180,14 +137,3 @@ class HeadVersions:
             return None
         head = wire.unpack_any_head(blob.data)
         return wire.listed(head) if head_path(head.envelope.key) == entry.name and not head.envelope.tombstone else None
-
-
-def _harmless(error: TierUnavailable) -> TierUnavailable:
-    """The same error of a read or of a refused request: the write itself was certainly not taken."""
-    return type(error)(str(error), tier=error.tier, sent=False, retry_after=error.retry_after)
-
-
-def _wait(write_id: str, tries: int) -> float:
-    """Between half and the whole of an exponential wait. The jitter comes from the write's id, so that a run can be replayed."""
-    longest: float = min(_FIRST_WAIT * 2.0 ** min(tries, 10), _LONGEST_WAIT)
-    return longest * (0.5 + (zlib.crc32(f"{write_id}{tries}".encode()) % 1024) / 2048)
