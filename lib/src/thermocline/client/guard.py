@@ -116,7 +116,7 @@ class Guard:
             return await self._attempt(verb, method, arguments, deadline, times, paced)
         except _HeldUp as held:
             late = held
-        if again and not deadline.expired():
+        if again and not late.in_doubt and not deadline.expired():
             try:
                 return await self._attempt(verb, method, arguments, deadline, max(times, _SECOND), paced)
             except _HeldUp as held:
@@ -218,6 +218,11 @@ class _HeldUp(Exception):
         super().__init__(str(error))
         self.error = error
         self.answers = answers
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a write may have taken effect: a second one would not know of the first one's copies, and could say of them that nothing was written."""
+        return any(isinstance(one, UnknownOutcome) for one in (self.error, *(self.answers or ())))
 
 
 def _says_sick(answer: object) -> bool:
