@@ -15,7 +15,7 @@ from thermocline.errors import AccessDenied, TierUnavailable
 from thermocline.identity import PasswordLogins, Vault
 from thermocline.model import Authority
 from thermocline.resilience import Budget
-from thermocline.testing.rig import KeyVaultServer, RedisServer
+from thermocline.testing.rig import KeyVaultServer, RedisCluster, RedisServer
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
 from thermocline.wiring import connect
@@ -216,6 +216,42 @@ async def test_server_that_forgets_a_connection_is_told_again(
         await hot._call(("RESET",), Deadline.after(10))
         many = [(b"", ("INCR", fresh_prefix + "i")) for _ in range(5)]
         assert await hot._call_many(many, Deadline.after(10)) == [2, 3, 4, 5, 6]
+
+
+async def test_cluster_is_asked_for_its_nodes_with_the_login_that_counts(
+    vault: KeyVaultServer,
+    credential: ManagedIdentityCredential,
+    redis_cluster: RedisCluster,
+    name: str,
+    fresh_prefix: str,
+) -> None:
+    """redis-py signs in by itself to learn who has which slots: with an old secret, and with one that the cluster does not know yet."""
+    door = Door(redis_cluster.nodes, name)
+    async with Vault(vault.url, credential) as opened:
+        secret = opened.secret(name)
+
+        async def visit() -> None:
+            logins = PasswordLogins(secret, user=door.user)
+            url = f"redis://127.0.0.1:{redis_cluster.nodes[0].port}"
+            hot = HotMemory(url, credential_provider=logins, cluster=True)
+            async with hot:
+                items = {f"{fresh_prefix}{n}": n for n in range(9)}
+                await hot.mset(items)
+                assert await hot.mget(list(items)) == items
+
+        assert await secret.current() == "secret-0"
+        vault.set(name, "secret-1")
+        door.only("secret-1")
+        await visit()
+        assert secret.generation == 2
+        vault.set(name, "secret-2")
+        await secret.fetch()
+        await visit()
+        vault.set(name, "secret-3")
+        door.only("secret-3")
+        await visit()
+        assert secret.generation == 4
+    door.forget()
 
 
 @pytest.mark.parametrize("how", ["same", "disabled", "down"])

@@ -4,12 +4,16 @@ A connection that signed in with an older value signs in again just before it is
 another call's command and its reply. Redis keeps the sign-in that a connection has where it refuses a new one.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from thermocline.resilience import Rotating
+from thermocline.tiers.hot.wire import send
+
+log = logging.getLogger("thermocline.hot")
 
 T = TypeVar("T")
 Login = tuple[str, ...]
@@ -31,6 +35,7 @@ class SignIn:
         self._logins = logins
         self._refusal = refusal
         self._broken = broken
+        self._told = 0  # the generation of which it was logged that Redis refuses it
         self._signed: WeakKeyDictionary[Any, int] = (
             WeakKeyDictionary()
         )  # connection -> the generation it signed in with
@@ -53,13 +58,26 @@ class SignIn:
             await self._again(connection)
 
     async def again(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """An attempt that may be made twice: a second time with a newer login, if the first was refused."""
+        """An attempt of redis-py itself, as to learn of a cluster's nodes, that may be made again: with the login before, or with a newer one."""
         seen = self._logins.generation
+        try:
+            return await attempt()
+        except BaseException as error:
+            if not self._refusal(error):
+                raise
+            before = self._logins.previous
+            if before is None and not await self._logins.renew(seen):
+                raise
+        if before is None:
+            return await attempt()
+        token = _instead.set(before)
         try:
             return await attempt()
         except BaseException as error:
             if not self._refusal(error) or not await self._logins.renew(seen):
                 raise
+        finally:
+            _instead.reset(token)
         return await attempt()
 
     async def _is_over(self, connection: Any) -> bool:
@@ -109,11 +127,14 @@ class SignIn:
         login = await self._logins.current()
         seen = self._logins.generation
         try:
-            await connection.send_command("AUTH", *login, check_health=False)
+            await send(connection, connection.pack_command("AUTH", *login))
             await connection.read_response(disconnect_on_error=False)
         except BaseException as error:
             if self._refusal(error):
                 self._signed[connection] = seen  # it keeps the login that it has; if that ends, the connection does
+                if self._told != seen:
+                    self._told = seen
+                    log.warning("Redis refuses the new login; connections go on with the one before")
                 return
             await connection.disconnect(nowait=True)
             if not isinstance(error, self._broken):
