@@ -1,9 +1,10 @@
 """What one client process does: a seeded mix of all verbs on few keys, several at a time, each written down."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tests.histories.spec import KEYS, ROUND, Spec, key_of
@@ -11,13 +12,14 @@ from tests.histories.values import LARGE, OVERFLOWING, SMALL, identify, make
 
 from thermocline import MemoryClient
 from thermocline.client import WriteResult
-from thermocline.errors import Conflict, ThermoclineError, UnknownOutcome
+from thermocline.errors import Conflict, ThermoclineError, TierUnavailable, UnknownOutcome
 from thermocline.model import Corrupt, Hit, Key, Miss
 from thermocline.testing.history import Event, Outcome, Recorder, Verb
 
 NOTHING = object()
 CANCELLED = 0.02  # of all single operations
 PROGRESS = 25
+MOVE = 3.0  # seconds that a move or a part of a sweep may take
 BREATH = (
     0.05  # seconds to wait after an operation that had no answer: a tier that is down would else eat up the operations
 )
@@ -56,6 +58,10 @@ class Work:
             (self.delete, (1 - r) * 0.15),
             (self.delete_many, (1 - r) * 0.02),
             (self.touch, (1 - r) * 0.13),
+            (self.demote, 0.015),
+            (self.promote, 0.015),
+            (self.prefetch, 0.01),
+            (self.sweep, 0.002),
         ]
         if spec.naive:
             plain = (self.lookup, self.get, self.exists, self.put, self.delete, self.touch)
@@ -258,6 +264,27 @@ class Work:
         ttl = self.ttl()
         event = self.recorder.write(Verb.TOUCH, name, ttl_ms=0 if ttl is None else int(ttl * 1000))
         await self._write(event, self.memory.touch(key_of(name), ttl=ttl))
+
+    # --- moves, which nobody should notice: no event of their own, but for the read that follows -------------------------
+
+    async def demote(self, name: str) -> None:
+        await self._moved(name, self.memory.demote([key_of(other) for other in self.names()], timeout=MOVE))
+
+    async def promote(self, name: str) -> None:
+        into_hot = self.random.random() < 0.5
+        keys = [key_of(other) for other in self.names()]
+        await self._moved(name, self.memory.promote(keys, into_hot=into_hot, timeout=MOVE))
+
+    async def prefetch(self, name: str) -> None:
+        await self._moved(name, self.memory.prefetch([key_of(other) for other in self.names()]))
+
+    async def sweep(self, name: str) -> None:
+        await self._moved(name, self.memory.sweep(max_duration=timedelta(seconds=MOVE)))
+
+    async def _moved(self, name: str, move: Awaitable[Any]) -> None:
+        with contextlib.suppress(TierUnavailable):
+            await move
+        await self._lookup(name)
 
     async def read_all(self, names: list[str]) -> None:
         """The last word: every key once more."""
