@@ -114,9 +114,7 @@ async def test_token_is_renewed_before_it_expires(
     hot = HotMemory(redis_url(locked_redis), credential_provider=logins)
     async with hot:
         await hot.set(fresh_prefix, "v")
-        began = time.time()
-        await until(lambda: logins.generation == 2)
-        assert time.time() < began + 3, "while the first one still counted"
+        await until(lambda: logins.generation == 2)  # one that has run out is renewed by the next call, and there is none here
         assert await hot.get(fresh_prefix) == "v"
     await logins.close()
 
@@ -227,7 +225,9 @@ async def test_credential_that_fails_later_leaves_the_token(
         await until(lambda: "goes on being used" in caplog.text)
         assert await hot.get(fresh_prefix) == "v"
         credential.broken = None
-        await until(lambda: logins.generation == 2)
+        while logins.generation < 2:  # by itself, or by a call where the machine was so slow that the token has run out
+            assert await hot.get(fresh_prefix) == "v"
+            await asyncio.sleep(0.01)
         assert await hot.get(fresh_prefix) == "v"
     await logins.close()
     with pytest.raises(ClientClosed):

@@ -61,7 +61,7 @@ async def test_secret_is_read_again_before_it_expires(
     vault: KeyVaultServer, credential: ManagedIdentityCredential, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("expiring")
-    vault.set(name, "short", expires_in=2)
+    vault.set(name, "short", expires_in=3)
     async with Vault(vault.url, credential, refresh=timedelta(hours=1)) as opened:
         secret = opened.secret(name)
         assert await secret.current() == "short"

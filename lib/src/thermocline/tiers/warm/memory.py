@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from thermocline.blobs.upkeep import check_census
 from thermocline.clock import Deadline
@@ -19,6 +19,9 @@ from thermocline.tiers.warm.plain import PlainDocuments
 from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
 from thermocline.writes import pointable_until, too_old
 
+if TYPE_CHECKING:
+    from thermocline.tiers.warm.writing import Writing
+
 AT_ONCE: Final = 16  # writes of a batch under way at the same time
 IDS_A_QUERY: Final = 100  # of a `read_many`; answers above 4 MB come in further pages
 
@@ -28,7 +31,8 @@ class WarmMemory(PlainDocuments, KeptNotes):
 
     ``account_uri`` is the account's endpoint, ``database`` and ``container`` must exist with the partition key paths ``/tenant``, ``/scope`` and the
     defaultTtl -1 (``create=True`` makes them, with a key only: for development and the emulator). ``credential`` is an asynchronous token
-    credential of azure.identity, and stays the caller's to close; ``key`` is an account key. ``grace`` is how long an item outlives its
+    credential of azure.identity, and stays the caller's to close; ``key`` is an account key, or one that
+    changes (a secret of Key Vault). ``grace`` is how long an item outlives its
     record (T of docs/consistency.md; at least two minutes). ``connection_limit`` bounds the connections (default: aiohttp's 100). ``preferred_regions``:
     where to read, nearest first, if the route accepts their lag; by default the write region. ``client_kwargs`` go to CosmosClient. An item is
     refused above ``max_item_bytes`` (the service's limit is 2 MB).
@@ -114,25 +118,34 @@ class WarmMemory(PlainDocuments, KeptNotes):
 
     async def write(self, write: Write, *, deadline: Deadline) -> Written:
         """COHERENCE section 4: one request for a known key and for a new one, three for an existing key of which nothing is known."""
+        deadline = bounded(deadline)
+        return await self._writing(write).run(deadline)
+
+    def _writing(self, write: Write) -> "Writing":
         from thermocline.tiers.warm.writing import Writing
 
-        service, deadline = self._asked(), bounded(deadline)
-        writing = Writing(service, write, clock=self._now_ms, grace_ms=self._grace_ms, most_bytes=self._most)
-        return await writing.run(deadline)
+        return Writing(self._asked(), write, clock=self._now_ms, grace_ms=self._grace_ms, most_bytes=self._most)
 
     async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
-        """Each a write by itself, sixteen at a time."""
-        self._asked()
-        gate = asyncio.Semaphore(AT_ONCE)
+        """Those of one partition together, in batches of a hundred, as long as nothing stands in the way (`thermocline.tiers.warm.together`); the
+        others each by itself. Sixteen requests at a time."""
+        from thermocline.tiers.warm.together import carry_out
 
-        async def one(write: Write) -> Written | ThermoclineError:
-            async with gate:
-                try:
-                    return await self.write(write, deadline=deadline)
-                except ThermoclineError as error:
-                    return error
-
-        return await asyncio.gather(*map(one, writes))
+        service = self._asked()
+        answers: dict[int, Written | ThermoclineError] = {}
+        begun: dict[Writing, int] = {}
+        try:
+            within = bounded(deadline)
+        except ThermoclineError as late:
+            return [late] * len(writes)
+        for number, write in enumerate(writes):
+            try:
+                begun[self._writing(write)] = number
+            except ThermoclineError as error:
+                answers[number] = error
+        for writing, answer in (await carry_out(service, list(begun), AT_ONCE, within)).items():
+            answers[begun[writing]] = answer
+        return [answers[number] for number in range(len(writes))]
 
     async def write_atomic(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written]:
         """One transactional batch, of 2 MB at most (else `TooLarge`); see `thermocline.tiers.warm.atomic` for how it takes effect once."""
