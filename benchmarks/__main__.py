@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks.batches import batch_groups
@@ -17,11 +18,13 @@ from benchmarks.report import Line, as_json, lines, machine, table
 from benchmarks.rounds import Group
 from benchmarks.services import cold_groups, warm_groups
 from benchmarks.sessions import MOST_MIB, SESSIONS, in_redis
+from benchmarks.sketch import Ratios, cpu_us, hit_ratios
+from benchmarks.sketch import table as sketch_table
 from benchmarks.startup import import_ms
 from benchmarks.telemetry import telemetry_groups
 from thermocline.testing.rig import MissingPart
 
-PARTS = ("hot", "warm", "cold", "batches", "telemetry", "embedded", "sessions", "import")
+PARTS = ("hot", "warm", "cold", "batches", "telemetry", "embedded", "sessions", "sketch", "import")
 IMPORT_MS = 150
 
 
@@ -69,6 +72,11 @@ def main() -> int:
         extra["sessions"] = in_redis()
         if extra["sessions"]["redis_mib"] >= MOST_MIB:
             missed.append(f"{SESSIONS} sessions in Redis")
+    if "sketch" in parts:
+        print("measuring: hit ratios of the sketch", file=sys.stderr)
+        ratios, (note, estimate) = hit_ratios(), cpu_us()
+        extra["sketch"] = {"ratios": [asdict(line) for line in ratios], "note_us": note, "estimate_us": estimate}
+        missed += [line.trace for line in ratios if line.missed]
     if "import" in parts:
         wall, cpu = import_ms()
         extra["import"] = {"wall_ms": wall, "cpu_ms": cpu}
@@ -99,6 +107,9 @@ def _show(found: list[Line], extra: dict[str, Any]) -> None:
             f"\nRedis: {e['sessions']:,} sessions ({e['keys']:,} keys, {e['json_mib']:.0f} MiB of JSON) take {e['redis_mib']:.0f} MiB"
             f" by INFO memory (target under {MOST_MIB}), {e['bytes_a_session']:,.0f} bytes a session"
         )
+    if "sketch" in extra:
+        e = extra["sketch"]
+        print("\n" + sketch_table([Ratios(**line) for line in e["ratios"]], (e["note_us"], e["estimate_us"])))
     if "import" in extra:
         print(
             f"\nimport thermocline: {extra['import']['wall_ms']:.0f} ms, CPU {extra['import']['cpu_ms']:.0f} ms (target 150)"

@@ -83,7 +83,7 @@ class Files:
             raise ConfigurationError(
                 f"the folder {self.root} has format {found[:20]!r}, this program knows {FORMAT!r}: upgrade it"
             )
-        self._clean()
+        self.clean()
 
     def check(self) -> None:
         """Raise if the folder is no longer there, as after an unmount: then nothing found means nothing known."""
@@ -227,17 +227,21 @@ class Files:
             self._settled.clear()
         self._settled.update(fresh)
 
-    def _clean(self) -> None:
+    def clean(self) -> int:
+        """Remove the temporary files of writers that died; how many."""
+        gone = 0
         for path in (self.root / TEMPORARY).iterdir():
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
+                    gone += 1
                 except BlockingIOError:
                     continue  # its writer lives
                 finally:
                     os.close(descriptor)
+        return gone
 
 
 class TemporaryFile(Spool):

@@ -123,6 +123,10 @@ class FolderMemory(FolderUpkeep):
 
         await self._run("write to the folder", probe, deadline=deadline)
 
+    async def tidy(self, *, deadline: Deadline) -> int:
+        """Remove the temporary files that writers left which died, as `connect` does; how many there were."""
+        return await self._run("remove temporary files", self._files.clean, deadline=deadline)
+
     # --- versions ----------------------------------------------------------------------------------------------------
 
     async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:

@@ -1,0 +1,164 @@
+"""`sweep` over SQLite and a folder: orphans, dead records, temporary files, and tenants that it must not mix."""
+
+from typing import Any
+
+import pytest
+from tests.integration.moving.home import DAY, SIZE, Home, noise
+
+from thermocline.clock import Deadline
+from thermocline.errors import TierUnavailable
+from thermocline.tiers.local.folder import FolderMemory
+from thermocline.tiers.local.sqlite import SqliteMemory
+
+HOUR = 3600
+
+
+async def test_orphan_is_removed_after_the_grace_and_not_before(home: Home) -> None:
+    memory = await home.open()
+    kept, key = home.key("kept"), home.key()
+    for name in (kept, key):
+        await memory.set(name, noise(1))
+    await memory.demote([kept, key])
+    await memory.set(key, "newer")
+    home.clock.advance(DAY - 1)
+    early = await memory.sweep()
+    assert (early.payloads, early.young, early.orphans) == (2, 2, 0)
+    home.clock.advance(2)
+    would = await memory.sweep(dry_run=True)
+    assert (would.orphans, would.orphan_bytes) == (1, SIZE)
+    assert len(home.payloads()) == 2
+    report = await memory.sweep()
+    assert (report.orphans, report.pointed, report.orphan_bytes) == (1, 1, SIZE)
+    assert len(home.payloads()) == 1
+    other = await home.open(hot=None)
+    assert await other.get(kept) == noise(1)
+    assert await other.get(key) == "newer"
+
+
+async def test_payload_that_is_renewed_between_look_and_removal_stays(home: Home) -> None:
+    memory = await home.open()
+    key = home.key()
+    await memory.set(key, noise(1))
+    await memory.demote([key])
+    await memory.promote([key])
+    home.clock.advance(2 * DAY)
+
+    class Racing(FolderMemory):
+        async def sweep_payload(self, path: str, *, etag: str, unmodified_since_ms: int, deadline: Deadline) -> bool:
+            assert (await memory.demote([key])).moved == 1
+            return await super().sweep_payload(
+                path, etag=etag, unmodified_since_ms=unmodified_since_ms, deadline=deadline
+            )
+
+    sweeper = await home.open(cold=Racing(home.folder / "cold", clock=home.clock, fsync=False))
+    report = await sweeper.sweep()
+    assert (report.orphans, report.young) == (0, 1)
+    assert await (await home.open(hot=None)).get(key) == noise(1)
+
+
+async def test_long_names_are_looked_for_in_their_scope(home: Home) -> None:
+    memory = await home.open()
+    used, unused = (home.key(letter * 2000) for letter in "ab")
+    for key in (used, unused):
+        await memory.set(key, noise(1))
+    await memory.demote([used, unused])
+    await memory.promote([unused])
+    home.clock.advance(2 * DAY)
+    report = await memory.sweep()
+    assert (report.pointed, report.orphans, report.unresolved) == (1, 1, 0)
+    assert await (await home.open(hot=None)).get(used) == noise(1)
+
+
+async def test_payload_whose_scope_cannot_be_told_stays(home: Home) -> None:
+    memory = await home.open()
+    key = home.key(scope="s" * 900)
+    await memory.set(key, noise(1))
+    await memory.demote([key])
+    await memory.promote([key])
+    home.clock.advance(2 * DAY)
+    report = await memory.sweep()
+    assert (report.unresolved, report.orphans) == (1, 0)
+    assert len(home.payloads()) == 1
+
+
+async def test_authority_that_cannot_be_asked_costs_no_payload(home: Home) -> None:
+    memory = await home.open()
+    items = await home.fill(memory, 3)
+    await memory.demote(items)
+    home.clock.advance(2 * DAY)
+
+    class Down(SqliteMemory):
+        async def read_many(self, keys: Any, *, deadline: Deadline) -> Any:
+            raise TierUnavailable("down", tier="warm")
+
+    sweeper = await home.open(warm=Down(home.folder / "warm.sqlite3", clock=home.clock))
+    report = await sweeper.sweep()
+    assert (report.orphans, report.failures) == (0, 3)
+    assert await (await home.open(hot=None)).get_many(items) == items
+
+
+async def test_empty_authority_is_taken_for_the_wrong_one(home: Home) -> None:
+    memory = await home.open()
+    items = await home.fill(memory, 2)
+    await memory.demote(items)
+    home.clock.advance(2 * DAY)
+    elsewhere = SqliteMemory(home.folder / "other.sqlite3", clock=home.clock)
+    wrong = await home.open(warm=elsewhere)
+    report = await wrong.sweep()
+    assert (report.finished, report.orphans) == (True, 0)
+    assert "right container" in report.errors[0]
+    assert await (await home.open(hot=None)).get_many(items) == items
+    sure = await wrong.sweep(even_if_empty=True)
+    assert sure.orphans == 2
+
+
+async def test_dead_records_are_purged_after_their_grace(home: Home) -> None:
+    memory = await home.open()
+    await memory.set(home.key("gone"), 1)
+    await memory.set(home.key("ends"), 1, ttl=60)
+    await memory.set(home.key("kept"), 1)
+    await memory.delete(home.key("gone"))
+    home.clock.advance(HOUR)
+    early = await memory.sweep()
+    assert (early.dead, early.purged) == (2, 0)
+    home.clock.advance(2 * DAY)
+    assert (await memory.sweep()).purged == 2
+    assert await home.stored(home.key("gone")) is None
+    assert await home.stored(home.key("ends")) is None
+    assert await memory.get(home.key("kept")) == 1
+
+
+async def test_temporary_files_of_dead_writers_go_and_those_of_living_ones_stay(home: Home) -> None:
+    memory = await home.open()
+    left = home.folder / "cold" / "new" / "left-behind"
+    left.write_bytes(b"half a payload")
+    cold: Any = memory._engine.cold
+    with cold._files.temporary() as living:
+        living.add(b"half a payload")
+        report = await memory.sweep()
+        assert report.temporary == 1
+        assert not left.exists()
+        assert len(list((home.folder / "cold" / "new").iterdir())) == 1
+
+
+# --- P9: nobody's but the named tenant's ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tenant", ["a", "a/b", "A", "a%", "~61", "a\x00"])
+async def test_moves_of_one_tenant_touch_no_other(home: Home, tenant: str) -> None:
+    tenants = ["a", "a/b", "A", "a%", "~61", "a\x00", "b", "ab"]
+    memory = await home.open()
+    keys = {name: home.key("name", "scope", name) for name in tenants}
+    for name, key in keys.items():
+        await memory.set(key, noise(len(name)))
+    await memory.demote(tenant=tenant)
+    down = [name for name, key in keys.items() if await home.pointer(key) is not None]
+    assert down == [tenant]
+    await memory.demote(list(keys.values()))
+    await memory.promote(tenant=tenant, scope="scope")
+    assert [name for name, key in keys.items() if await home.pointer(key) is None] == [tenant]
+    home.clock.advance(2 * DAY)
+    report = await memory.sweep()
+    assert (report.orphans, report.pointed) == (1, 7)
+    fresh = await home.open(hot=None)
+    assert [await fresh.get(key) for key in keys.values()] == [noise(len(name)) for name in tenants]
