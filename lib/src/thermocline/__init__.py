@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thermocline.agents import Agent, AgentBuilder
+    from thermocline.agents import Agent, AgentBuilder, Caller, build_service_app
     from thermocline.client import (
         NOT_GIVEN,
         Batch,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from thermocline.tiers.local.folder import FolderMemory
     from thermocline.tiers.local.process import ProcessMemory
     from thermocline.tiers.local.sqlite import SqliteMemory
+    from thermocline.tiers.table import TableMemory
     from thermocline.tiers.warm import LegacyDocuments, WarmMemory
     from thermocline.wiring import MemoryBuilder, connect
 
@@ -54,7 +55,7 @@ except PackageNotFoundError:  # run from a tree that is not installed
     __version__ = "0"
 
 _HOMES = {
-    "agents": ("Agent", "AgentBuilder"),
+    "agents": ("Agent", "AgentBuilder", "Caller", "build_service_app"),
     "client": (
         "NOT_GIVEN",
         "Batch",
@@ -92,6 +93,7 @@ _HOMES = {
     "tiers.local.folder": ("FolderMemory",),
     "tiers.local.process": ("ProcessMemory",),
     "tiers.local.sqlite": ("SqliteMemory",),
+    "tiers.table": ("TableMemory",),
     "tiers.warm": ("LegacyDocuments", "WarmMemory"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -104,6 +106,7 @@ __all__ = [
     "AgentBuilder",
     "Batch",
     "Budget",
+    "Caller",
     "Ceiling",
     "Codec",
     "ColdMemory",
@@ -142,6 +145,7 @@ __all__ = [
     "ServiceRetention",
     "SqliteMemory",
     "SweepReport",
+    "TableMemory",
     "ThermoclineError",
     "TierHealth",
     "TierUnavailable",
@@ -152,6 +156,7 @@ __all__ = [
     "WarmMemory",
     "WriteResult",
     "__version__",
+    "build_service_app",
     "connect",
 ]
 

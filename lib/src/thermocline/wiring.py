@@ -6,7 +6,6 @@ Public as `thermocline.connect`; the file is not named so, as a module of that n
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from importlib import import_module
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -122,16 +121,18 @@ class MemoryBuilder:
         return self
 
     def with_warm_plus(
-        self, account_url: str, table: str = "memory", credential: Any = None, *, create: bool = False
+        self, account_url: str | Versions | None, table: str = "memory", credential: Any = None, *, create: bool = False
     ) -> Self:
-        """The optional fourth tier: a table in Azure Table Storage. It has the word for the keys of routes that say so. Without a ``credential`` (or a SAS in
-        the URL) the default Azure credential; ``create``: make the table if it is missing. Raises `ConfigurationError` if the extra is not installed."""
-        signed = "sig=" in urlsplit(account_url).query
-        identity = credential if credential is not None or signed else self.identity()
-        made = import_module("thermocline.tiers.table").TableMemory(
-            account_url, table, credential=identity, create=create
-        )
-        self._warm_plus = made
+        """The optional fourth tier (None: there is none): a `TableMemory`, or the account URL of Azure Table Storage and a table. It has the word for the keys
+        of routes that say so. Without a ``credential`` (or a SAS in the URL) the default Azure credential; ``create``: make the table if it is missing.
+        Raises `ConfigurationError` if the extra is not installed."""
+        if isinstance(account_url, str):
+            from thermocline.tiers.table import TableMemory
+
+            signed = "sig=" in urlsplit(account_url).query
+            identity = credential if credential is not None or signed else self.identity()
+            account_url = TableMemory(account_url, table, credential=identity, create=create)
+        self._warm_plus = account_url
         return self
 
     def with_rules(self, rules: MemoryRules | None = None, **fields: Any) -> Self:
@@ -243,7 +244,9 @@ def builder(settings: MemorySettings | None = None, *, credential: Any = None, c
             credential=secret(settings.blob_sas_secret_name),
             create=create,
         )
-    return _common(made, settings)
+    if settings.table_account_url is not None:
+        made.with_warm_plus(settings.table_account_url, settings.table_name, create=create)
+    return tuned(made, settings)
 
 
 def _secrets(made: MemoryBuilder, settings: MemorySettings) -> Callable[[str | None], VaultSecret | None]:
@@ -289,10 +292,11 @@ def _embedded(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
     made.with_hot(ProcessMemory(settings.hot_max_bytes))
     made.with_warm(SqliteMemory(home / "warm.sqlite3"))
     made.with_cold(FolderMemory(home / "cold"))
-    return _common(made, settings)
+    return tuned(made, settings)
 
 
-def _common(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
+def tuned(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
+    """The builder with what the settings say besides tiers: the time of calls, the compression."""
     return made.with_options(
         codec=Codec(compression=settings.compression),
         budget=Budget(

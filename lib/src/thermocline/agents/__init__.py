@@ -5,6 +5,7 @@ from thermocline.agents.base_agent import BaseRetailAgent, ServiceAgent
 from thermocline.agents.builder import AgentBuilder
 from thermocline.agents.dependencies import AgentDependencies, ModelTarget
 from thermocline.agents.orchestration.router import RoutingStrategy
+from thermocline.agents.service import Caller, build_service_app, current_caller
 from thermocline.agents.tools import Tool, memory_tools
 
 __all__ = [
@@ -12,9 +13,12 @@ __all__ = [
     "AgentBuilder",
     "AgentDependencies",
     "BaseRetailAgent",
+    "Caller",
     "ModelTarget",
     "RoutingStrategy",
     "ServiceAgent",
     "Tool",
+    "build_service_app",
+    "current_caller",
     "memory_tools",
 ]

@@ -10,7 +10,7 @@ from thermocline.agents.base_agent import BaseRetailAgent
 from thermocline.agents.dependencies import AgentDependencies, ModelTarget
 from thermocline.agents.orchestration.router import RoutingStrategy
 from thermocline.agents.tools import memory_tools
-from thermocline.client import MemoryClient
+from thermocline.client import MemoryClient, ScopedMemory
 from thermocline.errors import ConfigurationError
 from thermocline.model import MemoryTier
 from thermocline.protocols import Entries, Payloads, Tier, Versions
@@ -137,7 +137,8 @@ class AgentBuilder(Generic[A]):
             )
         kind: Any = self._agent
         memory = self._memory()
-        own = memory.scoped(tenant=self._tenant, scope=self._scope or f"agent/{kind.__name__}")
+        scope = self._scope if self._scope is not None else f"agent/{kind.__name__}"
+        own = self._own(memory, scope, self._tenant)
         tools = memory_tools(own)
         if taken := sorted(tools.keys() & self._tools.keys()):
             raise ConfigurationError(f"every agent has a tool {taken[0]!r} for its memory; give yours another name")
@@ -145,6 +146,9 @@ class AgentBuilder(Generic[A]):
         agent: A = kind(memory=memory, own=own, tools=tools, owns_memory=self._client is None, **self._options)
         agent.config = self._config(memory)
         return agent
+
+    def _own(self, memory: MemoryClient, scope: str, tenant: str | None) -> ScopedMemory:
+        return memory.scoped(tenant=tenant, scope=scope)
 
     def _retail(self, kind: Any) -> A:
         tiers = self._tiers

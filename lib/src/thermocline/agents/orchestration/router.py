@@ -25,6 +25,11 @@ class RoutingStrategy:
         """A handler for the small model, and one for the large."""
         self._handlers[intent] = slm_handler, llm_handler
 
+    @property
+    def intents(self) -> list[str]:
+        """What there are handlers for."""
+        return sorted(self._handlers)
+
     async def route(self, intent: str, payload: dict[str, Any]) -> Any:
         """What the intent's handler answers. Raises KeyError for an intent that nothing was registered for."""
         found = self._handlers.get(intent)
