@@ -114,7 +114,8 @@ async def test_token_is_renewed_before_it_expires(
     hot = HotMemory(redis_url(locked_redis), credential_provider=logins)
     async with hot:
         await hot.set(fresh_prefix, "v")
-        await until(lambda: logins.generation == 2)  # one that has run out is renewed by the next call, and there is none here
+        # One that has run out is renewed by the next call, and there is none here.
+        await until(lambda: logins.generation == 2)
         assert await hot.get(fresh_prefix) == "v"
     await logins.close()
 

@@ -19,7 +19,8 @@ class HotMemory(HotPlain, HotUpkeep, HotNotes):
 
     ``url``: ``redis://``, ``rediss://`` (TLS) or ``unix://``. ``cluster``: whether it is a cluster; None: the server is asked. ``max_connections``:
     50, for each node of a cluster too; further calls wait for one until their deadline. ``credential_provider``: redis-py's, or
-    a login that changes while it runs (`Rotating`, as `EntraLogins` and `PasswordLogins` of thermocline.identity). ``ceiling``: the longest life of an entry's value; ``rest``: how long a floor is kept after everyone left.
+    a login that changes while it runs (`Rotating`, as `EntraLogins` and `PasswordLogins` of thermocline.identity).
+    ``ceiling``: the longest life of an entry's value; ``rest``: how long a floor is kept after everyone left.
     ``max_value_bytes``: an entry acts without a larger value, a record that is larger is refused. ``socket_timeout``, ``socket_connect_timeout``
     and ``health_check_interval`` (seconds) are passed on; the first two are off, because each call has its deadline. ``retry_on_timeout`` is
     there for code that gives it, and does nothing: what is sent again is decided by the call.
