@@ -13,7 +13,9 @@ from benchmarks.payload import turn
 from benchmarks.report import ONE_BY_ONE
 from benchmarks.rounds import Arm, Group, taken
 from thermocline.client import MemoryClient
+from thermocline.clock import Deadline
 from thermocline.model import Key
+from thermocline.protocols import Entries
 from thermocline.resilience import Budget
 from thermocline.testing.rig import CosmosServer, RedisServer
 from thermocline.tiers.hot import HotMemory
@@ -94,6 +96,24 @@ def _groups(where: str, client: MemoryClient, *, writes: bool = True) -> list[Gr
     return groups
 
 
+def _prefetching(where: str, client: MemoryClient, hot: Entries) -> Group:
+    """From the authority into hot; one by one by `get`, which fills hot as well. Hot has none of them before each turn."""
+    mine = keys(f"prefetch-{where.replace(' ', '-')}")
+    written: list[bool] = []
+
+    async def before(some: Sequence[Key]) -> None:
+        if not written:
+            assert not (await client.set_many(dict.fromkeys(some, turn(0)))).errors
+            written.append(True)
+        await hot.drop(some, deadline=Deadline.after(60))
+
+    async def prefetch(some: Sequence[Key]) -> None:
+        done = await client.prefetch(some)
+        assert len(done.promoted) == KEYS, done.errors
+
+    return _pair(f"{where}: 1,000 keys into hot", "prefetch", mine, client.get, prefetch, before)
+
+
 @contextlib.asynccontextmanager
 async def batch_groups() -> AsyncIterator[list[Group]]:
     """The embedded tiers, Redis above SQLite (hits), Redis alone, and Cosmos DB."""
@@ -107,8 +127,10 @@ async def batch_groups() -> AsyncIterator[list[Group]]:
 
         embedded = await client(hot=ProcessMemory(), warm=SqliteMemory(folder / "embedded.sqlite3"))
         below = await client(warm=SqliteMemory(folder / "below.sqlite3"))
-        above = await client(hot=HotMemory(server.url), warm=SqliteMemory(folder / "above.sqlite3"))
+        above_hot, both_hot = HotMemory(server.url), HotMemory(server.url)
+        above = await client(hot=above_hot, warm=SqliteMemory(folder / "above.sqlite3"))
         alone = await client(hot=HotMemory(server.url))
+        both = await client(hot=both_hot, warm=WarmMemory(cosmos.url, "bench", "state", key=cosmos.key, create=True))
         warm = await client(warm=WarmMemory(cosmos.url, "bench", "state", key=cosmos.key, create=True))
         made = [
             *_groups("embedded", embedded),
@@ -116,5 +138,7 @@ async def batch_groups() -> AsyncIterator[list[Group]]:
             *_groups("Redis hit", above, writes=False),
             *_groups("Redis alone", alone),
             *_groups("Cosmos DB", warm),
+            _prefetching("Redis above SQLite", above, above_hot),
+            _prefetching("Redis above Cosmos DB", both, both_hot),
         ]
         yield made
