@@ -57,6 +57,12 @@ def _container(value: str) -> str:
     return value
 
 
+def _table(value: str) -> str:
+    if re.fullmatch("[A-Za-z][A-Za-z0-9]{2,62}", value) is None:
+        raise ValueError("is no table's name: 3 to 63 letters and digits, a letter first")
+    return value
+
+
 def _secret_name(value: str) -> str:
     if re.fullmatch("[0-9A-Za-z-]{1,127}", value) is None:
         raise ValueError(
@@ -134,6 +140,11 @@ class MemorySettings(BaseSettings):
 
     blob_sas_secret_name: SecretName | None = Field(None, validation_alias="BLOB_SAS_SECRET_NAME")
 
+    table_account_url: ServiceUrl | None = Field(
+        None, validation_alias="TABLE_ACCOUNT_URL", repr=False
+    )  # may hold a SAS
+    table_name: Annotated[str, AfterValidator(_table)] = Field("memory", validation_alias="TABLE_NAME")
+
     key_vault_uri: VaultUrl | None = Field(None, validation_alias="KEY_VAULT_URI")
     secret_refresh_ms: Milliseconds = Field(300_000, validation_alias="THERMOCLINE_SECRET_REFRESH_MS")
 
@@ -188,7 +199,13 @@ class MemorySettings(BaseSettings):
         """Whether any service is named; if none is, the embedded tiers are used."""
         return any(
             given is not None
-            for given in (self.redis_url, self.redis_host, self.cosmos_account_uri, self.blob_account_url)
+            for given in (
+                self.redis_url,
+                self.redis_host,
+                self.cosmos_account_uri,
+                self.blob_account_url,
+                self.table_account_url,
+            )
         )
 
     def redis_address(self) -> tuple[str, str | None] | None:

@@ -31,7 +31,12 @@ from thermocline.tiers.local.sqlite import SqliteMemory
 from thermocline.wiring import builder
 
 PINGS: Final = 20
-_SLOW_MS: Final = {"hot": 25.0, "warm": 250.0, "cold": 2500.0}  # half of a visit's share of the deadline
+_SLOW_MS: Final = {
+    "hot": 25.0,
+    "warm": 250.0,
+    "warm_plus": 250.0,
+    "cold": 2500.0,
+}  # half of a visit's share of the deadline
 _PROBE: Final = Key("thermocline-doctor", "probe", "probe")
 _SKEW_MS: Final = 1000
 
@@ -46,6 +51,8 @@ def addresses(settings: MemorySettings) -> dict[str, Address | None]:
         found["warm"] = address_of("warm", settings.cosmos_account_uri, "COSMOS_ACCOUNT_URI")
     if settings.blob_account_url is not None:
         found["cold"] = address_of("cold", settings.blob_account_url, "BLOB_ACCOUNT_URL")
+    if settings.table_account_url is not None:
+        found["warm_plus"] = address_of("warm_plus", settings.table_account_url, "TABLE_ACCOUNT_URL")
     return found
 
 

@@ -39,6 +39,10 @@ BlobUrl = Annotated[
     str | None, _place("Cold: the storage account's blob endpoint (BLOB_ACCOUNT_URL).", "--blob-account-url")
 ]
 BlobContainer = Annotated[str | None, _place("Its container (BLOB_CONTAINER).", "--blob-container")]
+TableUrl = Annotated[
+    str | None, _place("Fourth tier: the storage account's table endpoint (TABLE_ACCOUNT_URL).", "--table-account-url")
+]
+TableName = Annotated[str | None, _place("Its table (TABLE_NAME).", "--table-name")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colour (also: NO_COLOR, or no terminal).")]
 
@@ -54,6 +58,8 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "cosmos_key": (CosmosKey, None),
     "blob_account_url": (BlobUrl, None),
     "blob_container": (BlobContainer, None),
+    "table_account_url": (TableUrl, None),
+    "table_name": (TableName, None),
 }
 
 

@@ -48,7 +48,7 @@ class Asking:
 
     def __init__(self, key: Key, tiers: Mapping[MemoryTier, Tier], *, quick: bool) -> None:
         self._key = key
-        order = (MemoryTier.WARM, MemoryTier.COLD, MemoryTier.HOT)
+        order = (MemoryTier.WARM, MemoryTier.COLD, MemoryTier.HOT, MemoryTier.WARM_PLUS)
         self._authority = next((name for name in order if name in tiers), None)
         self._quick = quick
         self._codec = Codec()
