@@ -104,6 +104,9 @@ _SWITCHES: Final = (
 )
 
 
+OWN_PLAIN_NAMES: Final = "tcp."  # so begin the plain names of keys that are not plain strings (`client.direct`)
+
+
 def plain_name(key: Key) -> str | None:
     """The name under which code before this library kept a plain string: that string. None for every other key."""
     return key.name if key == Key.of(key.name) else None
@@ -115,7 +118,7 @@ class LegacySource:
 
     They are asked in this order, and only for keys of which the authority knows nothing; the first write takes them over and removes them. ``name``: the
     name of a key's copies, None if it has none; by default plain strings have theirs, and other keys none. It must not give two keys one name, or one
-    tenant reads another's.
+    tenant reads another's. A name that begins with "tcp." has no copies: what stands there is some tenant's, by ``tier=``.
     """
 
     hot: PlainCopies | None = None
@@ -133,6 +136,11 @@ class LegacySource:
                 )
         if not callable(self.name):
             raise ConfigurationError("a LegacySource's name is a function of a Key")
+
+    def name_of(self, key: Key) -> str | None:
+        """The name of the key's copies; None: it can have none."""
+        name = self.name(key)
+        return None if name is None or name.startswith(OWN_PLAIN_NAMES) else name
 
     def sources(self) -> list[PlainCopies]:
         """Those that are given, in the order in which they are asked."""
@@ -273,6 +281,11 @@ class Routes:
             if key.name.startswith(prefix) and key.scope.startswith(scope):
                 return plan
         return self.default
+
+    def reached(self) -> list[Plan]:
+        """The plans that a key can have: the default's only where no route takes every key."""
+        whole = any(not prefix and not scope for prefix, scope, _ in self._general)
+        return self.plans()[1:] if whole else self.plans()
 
     def plans(self) -> list[Plan]:
         """The default's plan and each route's."""

@@ -42,7 +42,7 @@ class LegacyReads:
     async def read(self, key: Key, legacy: LegacySource, deadline: Deadline, *, version: int = 0) -> Envelope | None:
         """The first copy, stamped with the claim's version (0: none); None if there is none. Raises `TierUnavailable` where a source before the
         first hit could not be asked (P1)."""
-        name = legacy.name(key)
+        name = legacy.name_of(key)
         if name is None:
             return None
         engine = self._engine
@@ -67,7 +67,7 @@ class LegacyReads:
 
     async def remove(self, key: Key, legacy: LegacySource, deadline: Deadline) -> None:
         """Remove all copies, the last one that would be read first."""
-        name = legacy.name(key)
+        name = legacy.name_of(key)
         if name is None:
             return
         for source in reversed(legacy.sources()):

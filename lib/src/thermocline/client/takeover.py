@@ -40,7 +40,7 @@ class TakeOver:
         Raises `TierUnavailable` and `UnknownOutcome`: the write that this precedes has not been done then, and the key has the value that it had.
         """
         legacy = plan.legacy
-        if legacy is None or legacy.name(key) is None:
+        if legacy is None or legacy.name_of(key) is None:
             return False
         pause = _FIRST_PAUSE
         while True:

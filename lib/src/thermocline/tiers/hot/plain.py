@@ -19,9 +19,8 @@ class HotPlain(HotDirect):
         for answer in (data, left):
             if isinstance(answer, ThermoclineError):
                 raise answer
-        if data is None:
-            return None
-        return PlainCopy(self._value(name, data), self._clock.wall_ms() + left if left > 0 else 0)
+        ends = ends_of(left, self._clock.wall_ms())
+        return None if data is None or ends is None else PlainCopy(self._value(name, data), ends)
 
     async def plain_set(self, name: str, value: Any, *, lasting_ms: int, deadline: Deadline) -> None:
         await self._open(deadline)
@@ -30,3 +29,10 @@ class HotPlain(HotDirect):
     async def plain_delete(self, name: str, *, deadline: Deadline) -> bool:
         await self._open(deadline)
         return bool(await self._call(("UNLINK", _name(name)), deadline))
+
+
+def ends_of(left: int, now_ms: int) -> int | None:
+    """When a key ends, in ms since 1970, by what PTTL says is ``left``: 0 for never, None if it is gone since it was read."""
+    if left == -1:
+        return 0
+    return None if left < 0 else now_ms + max(1, left)
