@@ -29,7 +29,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "sqlite3": ("tiers.local",),
     "typer": ("cli",),
     "rich": ("cli",),
-    "msgspec": ("codec", "tiers", "client"),
+    "msgspec": ("codec", "tiers", "client", "transfer"),
     "backports": ("codec",),
     "compression": ("codec",),
     "pydantic_settings": ("settings",),

@@ -14,7 +14,7 @@ from thermocline.clock import Deadline
 from thermocline.errors import ThermoclineError, TierTimeout, UnknownOutcome
 from thermocline.model import Key, MemoryTier
 from thermocline.policy import Plan
-from thermocline.protocols import Effect, EntryOperation, Found, Withdraw, Written
+from thermocline.protocols import Effect, EntryOperation, Found, Verb, Withdraw, Written
 
 CHUNK: Final = 100  # keys that are announced, written and published together
 AT_ONCE: Final = (
@@ -36,9 +36,11 @@ class BatchWrites:
         self._engine = engine
         self._writer = writer
 
-    async def write(self, keys: Sequence[Key], prepare: Prepare, deadline: Deadline) -> Outcomes:
-        """Each key for itself (P8). ``keys`` are different."""
-        begun_ms = self._engine.now_ms()
+    async def write(
+        self, keys: Sequence[Key], prepare: Prepare, deadline: Deadline, *, begun_ms: int | None = None
+    ) -> Outcomes:
+        """Each key for itself (P8). ``keys`` are different. ``begun_ms``: when the caller last knew that their scopes were not erased; left out: now."""
+        begun_ms = self._engine.now_ms() if begun_ms is None else begun_ms
         outcomes: Outcomes = {}
         by_plan: dict[int, tuple[Plan, list[Key]]] = {}
         for key in keys:
@@ -70,6 +72,7 @@ class BatchWrites:
             outcomes.update(dict.fromkeys(keys, error))
             return
         intents = await self._prepared(plan, keys, prepare, deadline, outcomes)
+        deadline = deadline.within(LONGEST_WRITE)  # from before the fences are read: who erases waits for no more
         intents = await self._heeded(intents, begun_ms, deadline, outcomes)
         if plan.uses_hot and intents:
             intents = await self._announce(intents, deadline, outcomes)
@@ -98,7 +101,8 @@ class BatchWrites:
         """Those whose scopes were not erased since the call began."""
         scopes: dict[tuple[str, str], list[Intent]] = {}
         for intent in intents:
-            scopes.setdefault((intent.write.key.tenant, intent.write.key.scope), []).append(intent)
+            if intent.write.verb is not Verb.DELETE:  # a delete brings nothing back
+                scopes.setdefault((intent.write.key.tenant, intent.write.key.scope), []).append(intent)
         refused: set[Key] = set()
 
         async def one(group: list[Intent]) -> None:
@@ -123,7 +127,7 @@ class BatchWrites:
                 "write_many",
                 engine.authority(plan.authority).write_many,
                 [intent.write for intent in intents],
-                deadline=deadline.within(LONGEST_WRITE),
+                deadline=deadline,
                 times=WRITE_SHARES,
                 again=True,
             )
