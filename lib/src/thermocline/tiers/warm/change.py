@@ -30,6 +30,7 @@ class Change:
         self.id, self.partition = cosmos_id(key), cosmos_partition(key)
         self.until: int | None = None  # from when on (ms, the server's clock) a pointer is too old to be set
         self.late: int | None = None  # from when on a copy comes too late
+        self.size = 0  # bytes of the item, where the write sets all of it
         if write.verb is Verb.TOUCH:
             self._record: dict[str, Any] = {}
             self._set = {"op": "set", "path": "/r/e", "value": expiry_of(key, header.expires_ms, header.modified_ms)}
@@ -39,7 +40,7 @@ class Change:
         self.until = pointable_until(write.envelope)
         self._set = {"op": "set", "path": "/r", "value": self._record}
         self._ttl = ttl_of(header, now_ms, grace_ms)
-        size = size_of(self.body(2**53 - 1))
+        self.size = size = size_of(self.body(2**53 - 1))
         if size > most_bytes:
             raise TooLarge(
                 f"the record of {str(key)[:100]} would be an item of {size} bytes in Cosmos DB, at most {most_bytes} are allowed: "

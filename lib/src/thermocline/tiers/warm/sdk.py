@@ -8,7 +8,6 @@ connection is for GET, PUT and DELETE only; the write path sends POST and PATCH.
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -291,7 +290,9 @@ class Service:
         """A transaction: its items afterwards. Raises `BatchRefused`, for the operation that kept it out."""
         with door():
             try:
-                answers = await self._items.execute_item_batch(deepcopy(list(operations)), list(partition))
+                # the SDK takes the options out of their dictionaries, and leaves the rest as it is
+                given = [(*operation[:2], *map(dict, operation[2:])) for operation in operations]
+                answers = await self._items.execute_item_batch(given, list(partition))
             except cosmos.CosmosBatchOperationError as error:
                 raise BatchRefused(translate(error), error.error_index) from error
             bodies = [answer.get("resourceBody", {}) for answer in answers]

@@ -45,10 +45,83 @@ class Writing:
         self._change = Change(write, now_ms=now_ms, grace_ms=grace_ms, most_bytes=most_bytes)
         self._key, self._id, self._partition = write.key, self._change.id, self._change.partition
 
+    # --- as one of several that travel together
+
+    @property
+    def write(self) -> Write:
+        return self._write
+
+    @property
+    def item_id(self) -> str:
+        return self._id
+
+    @property
+    def partition(self) -> list[str]:
+        return self._partition
+
+    @property
+    def size(self) -> int:
+        """Bytes of its item."""
+        return self._change.size
+
+    @property
+    def asks(self) -> bool:
+        """Whether what it would send next is a read."""
+        return isinstance(self._step.request, Read)
+
+    def ends(self, deadline: Deadline) -> None:
+        """No copy of it is to take effect long after the deadline."""
+        self._change.ends(self._clock(), deadline.remaining())
+
+    def operation(self) -> tuple[Any, ...] | None:
+        """What it would send next, as part of a transaction; None: a read, or a patch that can take no effect. Raises `PointerTooOld`."""
+        request = self._step.request
+        if isinstance(request, Read) or (isinstance(request, Patch) and request.limit == 0):
+            return None
+        self._change.check_pointer(self._clock())
+        if isinstance(request, Create):
+            return "create", (self._change.body(request.version),)
+        options = {"filter_predicate": self._change.condition(request)}
+        return "patch", (self._id, self._change.operations()), options
+
+    def took(self, item: dict[str, Any]) -> Written:
+        """The answer where what `operation` gave took effect; ``item`` is what it made. Raises `CorruptRecord` if that cannot be read."""
+        version = version_of(item, self._key)
+        self._note(item)
+        return self._told(Written(Effect.TOOK, version), item)
+
+    def lost(self) -> None:
+        """A copy of what `operation` gave was not answered."""
+        self._step = self._unanswered()
+
+    def shown(self, item: dict[str, Any] | None) -> Written | None:
+        """Go on from a read that was made for several (without the value); the answer, if that settles it. Raises `UnknownOutcome`; and
+        `CorruptRecord`, `UnreadableRecord` where nothing took effect."""
+        self._step = replace(self._step, request=Read())
+        answer: Answer = Plain.MISSING
+        if item is not None:
+            try:
+                seen = seen_of(item, self._key, self._clock(), judge_life=False, valueless=True)
+            except ThermoclineError as error:
+                raise self._gave_up(error) from error
+            if seen is None:
+                return None  # other code wrote it: that is for `run`
+            self._note(item)
+            answer = seen
+        following = after(self._step, answer)
+        if isinstance(following, Step):
+            self._step = following
+            return None
+        if isinstance(following, Doubt):
+            raise self._unknown("more writes of the key came after it than the item remembers")
+        return self._told(following, None)
+
+    # --- by itself
+
     async def run(self, deadline: Deadline) -> Written:
         """Carry it out. Raises `UnknownOutcome` if a copy may have taken effect and the deadline ends the asking; other errors certainly without effect."""
         pauses = Pauses(deadline)
-        self._change.ends(self._clock(), deadline.remaining())
+        self.ends(deadline)
         patched: Patch | None = None
         while True:
             if deadline.expired():

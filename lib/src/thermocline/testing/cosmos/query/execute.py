@@ -7,6 +7,7 @@ that writes between two pages neither repeat nor skip other rows; that of DISTIN
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,7 +17,7 @@ from zlib import crc32
 
 import msgspec
 
-from thermocline.testing.cosmos.failures import bad_request
+from thermocline.testing.cosmos.failures import ServiceError, bad_request
 from thermocline.testing.cosmos.limits import MAX_PAGE_BYTES
 from thermocline.testing.cosmos.query import vectors
 from thermocline.testing.cosmos.query.aggregates import Grouping
@@ -31,6 +32,7 @@ from thermocline.testing.cosmos.query.values import UNDEFINED, canonical, compar
 Place: TypeAlias = tuple[str, int]  # EPK and number of creation
 Vectors: TypeAlias = tuple[tuple[tuple[str, ...], VectorPath], ...]
 SCORE: Final = "_FULLTEXTSCORE"
+_GIVEN: Final = re.compile(r'"([^"]*)"|(?<![\w.$@])[1-9][0-9]{4,15}(?![\w.])')
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +210,29 @@ def _compile_predicate(text: str) -> Compiled:
     return Compiled(parse_predicate(text), ())
 
 
+def _shape(predicate: str) -> tuple[Compiled, dict[str, Any]]:
+    """A condition, compiled. Those that differ only in long numbers and plain strings, as a writer's do, are compiled once."""
+    given: dict[str, Any] = {}
+
+    def name(match: re.Match[str]) -> str:
+        given[f"@given{len(given)}"] = match[1] if match[1] is not None else int(match[0])
+        return f"@given{len(given) - 1}"
+
+    if "@" not in predicate and "'" not in predicate and "\\" not in predicate:
+        try:
+            return _compile_predicate(_GIVEN.sub(name, predicate)), given
+        except (
+            ServiceError
+        ):  # where a parameter may not stand, or the text is wrong in itself: then it is said in its own words
+            given = {}
+    return _compile_predicate(predicate), given
+
+
 def holds(predicate: str, doc: dict[str, Any], now: float) -> bool:
     """Whether a patch's condition is true for an item. 400 if it is not understood."""
-    compiled = _compile_predicate(predicate)
-    compiled.check({})
-    return next(compiled.rows([(("", 0), doc)], Env({}, {}, now), Page()), None) is not None
+    compiled, given = _shape(predicate)
+    compiled.check(given)
+    return next(compiled.rows([(("", 0), doc)], Env({}, given, now), Page()), None) is not None
 
 
 # ---- pages
