@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from thermocline import FolderMemory, Key, MemoryClient, ProcessMemory, SqliteMemory, telemetry
 from thermocline.errors import Conflict, TierUnavailable
@@ -283,3 +283,48 @@ async def test_off_again_nothing_is_traced_and_verbs_are_coroutines_still(tmp_pa
     spans.provider.shutdown()
 
     assert spans.take() == []
+
+
+class Broken(SpanProcessor, Sampler):
+    """A program's own, with a bug in one of its three places."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def _at(self, place: str) -> None:
+        if place == self.place:
+            raise RuntimeError("a bug, and a secret")
+
+    def on_start(self, *_: Any, **__: Any) -> None:
+        self._at("on_start")
+
+    def on_end(self, *_: Any, **__: Any) -> None:
+        self._at("on_end")
+
+    def should_sample(self, *arguments: Any, **options: Any) -> Any:
+        self._at("should_sample")
+        return ALWAYS_ON.should_sample(*arguments, **options)
+
+    def get_description(self) -> str:
+        return self.place
+
+
+@pytest.mark.parametrize("place", ["on_start", "on_end", "should_sample"])
+async def test_what_fails_to_take_a_span_fails_no_call(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    broken = Broken(place)
+    provider = TracerProvider(sampler=broken)
+    provider.add_span_processor(broken)
+    with telemetry.configure(tracer_provider=provider, metrics=False, hot_hit_rate=1):
+        async with client(tmp_path) as memory:
+            await memory.set(KEY, b"x" * 200_000)
+            assert len(await memory.get(KEY)) == 200_000
+            assert await memory.get("none") is None
+            assert [chunk async for chunk in memory.stream(KEY)]
+            assert (await memory.delete(KEY)).found
+
+    assert [record.message for record in caplog.records] == [
+        "spans are lost, and calls go on without them: making or ending one raises RuntimeError"
+    ]
+    provider.shutdown()

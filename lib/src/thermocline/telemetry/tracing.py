@@ -3,18 +3,21 @@
 A span costs more than a hot hit's own work, so a read that hot answers is followed in a few plain variables, and becomes a span afterwards, for one
 hit in `names.HOT_HIT_RATE`. As soon as a call goes past hot, the span is made, as of when the verb began; then it is the tracer's own sampler that
 decides. Keys are left out or hashed; of an error the class is told and never the message, which may name a key; values are never looked at.
+
+A tracer, sampler or processor that raises costs its span, and never the call that it would have told of.
 """
 
 import asyncio
 import functools
 import hashlib
 import inspect
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from thermocline.errors import CorruptRecord, InvalidKey, TierUnavailable, UnknownOutcome
 from thermocline.model import Envelope, Key, MemoryTier
@@ -27,7 +30,10 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 Result = TypeVar("Result")
+Given = ParamSpec("Given")
 Client = TypeVar("Client", bound=type[Any])
+
+log = logging.getLogger("thermocline.telemetry")
 
 HIT: Final = "hit"
 MISS: Final = "miss"
@@ -44,6 +50,15 @@ class Tracing:
     rate: int = names.HOT_HIT_RATE
     key_hashes: bool = False
     hits: int = 0
+    failed: bool = False
+
+    def lost(self, error: Exception) -> None:
+        """A span was lost to an error of what makes or takes spans; told once."""
+        if not self.failed:
+            self.failed = True
+            log.warning(
+                "spans are lost, and calls go on without them: making or ending one raises %s", type(error).__name__
+            )
 
 
 class _State:
@@ -67,6 +82,21 @@ def trail() -> "Trail | None":
 
 Step = tuple[str, int, int, str, str | None]
 """A call to hot that has no span yet: verb, when it began and ended (ns), outcome, class of the error."""
+
+
+def _harmless(
+    method: "Callable[Concatenate[Trail, Given], Result]",
+) -> "Callable[Concatenate[Trail, Given], Result | None]":
+    """What it raises is the tracer's trouble, and no caller's: None then."""
+
+    def call(self: "Trail", /, *arguments: Given.args, **options: Given.kwargs) -> Result | None:
+        try:
+            return method(self, *arguments, **options)
+        except Exception as error:  # noqa: BLE001 - a processor of the program's may raise anything
+            self._on.lost(error)
+            return None
+
+    return call
 
 
 class Trail:
@@ -114,6 +144,8 @@ class Trail:
 
         began = time.time_ns()
         span = self._tier_span(tier, verb, began)
+        if span is None:
+            return await call
         token = context.attach(trace.set_span_in_context(span, self._context))
         outcome, kind = OK, None
         try:
@@ -127,10 +159,15 @@ class Trail:
             return result
         finally:
             context.detach(token)
-            ended = time.time_ns()
-            _finish(span, outcome, kind, ended)
-            self._sampled(span, (verb, tier), outcome, began, ended)
+            self._ended(span, (verb, tier), outcome, kind, began)
 
+    @_harmless
+    def _ended(self, span: "Span", call: tuple[str, str], outcome: str, error: str | None, began_ns: int) -> None:
+        ended = time.time_ns()
+        _finish(span, outcome, error, ended)
+        self._sampled(span, call, outcome, began_ns, ended)
+
+    @_harmless
     def _tier_span(self, tier: str, verb: str, began_ns: int) -> "Span":
         from opentelemetry.trace import SpanKind
 
@@ -159,6 +196,7 @@ class Trail:
 
     # --- the verb ----------------------------------------------------------------------------------------------------
 
+    @_harmless
     def start(self) -> None:
         """Make the span, as of when the verb began, below the caller's current one."""
         from opentelemetry import trace
@@ -180,9 +218,11 @@ class Trail:
         steps, self._steps = self._steps, []
         for verb, began, ended, outcome, error in steps:
             below = self._tier_span(_HOT, verb, began)
-            _finish(below, outcome, error, ended)
-            self._sampled(below, (verb, _HOT), outcome, began, ended)
+            if below is not None:
+                _finish(below, outcome, error, ended)
+                self._sampled(below, (verb, _HOT), outcome, began, ended)
 
+    @_harmless
     def end(self, outcome: str, error: str | None, result: object = None) -> None:
         """The verb is over. What hot answered is a span only now and then."""
         self.over = True
@@ -196,8 +236,8 @@ class Trail:
                     return
             self.start()
         span = self._span
-        if span is None:  # pragma: no cover - start sets it
-            raise RuntimeError("a trail without a span")
+        if span is None:  # it could not be made
+            return
         if self._found is not None:
             span.set_attribute(names.TIER, self._answered)
             span.set_attribute(names.VERSION, self._found.version)
