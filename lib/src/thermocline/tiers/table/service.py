@@ -32,6 +32,7 @@ CHUNK: Final = 64 * 1024  # bytes of one binary property
 PAGE: Final = 1000  # rows of one answer, the service's most
 SKEW_MS: Final = 1000  # a smaller difference of the clocks is left alone: the service's Date counts whole seconds
 _WHOLE: Final = 2**20  # bytes that aiohttp takes in one piece without complaint
+_KEYS: Final = ("PartitionKey", "RowKey")
 _DATA: Final = "p"
 _DIES: Final = "tcd"
 _NO_CONTENT: Final = "return-no-content"
@@ -201,7 +202,7 @@ class TableService:
     ) -> tuple[list[Row], dict[str, str] | None]:
         """One page of the rows that a filter lets in, in their order; and the token of the next one. ``select``: these columns of text (and the number), no
         data; None: all of it. A page may be short, or empty, and have a token."""
-        columns = None if select is None else ["PartitionKey", "RowKey", "Timestamp", _DIES, *select]
+        columns = None if select is None else [*_KEYS, "Timestamp", _DIES, *select]
         pages: Any = self._open().query_entities(where, results_per_page=min(limit, PAGE), select=columns)
         pager = pages.by_page(continuation_token=None if token is None else dict(token))
 
@@ -282,6 +283,8 @@ class _Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it 
 
     def _get_request_data(self, request: Any) -> Any:
         data = super()._get_request_data(request)
+        if isinstance(data, str):
+            data = data.encode()
         return io.BytesIO(data) if isinstance(data, bytes) and len(data) > _WHOLE else data
 
 
@@ -331,7 +334,7 @@ def _row(entity: TableEntity) -> Row:
         str(entity["PartitionKey"]),
         str(entity["RowKey"]),
         b"".join(chunks),
-        {name: value for name, value in entity.items() if isinstance(value, str)},
+        {name: value for name, value in entity.items() if isinstance(value, str) and name not in _KEYS},
         number if type(number) is int else 0,
         str(entity.metadata.get("etag")),
         0 if moment is None else int(moment.timestamp() * 1000),

@@ -1,0 +1,275 @@
+"""Every failure of the Tables SDK becomes an error of ours, and says rightly whether the request may have had an effect."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+from collections.abc import AsyncIterator
+from typing import Any
+
+import azure.core.exceptions
+import azure.data.tables
+import pytest
+from aiohttp import web
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseTimeoutError,
+)
+from azure.data.tables import TableTransactionError
+
+from thermocline.clock import Deadline
+from thermocline.codec import Codec
+from thermocline.errors import (
+    AccessDenied,
+    ConfigurationError,
+    InvalidArgument,
+    ThermoclineError,
+    Throttled,
+    TierTimeout,
+    TierUnavailable,
+    TooLarge,
+    UnknownOutcome,
+)
+from thermocline.model import Key
+from thermocline.protocols import Verb, Write
+from thermocline.testing.conformance.samples import put, soon
+from thermocline.testing.rig.ports import free_port
+from thermocline.tiers.table import TableMemory
+from thermocline.tiers.table.door import KINDS, TableMissing, translate
+
+ACCOUNT_KEY = "Zm9ybnVsbA=="
+KEY = Key("t", "s", "n")
+NEED_A_RESPONSE = {"ODataV4Error", "StreamConsumedError", "StreamClosedError", "ResponseNotReadError"}
+LONG = (
+    "DefaultAzureCredential failed to retrieve a token from the included credentials.\nAttempted credentials:\n\tmany"
+)
+
+
+def exceptions_of_the_sdk() -> dict[str, type[BaseException]]:
+    modules = [azure.core.exceptions]
+    walked = pkgutil.walk_packages(azure.data.tables.__path__, azure.data.tables.__name__ + ".")
+    modules += [importlib.import_module(module.name) for module in walked]
+    return {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__.startswith("azure.")
+    }
+
+
+def test_every_exception_of_the_sdk_is_mapped() -> None:
+    """It fails when the SDK grows an exception: decide what it means, and add it to `KINDS`."""
+    assert set(exceptions_of_the_sdk()) == set(KINDS)
+
+
+def test_every_exception_of_the_sdk_becomes_one_of_ours() -> None:
+    for name, kind in exceptions_of_the_sdk().items():
+        if name not in NEED_A_RESPONSE:
+            make: Any = kind
+            named = issubclass(kind, TableTransactionError)
+            error = make(message="something\nwith lines") if named else make("something\nwith lines")
+            assert isinstance(error, Exception)
+            ours = translate(error, "read a row")
+            assert isinstance(ours, TierUnavailable), name
+            assert "lines" not in str(ours)
+
+
+@pytest.mark.parametrize(("said", "why"), [(LONG, ""), ("AADSTS7000222: it has expired.\nTrace", "AADSTS7000222")])
+def test_without_a_token_one_line_says_how_to_sign_in(said: str, why: str) -> None:
+    ours = translate(ClientAuthenticationError(said), "read a row")
+
+    assert isinstance(ours, AccessDenied)
+    assert ours.sent is False
+    assert "`az login`" in str(ours)
+    assert why in str(ours)
+    assert [word for word in ("\n", "DefaultAzure", "role", "Trace") if word in str(ours)] == []
+
+
+def test_broken_connection_may_have_carried_the_request() -> None:
+    """azure-core calls a connection that broke after sending a `ServiceRequestError` too."""
+    broken = translate(ServiceRequestError("x", error=OSError("reset")), "write a row")
+    late = translate(ServiceResponseTimeoutError("x"), "write a row")
+
+    assert isinstance(broken, TierUnavailable)
+    assert broken.sent
+    assert isinstance(late, TierTimeout)
+    assert late.sent
+
+
+def test_answer_that_is_not_judged_by_its_class() -> None:
+    assert isinstance(translate(HttpResponseError("no response"), "read a row"), TierUnavailable)
+
+
+class Service:
+    """A table service that gives one answer to everything."""
+
+    def __init__(self) -> None:
+        self.status, self.code, self.headers = 200, "", dict[str, str]()
+        self.asked = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        await request.read()
+        body = json.dumps({"odata.error": {"code": self.code, "message": {"lang": "en-US", "value": "so it is"}}})
+        return web.Response(status=self.status, headers=self.headers, text=body, content_type="application/json")
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[tuple[Service, str]]:
+    service = Service()
+    application = web.Application()
+    application.router.add_route("*", "/{tail:.*}", service.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield service, f"http://127.0.0.1:{runner.addresses[0][1]}/account"
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def tier(service: tuple[Service, str]) -> AsyncIterator[TableMemory]:
+    """Open without looking into the table, which this service does not have."""
+    tier = TableMemory(service[1], "memory", credential=ACCOUNT_KEY)
+    await tier._service.open()
+    yield tier
+    await tier.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "sent"),
+    [
+        (401, "NoAuthenticationInformation", AccessDenied, False),
+        (403, "AuthorizationPermissionMismatch", AccessDenied, False),
+        (403, "AuthenticationFailed", AccessDenied, False),
+        (403, "AuthorizationFailure", AccessDenied, False),
+        (403, "", AccessDenied, False),
+        (404, "TableNotFound", TableMissing, False),
+        (404, "", TierUnavailable, False),  # some proxy's: not the word of Table Storage
+        (408, "", TierTimeout, True),
+        (409, "TableBeingDeleted", TierUnavailable, False),
+        (429, "", Throttled, False),
+        (503, "ServerBusy", Throttled, False),
+        (503, "", TierUnavailable, True),
+        (500, "OperationTimedOut", TierTimeout, True),
+        (500, "InternalError", TierUnavailable, True),
+        (502, "", TierUnavailable, True),
+    ],
+)
+async def test_answers_of_the_service(
+    service: tuple[Service, str], tier: TableMemory, status: int, code: str, kind: type[ThermoclineError], sent: bool
+) -> None:
+    """To a read, a plain write, a removal and a listing; asked once each."""
+    service[0].status, service[0].code = status, code
+
+    for call in (
+        tier.read(KEY, deadline=soon()),
+        tier.write_note("n", b"x", deadline=soon()),
+        tier.write_note("n", b"x", if_absent=True, deadline=soon()),
+        tier.delete_note("n", deadline=soon()),
+        tier.list_notes("", limit=1, cursor=None, deadline=soon()),
+    ):
+        with pytest.raises(kind) as caught:
+            await call
+        assert type(caught.value) is kind
+        assert isinstance(caught.value, TierUnavailable)
+        assert caught.value.sent is sent
+        assert caught.value.tier == "warm_plus"
+    assert service[0].asked == 5  # the SDK did not try again by itself
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (413, "RequestBodyTooLarge", TooLarge),
+        (400, "EntityTooLarge", TooLarge),
+        (400, "PropertyValueTooLarge", TooLarge),
+        (400, "InvalidInput", InvalidArgument),
+    ],
+)
+async def test_refusals_of_the_request_itself(
+    service: tuple[Service, str], tier: TableMemory, status: int, code: str, kind: type[ThermoclineError]
+) -> None:
+    service[0].status, service[0].code = status, code
+    for call in (tier.write(put(KEY), deadline=soon()), tier.write_note("n", b"x", deadline=soon())):
+        with pytest.raises(kind, match=code):
+            await call
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, ""), (403, "AuthenticationFailed"), (503, "ServerBusy")])
+async def test_certain_refusals_of_a_transaction(
+    service: tuple[Service, str], tier: TableMemory, status: int, code: str
+) -> None:
+    service[0].status, service[0].code = status, code
+    with pytest.raises(TierUnavailable) as caught:
+        await tier.write_atomic([put(KEY), put(Key("t", "s", "m"))], deadline=soon())
+    assert not caught.value.sent
+
+
+async def test_service_that_does_not_know_itself_leaves_the_outcome_unknown(
+    service: tuple[Service, str], tier: TableMemory
+) -> None:
+    service[0].status, service[0].code = 500, "InternalError"
+    write = Write(Verb.PUT, "1" * 26, Codec().encode(KEY, 1, now_ms=1))
+    with pytest.raises(UnknownOutcome) as caught:
+        await tier.write(write, deadline=Deadline.after(0.3))
+    assert caught.value.write_id == write.id
+    assert service[0].asked > 1
+
+
+async def test_throttling_tells_how_long_to_wait_and_is_counted(
+    service: tuple[Service, str], tier: TableMemory
+) -> None:
+    service[0].status, service[0].code, service[0].headers = 503, "ServerBusy", {"Retry-After": "7"}
+    with pytest.raises(Throttled) as caught:
+        await tier.read(KEY, deadline=soon())
+
+    assert caught.value.retry_after == 7
+    assert (tier.stats.get("throttled", "warm_plus"), tier.stats.get("requests", "warm_plus")) == (1, 1)
+
+
+async def test_clock_is_the_services(service: tuple[Service, str], tier: TableMemory) -> None:
+    service[0].status, service[0].headers = 404, {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"}
+    with pytest.raises(TierUnavailable):
+        await tier.read(KEY, deadline=soon())
+
+    assert tier.skew_ms > 10**12
+    assert abs(tier._service.now_ms() - 4_102_444_800_000) < 60_000
+
+
+async def test_nobody_listens() -> None:
+    with pytest.raises(TierUnavailable) as caught:
+        await TableMemory(f"http://127.0.0.1:{free_port()}/account", "memory", credential=ACCOUNT_KEY).connect()
+
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize(
+    ("url", "table", "credential", "told"),
+    [
+        ("account.table.core.windows.net", "memory", ACCOUNT_KEY, "https://"),
+        ("https://account.table.core.windows.net", "no-hyphens", ACCOUNT_KEY, "TABLE_NAME"),
+        ("https://account.table.core.windows.net", "ab", ACCOUNT_KEY, "TABLE_NAME"),
+        ("https://account.table.core.windows.net", "memory", None, "credential="),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(url: str, table: str, credential: str | None, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        TableMemory(url, table, credential=credential)
+
+
+def test_synchronous_credential_is_refused() -> None:
+    class Blocking:
+        def get_token(self, *scopes: str) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="synchronous"):
+        TableMemory("https://account.table.core.windows.net", credential=Blocking())
+
+
+async def test_token_without_tls_is_refused() -> None:
+    class Awaited:
+        async def get_token(self, *scopes: str) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="HTTPS"):
+        await TableMemory("http://127.0.0.1:1/account", credential=Awaited()).connect()
