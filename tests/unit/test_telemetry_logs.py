@@ -4,12 +4,16 @@ import asyncio
 import io
 import json
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from thermocline import telemetry
-from thermocline.errors import InvalidArgument, TierUnavailable
+from thermocline import MemoryClient, ProcessMemory, SqliteMemory, telemetry
+from thermocline.clock import Deadline
+from thermocline.errors import InvalidArgument, ThermoclineError, TierUnavailable
+from thermocline.protocols import EntryOperation, Found
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -106,6 +110,17 @@ def test_an_error_is_told_by_its_class_and_place_and_not_by_its_message() -> Non
         ("Authorization: Bearer eyJhbGciOi.x.y", "eyJhbGciOi"),
         ("password = 'hunter2'", "hunter2"),
         ("InstrumentationKey=00000000-1111;IngestionEndpoint=https://z", "00000000-1111"),
+        ("rediss://default:hun,;&ter2@cache.example:10000/0 is away", "ter2"),
+        ('{"password": "hunter2"}', "hunter2"),
+        ("{'client_secret': 'hunter2'}", "hunter2"),
+        ('password="two words"', "words"),
+        ("REDIS_PASSWORD=hunter2", "hunter2"),
+        ("COSMOS_KEY=hunter2==", "hunter2"),
+        ("redis_password_secret: hunter2", "hunter2"),
+        ("AUTH default hunter2", "hunter2"),
+        ("HELLO 3 AUTH default hunter2 SETNAME x", "hunter2"),
+        ("Authorization: SharedKey account:hunter2==", "hunter2"),
+        ("type%3dmaster%26ver%3d1.0%26sig%3dhunter2", "hunter2"),
     ],
 )
 def test_secrets_are_blotted_out(text: str, secret: str) -> None:
@@ -128,3 +143,44 @@ def test_the_librarys_records_go_to_the_given_file_until_shutdown() -> None:
     log.warning("two")
 
     assert [json.loads(one)["message"] for one in out.getvalue().splitlines()] == ["one"]
+
+
+class Cut(ProcessMemory):
+    """Can be cut off; remembers under which correlation id it was asked."""
+
+    down = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str | None] = []
+
+    async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
+        self._asked()
+        return await super().operate(operation, deadline=deadline)
+
+    async def operate_many(
+        self, operations: Sequence[EntryOperation], *, deadline: Deadline
+    ) -> list[Found | ThermoclineError | None]:
+        self._asked()
+        return await super().operate_many(operations, deadline=deadline)
+
+    def _asked(self) -> None:
+        if self.down:
+            raise TierUnavailable("cut off", tier="hot")
+        self.ids.append(telemetry.correlation_id())
+
+
+async def test_what_goes_on_behind_calls_is_under_no_callers_id(tmp_path: Path) -> None:
+    """The recovery queue is one task for all: it must not tell of Bob's key under the id of Alice's request, which began it."""
+    hot = Cut()
+    async with MemoryClient(hot=hot, warm=SqliteMemory(tmp_path / "warm.sqlite3")) as memory:
+        hot.down = True
+        for name in ("alice", "bob"):
+            with telemetry.correlation(f"request-of-{name}"):
+                await memory.set(name, 1)
+        hot.down = False
+        due = memory._recovery._task
+        assert due is not None
+        await due
+    assert set(hot.ids) == {None}
+    assert hot.ids

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from thermocline import telemetry
 from thermocline.client.batch import Batches
@@ -222,7 +223,7 @@ async def connect_tiers(parts: Parts) -> None:
                 raise
             log.warning("hot cannot be reached, and the client goes on without it: %s", error)
             parts.opened.append(tier)
-            parts.reconnecting = asyncio.get_running_loop().create_task(_reconnect(tier, name, seconds))
+            parts.reconnecting = _behind(_reconnect(tier, name, seconds), "thermocline reconnect")
         except BaseException:
             await parts.disconnect()
             raise
@@ -273,7 +274,7 @@ async def _agree(parts: Parts) -> None:
         if isinstance(tier, HasEpoch):
             _enter(parts, await tier.epoch())
             watch = _watch(parts, tier, durable)
-            parts.watching = asyncio.get_running_loop().create_task(watch, name="thermocline epoch")
+            parts.watching = _behind(watch, "thermocline epoch")
             break
 
 
@@ -319,6 +320,11 @@ async def _connect(tier: Tier, name: MemoryTier, seconds: float) -> None:
             f"{name} could not be connected within {seconds:.2g} s; check its address and that the network lets you through",
             tier=str(name),
         ) from error
+
+
+def _behind(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """A task that outlasts the call that began it, and so has none of its context: neither its span nor its correlation id."""
+    return asyncio.get_running_loop().create_task(work, name=name, context=Context())
 
 
 async def _reconnect(tier: Tier, name: MemoryTier, seconds: float) -> None:

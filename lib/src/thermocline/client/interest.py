@@ -7,6 +7,7 @@ use reaches the authority at least that often.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Final
 
 from thermocline.clock import Clock
@@ -56,7 +57,9 @@ class Interest:
             self._windows.note(key_digest(key), self._clock.wall_ms())
             self._fresh = True
             if self._task is None:
-                self._task = asyncio.get_running_loop().create_task(self._keep_saving(), name="thermocline reads")
+                work = self._keep_saving()  # of all readers: not in the context of the one who came first
+                loop = asyncio.get_running_loop()
+                self._task = loop.create_task(work, name="thermocline reads", context=Context())
         return rules.promote_on_read and often >= rules.promote_after
 
     async def _keep_saving(self) -> None:

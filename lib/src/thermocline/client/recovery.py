@@ -7,6 +7,7 @@ Owned by the client, bounded, and awaited when it closes.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 
 from thermocline.client.floors import Floors
 from thermocline.clock import Clock
@@ -79,7 +80,9 @@ class Recovery:
         if version > 0:
             self._floors.note(key, version)
         if self._task is None and not self._closing:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="thermocline recovery")
+            # not in the caller's context: it goes on for others, who are not to be told of under his correlation id
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._run(), name="thermocline recovery", context=Context())
 
     def forget(self) -> None:
         """Drop what is due: the entries that it was due to are void, and its versions may be above those that are given out from now on."""

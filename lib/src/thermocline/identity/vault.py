@@ -6,6 +6,7 @@ import math
 import re
 import ssl
 from collections.abc import Mapping
+from contextvars import Context
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
@@ -123,7 +124,8 @@ class Vault:
         if self._client is None:
             self._client = _client(self.uri, self._credential, self._options)
         if self._refreshing is None:
-            self._refreshing = asyncio.get_running_loop().create_task(self._again(), name="thermocline secrets")
+            loop = asyncio.get_running_loop()  # it goes on for as long as the vault: in no caller's context
+            self._refreshing = loop.create_task(self._again(), name="thermocline secrets", context=Context())
         from azure.core.exceptions import AzureError
 
         try:

@@ -14,20 +14,31 @@ LOGGER: Final = "thermocline"  # all loggers of the library are below it
 
 _SECRETS: Final = re.compile(
     r"""(?ix)
-    (?P<before>
-        \b(?:AccountKey|SharedAccessKey|InstrumentationKey|ApiKey|api[_-]?key|password|passwd|pwd|secret|client_secret|access_token|token|sig)\s*[=:]\s*["']?
-      | \b(?:Bearer|Basic)\s+
-      | \bAUTH\s+
-      | ://[^/\s:@]*:(?=[^/\s@]+@)
+    (?P<before>  # a name, as of a setting, a parameter or a part of a connection string
+        (?: (?:account|access|instrumentation|api|master)[_-]?key | password | passwd | pwd | secret | token
+          | (?: \b | %26 ) sig
+          | (?-i: \b [A-Z][A-Z0-9_]* _KEY )
+        )
+        ["']? \s* (?: [=:] | %3d ) \s*
     )
-    (?P<secret> [^\s"';&@,]+ )
+    (?P<value> " [^"]* "? | ' [^']* '? | (?: (?:Bearer|Basic|SharedKey) \s+ )? [^\s"';&,]+ )
+  | (?P<scheme> \b (?:Bearer|Basic|SharedKey|SharedKeyLite) \s+ ) [^\s"',]+
+  | (?P<command> (?-i: \b AUTH ) \s+ ) \S+ (?: \s+ \S+ )?
+  | (?P<user> :// [^/\s:@]* : ) [^/\s]+ (?= @ )
     """
 )
 
 
 def without_secrets(text: str) -> str:
     """The text without what looks like a key, a password, a token or a signature."""
-    return _SECRETS.sub(lambda found: found["before"] + "***", text)
+    return _SECRETS.sub(_blotted, text)
+
+
+def _blotted(found: re.Match[str]) -> str:
+    before, quote = found["before"], (found["value"] or "")[:1]
+    if before is not None:
+        return f"{before}{quote}***{quote}" if quote in ("'", '"') else f"{before}***"
+    return f"{found['scheme'] or found['command'] or found['user']}***"
 
 
 class JsonFormatter(logging.Formatter):
