@@ -13,6 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from thermocline.agents.service import problems
 
+_ENDS: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
+"""What JSON leaves as it is, and some clients, httpx among them, take for the end of a line."""
+
 BEAT_SECONDS: Final = 15.0  # between two comments that keep proxies from ending a silent connection
 
 
@@ -87,8 +90,8 @@ class _Left:
 
 
 def _event(name: str, data: Any) -> str:
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))  # has no line's end in it
-    return f"event: {name}\ndata: {text}\n\n"
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return f"event: {name}\ndata: {text.translate(_ENDS)}\n\n"
 
 
 async def _gone(receive: Receive) -> None:
