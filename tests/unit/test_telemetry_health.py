@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from thermocline import FolderMemory, MemoryClient, ProcessMemory, SqliteMemory, Verdict
+from thermocline import FolderMemory, LegacySource, MemoryClient, ProcessMemory, Route, SqliteMemory, Verdict
 from thermocline.client.health import FEW, LATELY
+from thermocline.clock import Deadline
 from thermocline.errors import ClientClosed, TierUnavailable
+from thermocline.model import Authority
+from thermocline.protocols import PlainCopy
 from thermocline.testing import ChaosTier, Fault, ManualClock
 
 
@@ -152,3 +155,66 @@ async def test_a_closed_client_has_no_health(tmp_path: Path) -> None:
         pass
     with pytest.raises(ClientClosed):
         await client.health()
+
+
+class Buggy(ProcessMemory):
+    """A tier of the program's own, with a bug."""
+
+    async def ping(self, *, deadline: Deadline) -> None:
+        raise RuntimeError("something private")
+
+
+async def test_a_tier_with_a_bug_is_down_and_health_answers(tmp_path: Path) -> None:
+    async with memory(tmp_path, hot=Buggy()) as client:
+        health = await client.health()
+
+    assert health.tiers["hot"].verdict is Verdict.DOWN
+    assert health.tiers["hot"].reasons == ("it fails in a way that no tier should: RuntimeError",)
+    assert health.ready
+
+
+class OldCopies(ProcessMemory):
+    """Plays `PlainCopies`."""
+
+    down = False
+
+    async def ping(self, *, deadline: Deadline) -> None:
+        if self.down:
+            raise TierUnavailable("the old cache is gone", tier="hot")
+
+    async def plain_get(self, name: str, *, deadline: Deadline) -> PlainCopy | None:
+        await self.ping(deadline=deadline)
+        return None
+
+    async def plain_delete(self, name: str, *, deadline: Deadline) -> bool:
+        return False
+
+
+async def test_old_copies_that_cannot_be_asked_are_told(tmp_path: Path) -> None:
+    """Keys that nobody has written since cannot be read then: a client that says it is well would lie."""
+    old, other = OldCopies(), OldCopies()
+    routes = [Route("", legacy=LegacySource(hot=old)), Route("x", legacy=LegacySource(hot=other))]
+    async with memory(tmp_path, routes=routes) as client:
+        before = await client.health()
+        old.down = True
+        with pytest.raises(TierUnavailable):
+            await client.get("unwritten")
+        after = await client.health()
+
+    assert before.verdict is Verdict.OK
+    assert set(before.tiers) == {"hot", "warm", "old copies in hot", "old copies in hot (2)"}
+    assert (after.verdict, after.ready) == (Verdict.DEGRADED, True)
+    assert sorted(tier.verdict.value for tier in after.tiers.values()) == ["down", "ok", "ok", "ok"]
+    assert after.reasons[0].startswith("old copies in hot")
+
+
+async def test_a_tier_that_has_the_word_for_no_key_does_not_bring_the_whole_down(tmp_path: Path) -> None:
+    warm: Any = ChaosTier(SqliteMemory(tmp_path / "warm.sqlite3"))
+    cold = FolderMemory(tmp_path / "cold")
+    async with memory(tmp_path, warm=warm, cold=cold, routes=[Route("", authority=Authority.COLD)]) as client:
+        warm.down = True
+        health = await client.health()
+        warm.down = False
+
+    assert health.tiers["warm"].verdict is Verdict.DOWN
+    assert (health.verdict, health.ready) == (Verdict.DEGRADED, True)

@@ -18,7 +18,7 @@ from thermocline.client.engine import SKEW_MS, Engine
 from thermocline.client.floors import LIFETIME, Floors
 from thermocline.client.gate import Stalls
 from thermocline.client.guard import Guard
-from thermocline.client.legacy import connect_sources
+from thermocline.client.legacy import connect_sources, sources_of
 from thermocline.client.reads import interest_of
 from thermocline.client.recovery import Recovery
 from thermocline.client.writer import Writer
@@ -28,7 +28,7 @@ from thermocline.errors import ConfigurationError, ThermoclineError, TierTimeout
 from thermocline.lifetimes import Lifetimes
 from thermocline.model import Authority, Key, MemoryTier
 from thermocline.policy import HOT_CEILING, MemoryRules, Route, Routes
-from thermocline.protocols import Entries, HasEpoch, OfEpoch, Payloads, PlainCopies, Settle, Tier, Versions
+from thermocline.protocols import Entries, HasEpoch, OfEpoch, Payloads, Settle, Tier, Versions
 from thermocline.resilience import Budget, CircuitBreaker
 from thermocline.telemetry import Stats
 
@@ -230,22 +230,11 @@ async def connect_tiers(parts: Parts) -> None:
         else:
             parts.opened.append(tier)
     try:
-        parts.opened += await connect_sources(_sources(parts))
+        parts.opened += await connect_sources([one for one in sources_of(engine) if one not in parts.opened])
         await _agree(parts)
     except BaseException:
         await parts.disconnect()
         raise
-
-
-def _sources(parts: Parts) -> list[PlainCopies]:
-    """Where the routes find old copies, each once, as far as this client has not opened it."""
-    found = {
-        id(source): source
-        for plan in parts.engine.routes.plans()
-        if plan.legacy is not None
-        for source in plan.legacy.sources()
-    }
-    return [source for source in found.values() if source not in parts.opened]
 
 
 async def _open_first(parts: Sequence[Closeable], seconds: float) -> None:

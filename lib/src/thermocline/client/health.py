@@ -14,10 +14,11 @@ from thermocline import telemetry
 from thermocline.client.assembly import Parts
 from thermocline.client.figures import pool_of
 from thermocline.client.guard import Guard
+from thermocline.client.legacy import sources_of
 from thermocline.clock import Deadline
 from thermocline.errors import AccessDenied, ThermoclineError, Throttled
 from thermocline.model import MemoryTier
-from thermocline.protocols import Tier
+from thermocline.protocols import PlainCopies, Tier
 from thermocline.resilience import BreakerState
 from thermocline.telemetry import Histogram, Stats
 
@@ -50,7 +51,8 @@ class TierHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The whole: **down** if an authority is, since then some keys cannot be read or written; **degraded** if anything is not ok."""
+    """The whole: **down** if an authority is, since then some keys cannot be read or written; **degraded** if anything is not ok. ``tiers`` has the
+    sources of legacy routes, too (``old copies in hot``), without which keys cannot be read that nobody has written since."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -90,13 +92,22 @@ class Checks:
         """Ping all tiers at the same time, and judge. Takes until the deadline at most, and raises nothing that a tier is the cause of."""
         parts = self._parts
         guards = parts.engine.guards
-        pings = await asyncio.gather(*(_ping(tier, deadline, guards[name]) for name, tier in parts.tiers.items()))
+        sources = sources_of(parts.engine)
+        pings = await asyncio.gather(
+            *(_ping(tier, deadline, guards[name].share) for name, tier in parts.tiers.items()),
+            *(_ping(source, deadline, parts.engine.budget.seconds(source.tier)) for source in sources),
+        )
         now = _look(parts.engine.clock.monotonic(), parts.engine.stats)
         before = self._before(now.at)
         tiers = {
             str(name): self._judge(guards[name], ping, now, before)
-            for name, ping in zip(parts.tiers, pings, strict=True)
+            for name, ping in zip(parts.tiers, pings, strict=False)
         }
+        for at, source in enumerate(sources):
+            ping = pings[len(parts.tiers) + at]
+            reasons = () if ping.reason is None else (ping.reason,)
+            verdict = Verdict.DOWN if ping.down else Verdict.DEGRADED if reasons else Verdict.OK
+            tiers[_old(source, tiers)] = TierHealth(verdict, reasons, _ms(ping.seconds))
         if now.at - self._looks[-1].at >= LATELY / _LOOKS:
             self._looks.append(now)
         return self._whole(tiers)
@@ -150,7 +161,7 @@ class Checks:
         return reasons
 
     def _whole(self, tiers: dict[str, TierHealth]) -> Health:
-        authorities = dict.fromkeys(str(plan.tier) for plan in self._parts.engine.routes.plans())
+        authorities = dict.fromkeys(str(plan.tier) for plan in self._parts.engine.routes.reached())
         reasons = [f"{name}: {reason}" for name, tier in tiers.items() for reason in tier.reasons]
         if any(tiers[name].verdict is Verdict.DOWN for name in authorities):
             return Health(Verdict.DOWN, tuple(reasons), tiers)
@@ -166,7 +177,7 @@ class _Ping:
     reason: str | None = None
 
 
-async def _ping(tier: Tier, deadline: Deadline, guard: Guard) -> _Ping:
+async def _ping(tier: Tier, deadline: Deadline, share: float) -> _Ping:
     """Asked past the breaker, which is judged by itself."""
     clock = deadline.clock
     began = clock.monotonic()
@@ -181,11 +192,21 @@ async def _ping(tier: Tier, deadline: Deadline, guard: Guard) -> _Ping:
         return _Ping(None, True, "it did not answer in time")
     except ThermoclineError as error:
         return _Ping(None, True, f"it cannot be asked: {telemetry.without_secrets(str(error))[:300]}")
+    except Exception as error:  # noqa: BLE001 - a tier of the program's own may raise anything, and to ask how it is must not
+        return _Ping(None, True, f"it fails in a way that no tier should: {type(error).__name__}")
     seconds = clock.monotonic() - began
-    slow = seconds > guard.share
+    slow = seconds > share
     return _Ping(
-        seconds, reason=f"a ping took {seconds:.2g} s, and its share of a call is {guard.share:.2g} s" if slow else None
+        seconds, reason=f"a ping took {seconds:.2g} s, and its share of a call is {share:.2g} s" if slow else None
     )
+
+
+def _old(source: PlainCopies, named: dict[str, TierHealth]) -> str:
+    """What a legacy route's source is called beside the tiers; a second one of its kind has a number."""
+    name, n = f"old copies in {source.tier}", 1
+    while (found := name if n == 1 else f"{name} ({n})") in named:
+        n += 1
+    return found
 
 
 def unconnected(error: Exception) -> Health:

@@ -19,6 +19,13 @@ def unknown(found: Envelope | None) -> bool:
     return found is None or (found.media_type == CLAIM and not found.tombstone)
 
 
+def sources_of(engine: Engine) -> list[PlainCopies]:
+    """Where the routes find old copies, each once."""
+    plans = engine.routes.plans()
+    found = {id(source): source for plan in plans if plan.legacy is not None for source in plan.legacy.sources()}
+    return [*found.values()]
+
+
 async def connect_sources(sources: list[PlainCopies]) -> list[PlainCopies]:
     """Connect those that are not yet, and say which. Raises what the first one raises; all are closed again then."""
     opened: list[PlainCopies] = []
