@@ -12,7 +12,7 @@ from tests.promises.world import World, noise
 
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
-from thermocline.lifetimes import Lifetime, LifetimeRule, Lifetimes
+from thermocline.lifetimes import Ceiling, Lifetime, LifetimeRule, Lifetimes
 from thermocline.model import Envelope, Hit, Key
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
@@ -172,3 +172,35 @@ async def test_sweep_is_bounded_in_request_units(world: World) -> None:
     assert max(units) < 150 + 8 * 40, "at most eight moves more"
     assert await (await world.open(hot=None, cold=True)).get_many(items) == items
     assert (await sweeper.sweep(max_duration=timedelta(minutes=1))).finished
+
+
+async def test_cold_as_the_authority_is_swept_as_well(world: World) -> None:
+    rules = Lifetimes([LifetimeRule(prefix="", lifetime=Lifetime(demote_above=10_000))])
+    memory = await world.open(warm=None, cold=True, lifetimes=rules)
+    items = {world.key(f"name/{number}"): noise(SIZE, seed=b"%d" % number) for number in range(5)}
+    (await memory.set_many(items)).raise_errors()
+    gone = world.key("gone")
+    await memory.set(gone, "x")
+    await memory.delete(gone)
+    report = await memory.sweep()
+    assert (report.finished, report.records, report.dead, report.demotions.moved) == (True, 6, 1, 5)
+    assert await (await world.open(hot=None, warm=None, cold=True)).get_many(items) == items
+    up = await memory.promote(tenant=world.name)
+    assert up.moved == 5
+    later = await world.open(hot=None, warm=None, cold=True, clock=Shifted(1.5 * DAY))
+    swept = await later.sweep()
+    assert (swept.finished, swept.orphans) == (True, 5)
+    assert await (await world.open(hot=None, warm=None, cold=True)).get_many(items) == items
+
+
+async def test_redis_alone_is_swept_by_its_ceilings(world: World) -> None:
+    before = await world.open(warm=None)
+    await before.set(world.key("old"), "x", ttl=None)
+    rules = Lifetimes(ceilings=[Ceiling(timedelta(hours=1), tenant=world.name)])
+    memory = await world.open(warm=None, lifetimes=rules)
+    report = await memory.sweep()
+    assert report.finished
+    assert report.shortened == 1
+    left = await before.ttl(world.key("old"))
+    assert left is not None
+    assert left <= timedelta(hours=1)
