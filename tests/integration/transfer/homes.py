@@ -74,6 +74,12 @@ class Homes:
         """The file of that home."""
         return kind(self._path / f"{part}.sqlite3", clock=clock)
 
+    def blobs(self) -> ColdMemory:
+        """A container for backups."""
+        cold = ColdMemory(self._azurite.blob_url, f"{self.name}bk", credential=self._azurite.key, create=True)
+        self._stack.push_async_callback(cold.close)
+        return cold
+
     async def services(self, part: str = "b", **rules: Any) -> MemoryClient:
         """Cosmos DB and Blob Storage."""
         name = f"{self.name}{part}"

@@ -1,18 +1,19 @@
 """One side of a move: a client's tiers, asked for records as their authority has them, past the cascade's copies."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
 from thermocline.client import MemoryClient
-from thermocline.client.batch_writes import Outcomes, Prepare
+from thermocline.client.batch_writes import Outcomes
 from thermocline.client.fences import FENCES, fence_name
 from thermocline.client.legacy import unknown
 from thermocline.client.moving.walk import page_of
 from thermocline.client.reads import Notebook, notebook
 from thermocline.client.together import together
+from thermocline.client.writer import Intent
 from thermocline.clock import Deadline
 from thermocline.errors import ConfigurationError, Conflict, ThermoclineError
 from thermocline.model import Authority, Envelope, Key, MemoryTier, Pointer
@@ -27,6 +28,9 @@ _SHARES: Final = 8.0  # of a tier's share of a call: a batch is no read of one k
 _CALL: Final = 60.0  # seconds for one request of many records
 _STREAM: Final = 3600.0  # seconds for one payload
 _FENCES_AT_ONCE: Final = 8
+
+Prepare = Callable[[Key, Plan, Deadline], Awaitable[Intent]]
+"""Makes the write of one key, as of `client.batch_writes`."""
 
 Copies = dict[Key, Envelope | ThermoclineError | None]
 
@@ -132,7 +136,11 @@ class End:
 
     async def write(self, keys: Sequence[Key], prepare: Prepare, begun_ms: int) -> Outcomes:
         """Each key for itself; a scope that was forgotten after ``begun_ms`` refuses with `Forgotten`."""
-        return await self._batches.write(keys, prepare, self.call(_STREAM), begun_ms=begun_ms)
+
+        async def made(key: Key, plan: Plan, deadline: Deadline, *_: str) -> Intent:
+            return await prepare(key, plan, deadline)
+
+        return await self._batches.write(keys, made, self.call(_STREAM), begun_ms=begun_ms)
 
     async def upload(self, key: Key, copy: Envelope, chunks: AsyncGenerator[bytes, None]) -> Envelope:
         """The record ``copy``, whose payload is ``chunks``, with the payload streamed to cold."""
