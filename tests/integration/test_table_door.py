@@ -3,7 +3,9 @@
 import importlib
 import inspect
 import json
+import logging
 import pkgutil
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -121,7 +123,7 @@ async def service() -> AsyncIterator[tuple[Service, str]]:
     service = Service()
     application = web.Application()
     application.router.add_route("*", "/{tail:.*}", service.answer)
-    runner = web.AppRunner(application)
+    runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield service, f"http://127.0.0.1:{runner.addresses[0][1]}/account"
@@ -273,3 +275,35 @@ async def test_token_without_tls_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="HTTPS"):
         await TableMemory("http://127.0.0.1:1/account", credential=Awaited()).connect()
+
+
+@pytest.mark.parametrize("how", ["key", "SAS", "SAS in the URL"])
+async def test_secrets_are_never_shown(
+    service: tuple[Service, str], how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not by the objects, not by errors with all that lies behind them, not in the log of whoever listens to everything."""
+    secret = "c2VjcmV0LW9mLXRoaXMtdGVzdA"
+    sas = f"sv=2026-01-01&sig={secret}%3D"
+    said: list[str] = []
+    caplog.set_level(logging.DEBUG)
+    for url in (service[1], f"http://127.0.0.1:{free_port()}/account"):
+        credential = {"key": f"{secret}==", "SAS": sas, "SAS in the URL": None}[how]
+        tier = TableMemory(f"{url}?{sas}" if credential is None else url, "memory", credential=credential)
+        said += [repr(tier), repr(tier._account), repr(tier._service)]
+        for service[0].status, service[0].code in ((403, "AuthenticationFailed"), (400, "InvalidInput"), (500, "")):
+            with pytest.raises(ThermoclineError) as caught:
+                await tier.connect()
+            said += traceback.format_exception(caught.value)
+            await tier._service.open()
+            for call in (tier.write(put(KEY), deadline=Deadline.after(0.2)), tier.delete_note("n", deadline=soon())):
+                with pytest.raises(ThermoclineError) as caught:
+                    await call
+                said += traceback.format_exception(caught.value)
+            with pytest.raises(ThermoclineError) as caught:
+                await tier.write_atomic([put(KEY), put(Key("t", "s", "m"))], deadline=Deadline.after(0.2))
+            said += traceback.format_exception(caught.value)
+            await tier.close()
+
+    everything = "\n".join([*said, caplog.text])
+    assert len(everything) > 10_000
+    assert secret not in everything

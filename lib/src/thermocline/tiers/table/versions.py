@@ -66,9 +66,10 @@ class RowVersions:
         where = f"PartitionKey eq '{table_partition(Key(tenant, scope, prefix or 'x'))}'"
         if prefix:
             where += " and RowKey ge '{}' and RowKey lt '{}'".format(*table_rows(prefix))
+        now = self._service.now_ms()
+        where += f" and not (tcd gt 0L and tcd le {now}L)"  # so that the dead take no room on a page
         token = None if cursor is None else unpack_token(unpack_cursor(tenant, scope, prefix, cursor))
         rows, following = await self._service.page(where, limit=limit, token=token, deadline=deadline, select=COLUMNS)
-        now = self._service.now_ms()
         items: list[Listed] = []
         for found in await self._told(rows, deadline):
             if isinstance(found, CorruptRecord | UnreadableRecord):
