@@ -24,7 +24,7 @@ from thermocline import (
     TierUnavailable,
     TypeMismatch,
 )
-from thermocline.errors import InvalidKey
+from thermocline.errors import InvalidKey, TierTimeout
 from thermocline.testing import ChaosTier
 from thermocline.testing.rig import RedisCluster
 from thermocline.tiers.hot import HotMemory
@@ -117,6 +117,28 @@ async def test_many_keys_of_one_tier(memory: MemoryClient, key: str) -> None:
         assert found.missing == [f"{key}-none"]
     await memory.mset({key: "all"})
     assert dict(await memory.mget([key])) == {key: "all"}
+
+
+async def test_each_key_of_one_tier_answers_for_itself(memory: MemoryClient, key: str) -> None:
+    """P8, as in `get_many`: what is no key costs the others nothing, nor does a deadline that came too early say that the caller made a mistake."""
+    bad: Any = 7
+    names = [f"{key}-{number}" for number in range(40)]
+    for tier in ("hot", "cold"):
+        written = await memory.mset({name: name for name in names} | {"": 0, bad: 0}, tier=tier)
+        assert list(written) == names, "in the order in which they were given"
+        assert {type(error) for error in written.errors.values()} == {InvalidKey}
+        assert set(written.errors) == {"", bad}
+        found = await memory.mget([*names, "", bad, key], tier=tier)
+        assert list(found) == names
+        assert set(found.errors) == {"", bad}
+        assert found.missing == [key]
+        late = await memory.mget(names, tier=tier, timeout=timedelta(microseconds=1))
+        assert set(late) | set(late.errors) == set(names)
+        assert {type(error) for error in late.errors.values()} <= {TierTimeout}
+        assert late.errors
+    twice = await memory.mset({key: 1, Key.of(key): 2}, tier="hot")
+    assert list(twice) == [key, Key.of(key)]
+    assert await memory.get(key, tier="hot") == 2
 
 
 async def test_a_key_with_a_tenant_has_a_plain_name_of_its_own(memory: MemoryClient, key: str) -> None:

@@ -111,7 +111,7 @@ class BaseRetailAgent(Configured, ABC):
         self._background.discard(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
-            log.error("a background write of %s failed: %s", type(self).__name__, error)
+            log.error("a background write of %s failed: %s", type(self).__name__, type(error).__name__)
             self._failed.append(error)
 
     @staticmethod

@@ -1,18 +1,21 @@
 """The verbs of `MemoryClient` under the names that users of earlier code know, and the tiers and rules as attributes."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from thermocline.client.direct import TierName
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.reading import each_key
 from thermocline.client.result import NOT_GIVEN, Batch, NotGiven, WriteResult
+from thermocline.client.together import together
 from thermocline.client.updating import UpdateVerbs
-from thermocline.errors import InvalidArgument, ThermoclineError
+from thermocline.clock import Deadline
+from thermocline.errors import InvalidArgument, ThermoclineError, TierTimeout
 from thermocline.model import Key, MemoryTier
 from thermocline.policy import MemoryRules
 from thermocline.protocols import Tier
+
+Result = TypeVar("Result")
 
 _AT_ONCE: Final = 16  # calls to one tier
 
@@ -46,20 +49,20 @@ class AliasVerbs(UpdateVerbs):
         """`get_many`; with ``tier`` what that tier alone has of each key, by a request a key."""
         if tier is None:
             return await self.get_many(keys, timeout=timeout)
-        given = each_key(keys)
-        deadline = await self._begin(timeout)
         batch: Batch[Any] = Batch()
+        given = each_key(keys, batch.errors)
+        deadline = await self._begin(timeout)
         missing = object()
 
-        async def one(name: Any, key: Key) -> None:
-            value = await self.get(key, default=missing, tier=tier, timeout=deadline.remaining())
+        async def one(key: Key) -> Any:
+            return await self.get(key, default=missing, tier=tier, timeout=_left(deadline))
+
+        self._direct.check(tier)
+        for name, value in (await _each(given, batch, one)).items():
             if value is missing:
                 batch.missing.append(name)
             else:
                 batch[name] = value
-
-        self._direct.check(tier)
-        await _each(given, batch, one)
         return batch
 
     async def mset(
@@ -76,28 +79,47 @@ class AliasVerbs(UpdateVerbs):
         given: Any = items
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"mset takes a mapping of keys to values, not {type(items).__name__}")
-        deadline = await self._begin(timeout)
         batch: Batch[WriteResult] = Batch()
+        names = each_key(items, batch.errors)
+        values = {key: items[name] for name, key in names.items()}  # of two names of one key the last
+        deadline = await self._begin(timeout)
 
-        async def one(name: Any, key: Key) -> None:
-            batch[name] = await self.set(key, items[name], ttl=ttl, tier=tier, timeout=deadline.remaining())
+        async def one(key: Key) -> WriteResult:
+            return await self.set(key, values[key], ttl=ttl, tier=tier, timeout=_left(deadline))
 
         self._direct.check(tier)
-        await _each(each_key(items), batch, one)
+        batch.update(await _each(names, batch, one))
         return batch
 
 
-async def _each(given: Mapping[Any, Key], batch: Batch[Any], work: Callable[[Any, Key], Awaitable[None]]) -> None:
-    """Run ``work`` for each key, few at a time; its error is the key's own (P8)."""
-    gate = asyncio.Semaphore(_AT_ONCE)
+async def _each(
+    names: Mapping[Any, Key], batch: Batch[Any], work: Callable[[Key], Awaitable[Result]]
+) -> dict[Any, Result]:
+    """What ``work`` answers for each key, few at a time and each once, by names in their order; an error is the key's own (P8)."""
+    answers: dict[Key, Result | ThermoclineError] = {}
 
-    async def one(name: Any, key: Key) -> None:
-        async with gate:
-            try:
-                await work(name, key)
-            except ThermoclineError as error:
-                batch.errors[name] = error
+    async def one(key: Key) -> None:
+        try:
+            answers[key] = await work(key)
+        except ThermoclineError as error:
+            answers[key] = error
 
-    async with asyncio.TaskGroup() as group:
-        for name, key in given.items():
-            group.create_task(one(name, key))
+    await together(list(dict.fromkeys(names.values())), one, at_once=_AT_ONCE)
+    found: dict[Any, Result] = {}
+    for name, key in names.items():
+        answer = answers[key]
+        if isinstance(answer, ThermoclineError):
+            batch.errors[name] = answer
+        else:
+            found[name] = answer
+    return found
+
+
+def _left(deadline: Deadline) -> float:
+    """Seconds of it, for one key. Raises `TierTimeout` where none are."""
+    left = deadline.remaining()
+    if left <= 0:
+        raise TierTimeout(
+            "the batch's deadline came before this key's turn; nothing was sent", tier="client", sent=False
+        )
+    return left
