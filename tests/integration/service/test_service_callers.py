@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from tests.integration.service.desks import SECRET, old_of_callers, old_trusting
+from tests.integration.service.desks import SECRET, Clerk, old_of_callers, old_trusting
+
+from thermocline import MemorySettings, build_service_app
 
 
 def headers(tenant: str, user: str | None = None) -> dict[str, str]:
@@ -98,6 +100,21 @@ async def test_an_old_agent_finds_the_callers_tenant_in_its_request(home: None) 
     assert bob["note"] is None
     assert session["key"] == "v1|svc=old-desk|ten=acme|ses=s1|key=note"
     assert refused.status_code == 403
+
+
+async def test_an_agents_own_memory_is_that_of_a_body_that_is_trusted(tmp_path: Path) -> None:
+    app = build_service_app(
+        "desk", Clerk, memory_settings=MemorySettings(env_file=None, home=tmp_path), trust_body=True
+    )
+    async with app.router.lifespan_context(app), running(app) as http:
+        await ask(http, {}, do="remember", name="n", value=1, tenant="acme", session="s1")
+        own = await ask(http, {}, do="recall", name="n", tenant="acme", session="s1")
+        others = [
+            await ask(http, {}, do="recall", name="n", **who) for who in ({}, {"tenant": "acme"}, {"session": "s1"})
+        ]
+
+    assert own["value"] == 1
+    assert [one["value"] for one in others] == [None] * 3
 
 
 async def test_a_service_that_trusts_the_body(home: None) -> None:

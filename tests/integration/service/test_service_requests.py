@@ -49,6 +49,15 @@ async def test_the_agent_is_asked_with_the_whole_body(http: httpx.AsyncClient) -
     assert answer.json()["service"] == "desk"
 
 
+async def test_whole_pairs_and_large_numbers_pass(http: httpx.AsyncClient) -> None:
+    sent = {"text": "\U0001f600", "number": 1.5e300, "digits": 10**40}
+    answer = await http.post(
+        "/invoke", content=json.dumps(sent), headers=JSON
+    )  # in which the sign is a pair of escapes
+
+    assert answer.json()["asked"] == sent
+
+
 async def test_what_is_remembered_is_recalled(http: httpx.AsyncClient) -> None:
     stored = await http.post("/invoke", json={"do": "remember", "name": "n", "value": {"a": [1, None]}})
     found = await http.post("/invoke", json={"do": "recall", "name": "n"})
@@ -86,6 +95,8 @@ async def test_an_intent_goes_to_its_handler(http: httpx.AsyncClient) -> None:
         (b"{", JSON, 400),
         (b"", JSON, 400),
         (b'{"a": NaN}', JSON, 400),
+        (b'{"a": -1e999}', JSON, 400),
+        (b'{"a": "\\uD800"}', JSON, 400),
         (b'{"a": "\xff"}', JSON, 400),
         (b"[" * 9_000, JSON, 400),
         (b"[1]", JSON, 422),
@@ -94,7 +105,20 @@ async def test_an_intent_goes_to_its_handler(http: httpx.AsyncClient) -> None:
         (b"{}", {}, 415),
         (b"{" + b" " * 10_000 + b"}", JSON, 413),
     ],
-    ids=["cut", "empty", "nan", "no utf-8", "deep", "list", "null", "text", "no type", "large"],
+    ids=[
+        "cut",
+        "empty",
+        "nan",
+        "beyond",
+        "half a pair",
+        "no utf-8",
+        "deep",
+        "list",
+        "null",
+        "text",
+        "no type",
+        "large",
+    ],
 )
 @pytest.mark.parametrize("path", ["/invoke", "/invoke/stream", "/mcp/plain"])
 async def test_a_body_that_cannot_be_used_is_refused(

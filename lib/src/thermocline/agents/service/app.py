@@ -85,7 +85,13 @@ def _fit(given: str | None) -> str | None:
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    return problems.answer(error, f"{request.method} {request.url.path}")
+    return problems.answer(error, _what(request))
+
+
+def _what(request: Request) -> str:
+    """The request's first line for the log, in one line whatever its path is."""
+    path = request.url.path
+    return f"{request.method} {path if path.isprintable() else repr(path)}"
 
 
 def _nobody() -> None:
@@ -155,8 +161,7 @@ def _add_invoke(app: FastAPI, life: Life) -> None:
         agent = life.agent()
         _check_intent(agent, intent)
         with asking(known):
-            what = f"{request.method} {request.url.path}"
-            return EventStream(lambda: _parts(agent, intent, payload), seconds=plan.limits.seconds, what=what)
+            return EventStream(lambda: _parts(agent, intent, payload), seconds=plan.limits.seconds, what=_what(request))
 
     @app.post("/mcp/{path:path}", response_model=None, openapi_extra=_TAKES_JSON)
     async def mcp(request: Request, path: str, caller: Annotated[Any, Depends(who)]) -> Response:

@@ -16,6 +16,7 @@ from thermocline.agents.service import problems
 _ENDS: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
 """What JSON leaves as it is, and some clients, httpx among them, take for the end of a line."""
 
+LAST_SECONDS: Final = 5.0  # for the last event, to a client that may have ceased to read
 BEAT_SECONDS: Final = 15.0  # between two comments that keep proxies from ending a silent connection
 
 
@@ -65,20 +66,26 @@ class EventStream(Response):
             run.result()
 
     async def _run(self, write: Callable[..., Awaitable[None]]) -> None:
-        count = 0
         try:
             async with asyncio.timeout(self._seconds):
-                parts: Any = await self._parts()
-                async with aclosing(parts) if hasattr(parts, "aclose") else _Left():
-                    async for part in parts:
-                        await write(_event("message", plain(part)))
-                        count += 1
-                await write(_event("done", {"messages": count}))
+                last = _event("done", {"messages": await self._told(write)})
         except Exception as error:  # noqa: BLE001 - whatever the agent raises is told as an event
             told, _ = problems.problem(error)
             problems.note(error, self._what, told["status"])
-            await write(_event("error", told))
-        await write("", more=False)
+            last = _event("error", told)
+        async with asyncio.timeout(LAST_SECONDS):
+            await write(last)
+            await write("", more=False)
+
+    async def _told(self, write: Callable[..., Awaitable[None]]) -> int:
+        """Write a message for each part; how many these were."""
+        count = 0
+        parts: Any = await self._parts()
+        async with aclosing(parts) if hasattr(parts, "aclose") else _Left():
+            async for part in parts:
+                await write(_event("message", plain(part)))
+                count += 1
+        return count
 
 
 class _Left:
