@@ -6,11 +6,15 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from tests.integration.service.desks import OldClerk
 from tests.integration.service.served import Served, events
 
+from thermocline import build_service_app
+from thermocline.agents.memory import ColdMemory, HotMemory, WarmMemory
 from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
 Unique = Callable[[str], str]
@@ -139,3 +143,30 @@ async def refuses(port: int) -> None:
                 return
             writer.close()
             await writer.wait_closed()
+
+
+async def test_old_code_is_served_as_it_is_written(environment: Environment) -> None:
+    """The names, arguments and tiers of holiday_peak_lib; only the imports, and the credentials of these test servers, are ours."""
+    old: Any = {"create": True, "key": environment["DESK_COSMOS_KEY"]}
+    blob = environment["DESK_BLOB"]
+    app = build_service_app(
+        "old-desk",
+        agent_class=OldClerk,
+        hot_memory=HotMemory(environment["DESK_REDIS"]),
+        warm_memory=WarmMemory(environment["DESK_COSMOS"], "service", environment["DESK_CONTAINER"], **old),
+        cold_memory=ColdMemory.from_connection_string(blob, environment["DESK_CONTAINER"], create=True),
+        slm_config=None,
+        llm_config=None,
+        mcp_setup=lambda mcp, agent: mcp.add_tool("/desk/note", agent.handle),
+        trust_body=True,
+    )
+    transport = httpx.ASGITransport(app=app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://desk") as http:
+        stored = await http.post("/invoke", json={"tenant_id": "acme", "session_id": "s1", "note": "n"})
+        found = await http.post("/mcp/desk/note", json={"tenant_id": "acme", "session_id": "s1"})
+        direct = await app.state.agent.hot_memory.set("plain", {"a": 1}, ttl_seconds=60)
+        plain = await app.state.agent.hot_memory.get("plain")
+
+    assert stored.json() == found.json() == {"key": "v1|svc=old-desk|ten=acme|ses=s1|key=note", "note": "n"}
+    assert direct is None
+    assert plain == {"a": 1}
