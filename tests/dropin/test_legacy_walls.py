@@ -1,9 +1,11 @@
 """What a legacy route must not reach: other tenants' plain names (P9), and copies that end while they are read (P5)."""
 
+from datetime import timedelta
+
 import pytest
 from tests.dropin.world import Old
 
-from thermocline import HotMemory, Key, LegacySource
+from thermocline import Conflict, HotMemory, Key, LegacySource
 from thermocline.client.direct import _name
 from thermocline.policy import OWN_PLAIN_NAMES
 from thermocline.tiers.hot.plain import ends_of
@@ -38,3 +40,34 @@ def test_the_wall_and_the_names_agree() -> None:
     assert (
         LegacySource(hot=HotMemory("redis://unused"), name=lambda key: f"tcp.{key.name}").name_of(Key.of("x")) is None
     )
+
+
+@pytest.mark.parametrize("verb", ["update", "a refused if_absent", "touch"])
+async def test_a_value_that_hot_held_for_minutes_and_cosmos_for_good_is_kept_for_good(old: Old, verb: str) -> None:
+    """The old code's `set` wrote hot for 300 seconds and warm without an end. Hot's is the copy that is read; its end is not the value's."""
+    name = old.name()
+    await old.redis.set(name, "cached", ex=300)
+    await old.documents.upsert_item({"id": name, "pk": name, "value": "kept"})
+    memory = await old.client(legacy=old.source())
+
+    if verb == "update":
+        await memory.update(name, lambda value: value)
+    elif verb == "touch":
+        await memory.touch(name, ttl=None)
+    else:
+        with pytest.raises(Conflict):
+            await memory.set(name, "x", if_absent=True)
+    assert await memory.ttl(name) is None
+    assert await memory.get(name) == "cached"
+
+
+async def test_of_two_ends_the_later_one_counts(old: Old) -> None:
+    name = old.name()
+    await old.redis.set(name, "cached", ex=300)
+    await old.documents.upsert_item({"id": name, "pk": name, "value": "kept", "ttl": 3600})
+    memory = await old.client(legacy=old.source(cold=None))
+
+    await memory.update(name, lambda value: value)
+    left = await memory.ttl(name)
+    assert left is not None
+    assert timedelta(minutes=50) < left <= timedelta(hours=1)

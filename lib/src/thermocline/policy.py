@@ -82,7 +82,7 @@ class MemoryRules:
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int) or given < least:
                 raise ConfigurationError(f"{name} is a whole number of bytes, at least {least}, not {given!r}")
-        often = self.promote_after
+        often: object = self.promote_after
         if isinstance(often, bool) or not isinstance(often, int) or not 1 <= often <= COUNTED:
             raise ConfigurationError(f"promote_after is a whole number of reads from 1 to {COUNTED}, not {often!r}")
         if not self.write_through:

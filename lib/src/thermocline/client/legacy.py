@@ -46,19 +46,30 @@ class LegacyReads:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def read(self, key: Key, legacy: LegacySource, deadline: Deadline, *, version: int = 0) -> Envelope | None:
+    async def read(
+        self, key: Key, legacy: LegacySource, deadline: Deadline, *, version: int = 0, lasting: bool = False
+    ) -> Envelope | None:
         """The first copy, stamped with the claim's version (0: none); None if there is none. Raises `TierUnavailable` where a source before the
-        first hit could not be asked (P1)."""
+        first hit could not be asked (P1).
+
+        ``lasting``: with the end of the copy that lasts longest, for whose sake the others are asked too. The old code wrote one value into hot for minutes
+        and below for good; who takes over the copy in hot must not have the value end with it.
+        """
         name = legacy.name_of(key)
         if name is None:
             return None
         engine = self._engine
+        first: PlainCopy | None = None
         for source in legacy.sources():
             share = deadline.within(engine.budget.seconds(source.tier))
             copy = await source.plain_get(name, deadline=share)
-            if copy is not None and not 0 < copy.expires_ms <= engine.now_ms():
-                return await self._envelope(key, copy, version)
-        return None
+            if copy is None or 0 < copy.expires_ms <= engine.now_ms():
+                continue
+            ends = max(first.expires_ms, copy.expires_ms) if first is not None and copy.expires_ms else copy.expires_ms
+            first = replace(copy if first is None else first, expires_ms=ends)
+            if not lasting or first.expires_ms == 0:
+                break
+        return None if first is None else await self._envelope(key, first, version)
 
     async def _envelope(self, key: Key, copy: PlainCopy, version: int) -> Envelope:
         engine = self._engine

@@ -48,7 +48,7 @@ class TakeOver:
             if not unknown(found):
                 await self._reads.remove(key, legacy, deadline)
                 return False
-            copy = await self._reads.read(key, legacy, deadline)
+            copy = await self._reads.read(key, legacy, deadline, lasting=True)
             if copy is None:
                 return False
             try:

@@ -106,7 +106,7 @@ class End:
             if (0 if copy is None else copy.version) < floor:  # a replica that lags behind this client's own writes
                 copy = await self.cascade.ask(key, plan, floor, self.call())
             if plan.legacy is not None and unknown(copy):
-                old = await self.cascade.legacy.read(key, plan.legacy, self.call())
+                old = await self.cascade.legacy.read(key, plan.legacy, self.call(), lasting=True)
                 # it has no times of its own; the same ones at every reading, so that it can be compared
                 copy = None if old is None else replace(old, header=replace(old.header, created_ms=0, modified_ms=0))
         except ThermoclineError as error:
