@@ -37,6 +37,15 @@ class Asynchronous:
         ({"console": True, "headers": {"a": "b"}}, "headers are for OTLP"),
         ({"azure_monitor": True, "credential": Asynchronous()}, "synchronous"),
         ({"azure_monitor": True, "credential": "a key"}, "synchronous"),
+        ({"json_logs": "thermocline.log"}, "json_logs is True, or a file that is open"),
+        ({"console": "thermocline.log"}, "console is True, or a file that is open"),
+        ({"console": True, "sampler": "always_on"}, "sampler is a Sampler"),
+        ({"meter_provider": object()}, "meter_provider is a MeterProvider"),
+        ({"tracer_provider": True}, "tracer_provider is a TracerProvider"),
+        ({"otlp": "http://localhost:1", "headers": "a=b"}, "headers is a mapping"),
+        ({"otlp": 4318}, "otlp is True or the URL"),
+        ({"console": True, "spans": "no"}, "spans is True or False"),
+        ({"console": True, "service_name": 7}, "service_name is a string"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_change(given: dict[str, Any], says: str) -> None:

@@ -170,7 +170,28 @@ def _turn_on(wanted: _Wanted) -> Telemetry:
         return _current
 
 
+_SWITCHES: Final = ("azure_monitor", "metrics", "spans", "key_hashes")
+_PARTS: Final = {
+    "console": ("write", "True, or a file that is open for writing text"),
+    "json_logs": ("write", "True, or a file that is open for writing text"),
+    "meter_provider": ("get_meter", "a MeterProvider"),
+    "tracer_provider": ("get_tracer", "a TracerProvider"),
+    "sampler": ("should_sample", "a Sampler"),
+    "headers": ("items", "a mapping of names to values"),
+    "exporter_options": ("items", "a mapping of names to values"),
+    "service_name": ("encode", "a string"),
+    "connection_string": ("encode", "a string"),
+}
+
+
 def _check(wanted: _Wanted) -> None:
+    for name in _SWITCHES:
+        if not isinstance(getattr(wanted, name), bool):
+            raise ConfigurationError(f"{name} is True or False, not {type(getattr(wanted, name)).__name__}")
+    for name, (has, what) in _PARTS.items():
+        given = getattr(wanted, name)
+        if given is not None and not hasattr(given, has) and not (isinstance(given, bool) and has == "write"):
+            raise ConfigurationError(f"{name} is {what}, not {type(given).__name__}")
     every: object = wanted.every
     if not isinstance(every, timedelta) or every <= timedelta():
         raise ConfigurationError(f"every is a timedelta longer than zero, not {every!r:.80}")
@@ -181,9 +202,10 @@ def _check(wanted: _Wanted) -> None:
         raise ConfigurationError(
             "give providers of your own, or a destination (Azure Monitor, otlp, console), not both"
         )
-    if isinstance(wanted.otlp, str) and not wanted.otlp.startswith(("http://", "https://")):
+    otlp: object = wanted.otlp
+    if not isinstance(otlp, bool) and not (isinstance(otlp, str) and otlp.startswith(("http://", "https://"))):
         raise ConfigurationError(
-            f"otlp is the URL of a collector, such as http://localhost:4318, not {wanted.otlp!r:.80}"
+            f"otlp is True or the URL of a collector, such as http://localhost:4318, not {otlp!r:.80}"
         )
     if (wanted.credential is not None or wanted.exporter_options is not None) and not wanted.azure_monitor:
         raise ConfigurationError("credential and exporter_options are for Azure Monitor: give azure_monitor=True too")
