@@ -364,3 +364,23 @@ def _check_sign_in(settings: MemorySettings) -> None:
         raise ConfigurationError(
             "REDIS_AUTH=entra needs TLS, for a token is a password: set REDIS_SSL=true, or a URL with rediss://"
         )
+
+
+class FileSettings(MemorySettings):
+    """The settings of one file alone. The environment does not count, so that two sets of tiers can be named beside each other."""
+
+    def __init__(self, *, env_file: Path | str | None, **values: Any) -> None:
+        super().__init__(env_file=env_file, **values)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        if isinstance(dotenv_settings, EnvSettingsSource):
+            _refuse_unknown(dotenv_settings.env_vars)
+        return init_settings, dotenv_settings

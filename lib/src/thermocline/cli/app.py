@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from thermocline import __version__
+from thermocline.cli.backup import backup, restore
 from thermocline.cli.demo.command import demo
 from thermocline.cli.doctor import doctor
+from thermocline.cli.migrate import migrate
 from thermocline.cli.records import get, ls, rm, set_
 from thermocline.cli.rights import export, forget
 from thermocline.cli.stat import stat
@@ -31,6 +33,9 @@ for _name, _verb in (
     ("sweep", sweep),
     ("export", export),
     ("forget", forget),
+    ("migrate", migrate),
+    ("backup", backup),
+    ("restore", restore),
 ):
     app.command(_name)(_verb)
 

@@ -33,7 +33,7 @@ class FolderPlace:
     """A folder, made if it is missing. A file is written beside its name, synced to the disk and renamed."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
 
     def __str__(self) -> str:
         return str(self.path)
