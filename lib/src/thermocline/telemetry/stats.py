@@ -124,7 +124,7 @@ class Stats:
         """Per tier: each counter, and ``latency``: per verb count, mean, p50 and p99 in milliseconds."""
         tiers: dict[str, dict[str, Any]] = {}
         for (name, tier), amount in sorted(self.counters.items()):
-            tiers.setdefault(tier, {})[name] = int(amount) if amount == int(amount) else round(amount, 3)
+            tiers.setdefault(str(tier), {})[name] = int(amount) if amount == int(amount) else round(amount, 3)
         for (tier, verb), h in self.by_verb().items():
             tiers.setdefault(tier, {}).setdefault("latency", {})[verb] = {
                 "count": h.count,
