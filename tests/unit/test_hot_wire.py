@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 
 import pytest
+from redis.asyncio.connection import Connection
+from redis.exceptions import DataError
 
-from thermocline.tiers.hot.wire import send
+from thermocline.tiers.hot.wire import Command, packed, send
 
 
 class OverTransport:
@@ -46,3 +48,19 @@ async def test_what_interpreters_and_loops_raise_instead_is_translated(kind: typ
 
     with pytest.raises(ConnectionResetError):
         await send(Gone(), [b"x"])
+
+
+async def test_commands_are_packed_as_the_sdk_packs_them() -> None:
+    commands: list[Command] = [
+        ("SET", b"key", "wärme", 12, -3, b""),
+        ("GET", b"another"),
+        ("SET", b"large", b"x" * 40_000, b"after"),
+        ("SET", b"larger", b"y" * 16_384, b"z" * 16_383),
+        ("SET", b"strange", bytearray(b"bytes"), memoryview(b"view"), 1.5),  # type: ignore[list-item]
+    ]
+    connection = Connection()
+
+    assert b"".join(packed(connection, commands)) == b"".join(connection.pack_commands(commands))
+    assert packed(connection, [("SET", b"k", b"x" * 40_000)])[1] == b"x" * 40_000
+    with pytest.raises(DataError):
+        packed(connection, [("SET", b"k", None)])  # type: ignore[list-item]

@@ -134,9 +134,8 @@ def run_out(entry: Entry[V], owner: str | None, now: int, times: Times = TIMES) 
 def current(entry: Entry[V], now: int, times: Times = TIMES) -> Entry[V]:
     """The entry as it is at ``now``: everything whose deadline is at or before it has run out, each at its own moment."""
     if isinstance(entry, Announced):
-        for announcement in sorted(entry.writers, key=_when):
-            if announcement.deadline > now:
-                break
+        due = [announcement for announcement in entry.writers if announcement.deadline <= now]
+        for announcement in sorted(due, key=_when) if len(due) > 1 else due:
             entry = run_out(entry, announcement.writer, announcement.deadline, times)
     if isinstance(entry, Lease) and entry.owner is not None and entry.deadline <= now:
         entry = run_out(entry, entry.owner, entry.deadline, times)

@@ -39,8 +39,8 @@ class AtomicWrites:
         guard = self._engine.guards[tier]
         guard.check()
         intents = await self._prepared(keys, prepare, deadline)
-        first = intents[0]
-        await self._writer.heed(first, deadline)
+        deadline = deadline.within(LONGEST_WRITE)  # from before the fence is read: who erases waits for no more
+        await self._writer.heed(min(intents, key=lambda intent: intent.inline.header.modified_ms), deadline)
         try:
             await self._announced(intents, deadline)
             written = await self._written(authority, tier, intents, deadline)
@@ -78,10 +78,11 @@ class AtomicWrites:
     async def _prepared(self, keys: Sequence[Key], prepare: Prepare, deadline: Deadline) -> list[Intent]:
         made: dict[Key, Intent] = {}
 
-        async def one(key: Key) -> None:
-            made[key] = await prepare(key, self._engine.routes.route(key), deadline)
+        async def one(numbered: tuple[Key, str]) -> None:
+            key, write_id = numbered
+            made[key] = await prepare(key, self._engine.routes.route(key), deadline, write_id)
 
-        await together(keys, one, at_once=_UPLOADS)
+        await together(list(zip(keys, self._engine.write_ids(len(keys)), strict=True)), one, at_once=_UPLOADS)
         return [made[key] for key in keys]
 
     async def _announced(self, intents: Sequence[Intent], deadline: Deadline) -> None:
@@ -121,7 +122,6 @@ class AtomicWrites:
         engine = self._engine
         if any(self._writer.lapses(intent, deadline) for intent in intents):
             await self._announced(intents, deadline)
-        deadline = deadline.within(LONGEST_WRITE)
         engine.stats.count(telemetry.WRITES, tier, len(intents))
 
         async def once() -> list[Written]:

@@ -22,8 +22,8 @@ AT_ONCE: Final = (
 )
 UPLOADS: Final = 8  # payloads of a chunk that go to cold at the same time
 
-Prepare = Callable[[Key, Plan, Deadline], Awaitable[Intent]]
-"""Makes the write of one key: encodes its value, and uploads what goes to cold. Raises errors of our tree, which are that key's alone."""
+Prepare = Callable[[Key, Plan, Deadline, str], Awaitable[Intent]]
+"""Makes the write of one key, with this id: encodes its value, and uploads what goes to cold. Raises errors of our tree, which are that key's alone."""
 
 Outcomes = dict[Key, WriteResult | ThermoclineError | None]
 """What became of each key; None: nothing was known of it."""
@@ -85,14 +85,16 @@ class BatchWrites:
         self, plan: Plan, keys: Sequence[Key], prepare: Prepare, deadline: Deadline, outcomes: Outcomes
     ) -> list[Intent]:
         made: dict[Key, Intent] = {}
+        ids = zip(keys, self._engine.write_ids(len(keys)), strict=True)
 
-        async def one(key: Key) -> None:
+        async def one(numbered: tuple[Key, str]) -> None:
+            key, write_id = numbered
             try:
-                made[key] = await prepare(key, plan, deadline)
+                made[key] = await prepare(key, plan, deadline, write_id)
             except ThermoclineError as error:
                 outcomes[key] = error
 
-        await together(keys, one, at_once=1 if plan.cold_above is None else UPLOADS)
+        await together(list(ids), one, at_once=1 if plan.cold_above is None else UPLOADS)
         return [made[key] for key in keys if key in made]
 
     async def _heeded(

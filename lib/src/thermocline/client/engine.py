@@ -32,6 +32,8 @@ LEASE_MS: Final = 15_000  # outlasts any read of the authority by default deadli
 SKEW_MS: Final = 1000  # a clock that differs from the server's by more than this is corrected
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = tuple(one + other for one in _DIGITS for other in _DIGITS)
+_SHIFTS = range(70, -1, -10)
 
 
 @dataclass(slots=True)
@@ -102,9 +104,15 @@ class Engine:
 
     def write_id(self) -> str:
         """Unique and ordered by time: the milliseconds since 1970 as 11 base-32 digits, then 80 random bits as 16."""
+        return self.write_ids(1)[0]
+
+    def write_ids(self, count: int) -> list[str]:
+        """The same for a batch of one moment: the operating system is asked for randomness once."""
         ms = self.clock.wall_ms()
-        bits: int = ms << 80 | self.tokens.getrandbits(80)
-        return "".join(_DIGITS[bits >> shift & 31] for shift in range(130, -1, -5))
+        moment = "".join([_DIGITS[ms >> shift & 31] for shift in range(50, -1, -5)])
+        drawn: bytes = self.tokens.getrandbits(80 * count).to_bytes(10 * count, "big")
+        bits = [int.from_bytes(drawn[at : at + 10], "big") for at in range(0, 10 * count, 10)]
+        return [moment + "".join([_PAIRS[one >> shift & 1023] for shift in _SHIFTS]) for one in bits]
 
     def token(self) -> str:
         """A lease's token: 80 random bits."""

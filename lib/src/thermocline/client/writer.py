@@ -56,6 +56,7 @@ class Intent:
     around: bool = False  # hot is not to have the value
     told: bool = False  # whether hot has the announcement
     lapses: float = 0.0  # when the announcement runs out, monotonic seconds
+    begun_ms: int = 0  # when its call began, if that was before its value was made
 
 
 class Writer:
@@ -78,6 +79,7 @@ class Writer:
         if_version: int | None = None,
         if_absent: bool = False,
         around: bool = False,
+        write_id: str | None = None,
     ) -> Intent:
         """The write, its payload already in cold where it belongs there; of a value that ends no later than its retention ceiling."""
         engine = self._engine
@@ -95,7 +97,8 @@ class Writer:
             engine.stats.count(telemetry.BYTES_RAW, holder, inline.header.raw_length)
             engine.stats.count(telemetry.BYTES_STORED, holder, size)
         known = engine.floors.get(inline.key) or None
-        write = Write(verb, engine.write_id(), envelope, known, if_version, if_absent)
+        write_id = engine.write_id() if write_id is None else write_id
+        write = Write(verb, write_id, envelope, known, if_version, if_absent)
         return Intent(plan, write, inline, around or plan.rules.write_around)
 
     async def to_cold(self, inline: Envelope, deadline: Deadline) -> Envelope:
@@ -135,10 +138,10 @@ class Writer:
     async def _write(self, intent: Intent, deadline: Deadline) -> Written:
         engine, plan = self._engine, intent.plan
         authority = engine.authority(plan.authority)
+        deadline = deadline.within(LONGEST_WRITE)  # from before the fence is read: who erases waits for no more
+        await self.heed(intent, deadline)
         if self.lapses(intent, deadline):
             await self._announce(intent, deadline)
-        await self.heed(intent, deadline)
-        deadline = deadline.within(LONGEST_WRITE)
         engine.stats.count(telemetry.WRITES, plan.tier)
         guard = engine.guards[plan.tier]
         try:
@@ -152,8 +155,10 @@ class Writer:
             )
 
     async def heed(self, intent: Intent, deadline: Deadline) -> None:
-        """Raise `Forgotten` for a write that took long to get here, if its scope was erased since it began."""
-        begun = intent.inline.header.modified_ms
+        """Raise `Forgotten` for a write that took long to get here, if its scope was erased since it began. A delete brings nothing back."""
+        if intent.write.verb is Verb.DELETE:
+            return
+        begun = intent.begun_ms or intent.inline.header.modified_ms
         await self.fences.heed(intent.write.key, intent.plan.authority, begun, deadline)
 
     async def renew(self, intent: Intent, deadline: Deadline) -> None:

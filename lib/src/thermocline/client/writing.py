@@ -156,7 +156,7 @@ class WriteVerbs(ReadVerbs):
         conditions = _conditions(if_versions, values, atomic)
         deadline = await self._begin(timeout)
 
-        async def prepare(key: Key, plan: Plan, deadline: Deadline) -> Intent:
+        async def prepare(key: Key, plan: Plan, deadline: Deadline, write_id: str) -> Intent:
             envelope = await self._sealed(key, values[key], plan, ttl, tags)
             if plan.legacy is not None:
                 await self._takeover.adopt(key, plan, deadline)
@@ -169,6 +169,7 @@ class WriteVerbs(ReadVerbs):
                 if_version=version or None,
                 if_absent=version == 0,
                 around=write_around,
+                write_id=write_id,
             )
 
         write = self._atomic_writes.write if atomic else self._batch_writes.write
@@ -183,11 +184,11 @@ class WriteVerbs(ReadVerbs):
         names = each_key(keys, None if atomic else batch.errors)
         deadline = await self._begin(timeout)
 
-        async def prepare(key: Key, plan: Plan, deadline: Deadline) -> Intent:
+        async def prepare(key: Key, plan: Plan, deadline: Deadline, write_id: str) -> Intent:
             if plan.legacy is not None:
                 await self._takeover.adopt(key, plan, deadline)
             tombstone = self._engine.codec.tombstone(key, now_ms=self._engine.now_ms())
-            return await self._writer.intent(Verb.DELETE, tombstone, plan, deadline)
+            return await self._writer.intent(Verb.DELETE, tombstone, plan, deadline, write_id=write_id)
 
         write = self._atomic_writes.write if atomic else self._batch_writes.write
         return _told(names, await write(list(dict.fromkeys(names.values())), prepare, deadline), batch)

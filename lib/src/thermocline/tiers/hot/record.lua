@@ -21,8 +21,8 @@ local function field(raw, offset)
 end
 
 local raw = redis.call('GET', KEY)
-if raw and #raw >= 88 and string.sub(raw, 1, 3) == string.sub(MAGIC, 1, 3) and struct.unpack('>I4', raw, 85) == crc32(string.sub(raw, 1, 84))
-  and (string.byte(raw, 4) > 1 or string.byte(raw, 5) > 7) then
+if raw and #raw >= 88 and string.sub(raw, 1, 3) == string.sub(MAGIC, 1, 3) and (string.byte(raw, 4) > 1 or string.byte(raw, 5) > 7)
+  and struct.unpack('>I4', raw, 85) == crc32(string.sub(raw, 1, 84)) then
   return {'newer', 0, 0}  -- a sound header of a newer format: its writers know better, so it is never overwritten
 end
 if raw and not sound(raw, DIGEST) then

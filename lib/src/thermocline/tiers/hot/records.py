@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from thermocline.clock import Deadline
@@ -188,7 +187,7 @@ class HotRecords(HotEntries):
         if write.verb is Verb.TOUCH:
             return Written(Effect.TOOK, version)
         stamped = write.envelope.stamped(version=version, authority=Authority.HOT, created_ms=created)
-        return Written(Effect.TOOK, version, replace(stamped, raw=None))
+        return Written(Effect.TOOK, version, stamped.bare())
 
     async def _index(self, key: Key, deadline: Deadline) -> None:
         failed = (await self._index_many([key], deadline))[0]

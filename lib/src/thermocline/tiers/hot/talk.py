@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from thermocline.tiers.hot.signing import SignIn
-from thermocline.tiers.hot.wire import Command, send
+from thermocline.tiers.hot.wire import Command, packed, send
 
 
 class Talk:
@@ -23,7 +23,7 @@ class Talk:
         connection = await pool.get_connection()
         try:
             self.sent = True
-            await send(connection, connection.pack_command(*command))
+            await send(connection, packed(connection, [command]))
             return await connection.read_response(disable_decoding=True)
         finally:
             await pool.release(connection)
@@ -44,7 +44,7 @@ class Talk:
             if node is not None and sign_in is not None:
                 await sign_in.ready(connection)
             self.sent = True
-            await send(connection, connection.pack_commands(commands))
+            await send(connection, packed(connection, commands))
             for _ in commands:
                 try:
                     self.replies.append(await connection.read_response(disable_decoding=True))

@@ -42,7 +42,9 @@ SHARE: Final = 4  # one value may take up to the fourth part of the bound
 MARKER_BYTES: Final = 600  # what a marker takes beside its key's text, about
 WRITER_BYTES: Final = 250  # and each writer that it names
 OVERHEAD_BYTES: Final = 900  # what a value takes beside its payload and its key's text, about
-SWEPT: Final = 2  # so many of the oldest markers are looked at, to see whether they are over, in each operation
+SWEPT: Final = (
+    2  # so many of the oldest markers are looked at in an operation, to see whether they are over; in one of many: one
+)
 
 
 @dataclass(slots=True)
@@ -156,13 +158,18 @@ class ProcessMemory(ProcessUpkeep):
         return [self._peek(key, now) for key in keys]
 
     async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
-        return self._operate(operation, self._enter(deadline))
+        now = self._enter(deadline)
+        found = self._operate(operation, now)
+        self._tidy(now, SWEPT)
+        return found
 
     async def operate_many(
         self, operations: Sequence[EntryOperation], *, deadline: Deadline
     ) -> list[Found | ThermoclineError | None]:
         now = self._enter(deadline)
-        return [self._operate(operation, now) for operation in operations]
+        found: list[Found | ThermoclineError | None] = [self._operate(operation, now) for operation in operations]
+        self._tidy(now, len(operations))
+        return found
 
     async def drop(self, keys: Sequence[Key], *, deadline: Deadline) -> None:
         self._enter(deadline)
@@ -205,7 +212,8 @@ class ProcessMemory(ProcessUpkeep):
             offer = self._offer(operation.envelope, operation.lasting_ms, now)
             after = coherence.settle(entry, operation.reader, operation.version, offer, now, times)
         self._put(key, after)
-        self._make_room(now, key)
+        if self._bytes > self._max_bytes:
+            self._make_room(now, key)
         return found
 
     def _entry(self, key: Key, now: int) -> Entry:
@@ -231,8 +239,7 @@ class ProcessMemory(ProcessUpkeep):
     def _offer(self, envelope: Envelope | None, lasting_ms: int | None, now: int) -> Offer[Envelope] | None:
         if envelope is None or _weight(envelope) * SHARE > self._max_bytes:
             return None
-        if envelope.raw is not None or envelope.etag is not None:
-            envelope = replace(envelope, raw=None, etag=None)
+        envelope = envelope.bare()
         ends = envelope.header.expires_ms
         if lasting_ms is not None and (not ends or now + lasting_ms < ends):
             ends = now + lasting_ms
@@ -257,13 +264,18 @@ class ProcessMemory(ProcessUpkeep):
         if self._frequency is None and self._bytes * 2 > self._max_bytes:
             self._frequency = Frequency(max(64, 2 * len(self._values)))
 
-    def _make_room(self, now: int, newcomer: Key | None = None) -> None:
-        for _ in range(min(SWEPT, len(self._markers))):
-            key, slot = next(iter(self._markers.items()))
+    def _tidy(self, now: int, looks: int) -> None:
+        """Look at some of the oldest markers, and drop those that are over."""
+        markers = self._markers
+        for _ in range(min(looks, len(markers))):
+            key, slot = next(iter(markers.items()))
             if coherence.current(slot.entry, now, self._times) is None:
                 self._put(key, None)
             else:
-                self._markers.move_to_end(key)
+                markers.move_to_end(key)
+
+    def _make_room(self, now: int, newcomer: Key | None = None) -> None:
+        self._tidy(now, SWEPT)
         while self._bytes > self._max_bytes:
             record = self._records.oldest()
             if self._values:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
+
 from thermocline.codec import FORMAT, Codec
 from thermocline.cursors import pack_cursor, unpack_cursor
 from thermocline.errors import CorruptRecord, InvalidArgument, InvalidKey, ThermoclineError, TooLarge, UnreadableRecord
@@ -18,6 +20,7 @@ from thermocline.writes import check_pointer
 
 MOST_BYTES: Final = 900_000_000  # of a packed record; SQLite holds 1,000,000,000 in a row
 
+_TOMBSTONE: Final = Flags.TOMBSTONE.value  # a plain integer: an IntFlag's own `&` makes a new flag
 _KNOWN_FLAGS: Final = int(Flags.TOMBSTONE | Flags.MARKER | Flags.POINTER)
 _RING: Final = 8  # write ids besides the creator's (COHERENCE section 4)
 _LATEST_MS: Final = 2**53  # what no time in milliseconds reaches
@@ -112,7 +115,7 @@ class _State:
     ]  # the ids of its last writes, newest first, and of the one that created it last of all: the version of each
 
     def live(self, now_ms: int) -> bool:
-        return not self.flags & Flags.TOMBSTONE and not 0 < self.expires_ms <= now_ms
+        return not self.flags & _TOMBSTONE and not 0 < self.expires_ms <= now_ms
 
 
 def apply(transaction: Transaction, codec: Codec, write: Write, *, now_ms: int, grace_ms: int) -> Written:
@@ -139,9 +142,8 @@ def apply(transaction: Transaction, codec: Codec, write: Write, *, now_ms: int, 
         check_pointer(envelope, now_ms, tier=TIER)
     if write.verb is Verb.TOUCH:
         envelope = _touched(transaction, codec, write)
-    elif live and state is not None:
-        envelope = envelope.stamped(version=version, authority=Authority.WARM, created_ms=state.created_ms)
-    envelope = envelope.stamped(version=version, authority=Authority.WARM)
+    created_ms = state.created_ms if live and state is not None and write.verb is not Verb.TOUCH else None
+    envelope = envelope.stamped(version=version, authority=Authority.WARM, created_ms=created_ms)
     _store(transaction, codec, envelope, state, write.id, now_ms=now_ms, grace_ms=grace_ms)
     return Written(Effect.TOOK, version, envelope)
 
@@ -157,8 +159,8 @@ def _state(transaction: Transaction, key: Key) -> _State | None:
         return None
     row_id, version, format_, flags, expires_ms, created_ms, writes = row
     try:
-        ids = json.loads(writes)
-    except (ValueError, TypeError):
+        ids = msgspec.json.decode(writes)
+    except (msgspec.MsgspecError, ValueError, TypeError):
         ids = None
     if not isinstance(ids, dict) or not all(isinstance(number, int) and number >= 0 for number in row[:-1]):
         raise CorruptRecord(
@@ -173,7 +175,7 @@ def _ring(state: _State | None, write_id: str, version: int) -> str:
     """The ids of the last eight writes, and of the one that created the row: a second copy of any of them is known by it."""
     older = list(state.writes.items()) if state else []
     kept = older if len(older) <= _RING else [*older[: _RING - 1], older[-1]]
-    return json.dumps(dict([(write_id, version), *kept]))
+    return msgspec.json.encode(dict([(write_id, version), *kept])).decode()
 
 
 def _touched(transaction: Transaction, codec: Codec, write: Write) -> Envelope:
