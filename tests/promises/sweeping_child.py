@@ -1,6 +1,6 @@
 """What a sweeping process of the nursery does: its part of a pass, dying at a step of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Shifted(SystemClock):
         return super().wall_ms() + self._ms
 
 
-def stepping(kind: type[Any], steps: Steps) -> type[Any]:
+def stepping(kind: type[Any], steps: Steps, names: Sequence[str] = STEPS) -> type[Any]:
     """The tier, saying what it does before and after, and dying there."""
 
     def one(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,7 +55,7 @@ def stepping(kind: type[Any], steps: Steps) -> type[Any]:
 
         return step
 
-    own = {name: one(name, getattr(kind, name)) for name in STEPS if hasattr(kind, name)}
+    own = {name: one(name, getattr(kind, name)) for name in names if hasattr(kind, name)}
     return type(f"Stepping{kind.__name__}", (kind,), own)
 
 
