@@ -1,6 +1,5 @@
 """What the moving verbs answer with."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -113,8 +112,3 @@ class Savings:
             round(max(0.0, kilobytes * RU_WRITE_PER_KB - records * RU_WRITE_LEAST), 3),
             round(records * (RU_WRITE_LEAST + 1) + kilobytes * (RU_READ_PER_KB + RU_WRITE_PER_KB), 3),
         )
-
-
-def as_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Only what is not nought, for a line of text."""
-    return {name: number for name, number in counts.items() if number}

@@ -75,7 +75,7 @@ class Selection:
 
 
 def idle(stored: Stored, idle_ms: int, now_ms: int, reads: Reads) -> bool:
-    """Whether nobody wrote the record for so long, and no client that saves its reads read it (docs/moving-data.md has the error bounds)."""
+    """Whether nobody wrote the record for so long, and no client that saves its reads read it (docs/moving-data-between-tiers.md has the error bounds)."""
     since = now_ms - idle_ms
     return stored.header.modified_ms <= since and not reads.since(stored.key, since)
 
