@@ -140,7 +140,7 @@ def embedded() -> FastAPI:
         yield
 
     return build_service_app(
-        "desk", Clerk, lifespan=around, mcp_setup=add_mcp, request_timeout=30, max_body_bytes=10_000
+        "desk", Clerk, lifespan=around, mcp_setup=add_mcp, request_timeout=3600, max_body_bytes=10_000
     )
 
 

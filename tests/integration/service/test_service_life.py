@@ -1,5 +1,6 @@
 """The app's start and end: what is made, in which order it is closed, and what fails."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from thermocline import (
     build_service_app,
 )
 from thermocline.agents import ModelTarget
+from thermocline.agents.service import life
 from thermocline.errors import ClientClosed, ConfigurationError
 from thermocline.model import MemoryTier
 from thermocline.tiers.local.folder import FolderMemory
@@ -157,8 +159,8 @@ async def test_reasons_can_be_kept_inside(tmp_path: Path) -> None:
     assert told["memory"] == {"verdict": "ok", "tiers": {"hot": "ok", "warm": "ok", "cold": "ok"}}
 
 
-async def test_many_probes_ask_the_tiers_once(tmp_path: Path) -> None:
-    import asyncio
+async def test_many_probes_ask_the_tiers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "_FRESH", 3600.0)
 
     class Counting(ProcessMemory):
         pings = 0
@@ -172,9 +174,13 @@ async def test_many_probes_ask_the_tiers_once(tmp_path: Path) -> None:
     async with app.router.lifespan_context(app), asking(app) as http:
         before = hot.pings
         answers = await asyncio.gather(*(http.get("/ready") for _ in range(50)))
+        answers.append(await http.get("/ready"))
+        once = hot.pings
+        monkeypatch.setattr(life, "_FRESH", -1.0)
+        await http.get("/ready")
 
     assert {answer.status_code for answer in answers} == {200}
-    assert hot.pings == before + 1
+    assert (once, hot.pings) == (before + 1, before + 2)
 
 
 async def test_the_builder_and_models_reach_the_agent(tmp_path: Path) -> None:
