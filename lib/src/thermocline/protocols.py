@@ -424,3 +424,13 @@ class PlainNames(PlainCopies, Protocol):
     async def plain_set(self, name: str, value: Any, *, lasting_ms: int, deadline: Deadline) -> None:
         """Store a value of any kind that the codec takes, over what is there; ``lasting_ms`` 0: for good. May be sent again."""
         ...
+
+
+@runtime_checkable
+class PlainListing(PlainNames, Protocol):
+    """One whose names can be found, too."""
+
+    async def plain_list(self, prefix: str, *, deadline: Deadline) -> list[str]:
+        """All names that begin with ``prefix`` (ASCII letters, digits, and ``. - _ = ~``), in no order. For rare calls: it may look at all that
+        the tier holds."""
+        ...

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from thermocline.client.cascade import Cascade
 from thermocline.client.engine import Engine
+from thermocline.client.fences import LONGEST_WRITE
 from thermocline.client.result import Answer, WriteResult
 from thermocline.clock import Deadline
 from thermocline.codec import LEGACY_TEXT
 from thermocline.errors import ConfigurationError, InvalidArgument, InvalidKey
-from thermocline.keys import escape
+from thermocline.keys import escape, unescape
 from thermocline.model import Authority, Envelope, Key, MemoryTier, instant
 from thermocline.policy import Plan, lifetime_ms, plain_name
 from thermocline.protocols import Effect, PlainNames, Tier, Verb, Versions, Write
@@ -81,8 +82,10 @@ class Direct:
     async def set(
         self, key: Key, value: Any, tier: TierName, plan: Plan, lasting_ms: int | None, deadline: Deadline
     ) -> WriteResult:
-        """Store a value under the key's plain name. ``lasting_ms`` 0: for good; None: as the rules say for that tier."""
+        """Store a value under the key's plain name, soon or not at all: who erases a scope waits for it. ``lasting_ms`` 0: for good; None: as the
+        rules say for that tier."""
         engine, name = self._engine, self._tier(tier)
+        deadline = deadline.within(LONGEST_WRITE)
         part, guard = self._tiers[name], engine.guards[name]
         span = self._default_ms(plan, name) if lasting_ms is None else lasting_ms
         ceiling = engine.lifetimes.ceiling_ms(key)
@@ -153,6 +156,19 @@ def _name(key: Key) -> str:
             f"a plain name has at most {_NAME_MOST} characters, and this has {len(name)}: leave tier out, or take a shorter name"
         )
     return name
+
+
+def plain_prefix(tenant: str, scope: str | None) -> str:
+    """How the plain names of a scope's keys, or of all keys of a tenant, begin, and of no other's; but for keys that are plain strings."""
+    return OWN + ".".join(map(escape, [tenant] if scope is None else [tenant, scope])) + "."
+
+
+def key_of_plain(name: str) -> Key:
+    """The key that a plain name which begins so stands for. Raises `InvalidKey`."""
+    parts = [unescape(part) for part in name.removeprefix(OWN).split(".")]
+    if len(parts) != 3:
+        raise InvalidKey("not a plain name of a key")
+    return Key(*parts)
 
 
 def _apart(key: Key) -> Key:

@@ -12,7 +12,7 @@ import msgspec
 
 from thermocline.client.engine import Engine
 from thermocline.clock import Deadline
-from thermocline.errors import CorruptRecord, Forgotten
+from thermocline.errors import CorruptRecord, Forgotten, TierUnavailable
 from thermocline.model import Authority, Key
 from thermocline.protocols import Notes
 
@@ -20,12 +20,14 @@ FENCES: Final = "fence/"
 HEEDED_AFTER: Final = (
     5.0  # seconds from the start of a call to the sending of its write; later than that, fences are read first
 )
-LONGEST_WRITE: Final = 20.0  # seconds that one write to an authority may take
-SLACK: Final = 5.0  # seconds: after its deadline a copy may be let in for so long (tiers.warm.change.LATE_MS), and clocks differ by less
+LONGEST_WRITE: Final = 18.0  # seconds that one write to an authority may take, from before the fence is read for it
+SLACK: Final = 5.0  # seconds after its deadline for which a copy may be let in (tiers.warm.change.LATE_MS)
+CLOCKS: Final = 2.0  # seconds; clocks that are corrected by the server's differ by less
 WAIT: Final = (
-    HEEDED_AFTER + LONGEST_WRITE + SLACK
+    HEEDED_AFTER + LONGEST_WRITE + SLACK + CLOCKS
 )  # seconds after which nothing that began before a fence can take effect
-_CLOCKS_MS: Final = 2000  # clocks that are corrected by the server's differ by less
+_CLOCKS_MS: Final = int(CLOCKS * 1000)
+_TRIES: Final = 8  # of putting a fence, while others put theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +53,38 @@ class Fences:
         self._engine = engine
 
     def keepers(self) -> list[tuple[Authority, Notes]]:
-        """The authorities that can keep a fence."""
-        return [(stamp, tier) for stamp, tier in self._engine.authorities.items() if isinstance(tier, Notes)]
+        """The authorities that can keep a fence, those that outlive Redis first."""
+        found = [(stamp, tier) for stamp, tier in self._engine.authorities.items() if isinstance(tier, Notes)]
+        return sorted(found, key=lambda keeper: keeper[0] is Authority.HOT)
 
     async def put(self, fence: Fence, deadline: Deadline) -> None:
-        """In each authority. Raises `TierUnavailable`."""
-        data = msgspec.json.encode(fence)
-        for _, notes in self.keepers():
-            await notes.write_note(fence_name(fence.tenant, fence.scope), data, deadline=deadline)
+        """In each authority; a later one that is there stays. Raises `TierUnavailable`."""
+        for stamp, notes in self.keepers():
+            await self._put(stamp, notes, fence, deadline)
+
+    async def _put(self, stamp: Authority, notes: Notes, fence: Fence, deadline: Deadline) -> None:
+        name, data = fence_name(fence.tenant, fence.scope), msgspec.json.encode(fence)
+        for _ in range(_TRIES):
+            there = await notes.read_note(name, deadline=deadline)
+            if there is None:
+                put = await notes.write_note(name, data, if_absent=True, deadline=deadline)
+            elif _at_ms(there.data) >= fence.at_ms:
+                return
+            else:
+                put = await notes.write_note(name, data, if_etag=there.etag, deadline=deadline)
+            if put is not None:
+                return
+        raise TierUnavailable(
+            "the fence could not be put, as others put theirs at the same time: call forget again",
+            tier=stamp.name.lower(),
+            sent=False,
+        )
 
     async def of(self, authority: Authority, tenant: str, scope: str, deadline: Deadline) -> int:
         """When this scope or its whole tenant was last forgotten; 0: never. Raises `TierUnavailable`, `CorruptRecord`."""
-        notes: object = self._engine.authorities.get(authority)
-        if not isinstance(notes, Notes):
+        keepers = dict(self.keepers())
+        notes = keepers.get(authority, next(iter(keepers.values()), None))
+        if notes is None:
             return 0
         latest = 0
         for name in (fence_name(tenant, scope), fence_name(tenant, None)):
@@ -74,7 +95,7 @@ class Fences:
 
     async def heed(self, key: Key, authority: Authority, begun_ms: int, deadline: Deadline) -> None:
         """Raise `Forgotten` for a write that began before its scope was forgotten, if it is one that nobody waited for."""
-        if self._engine.now_ms() - begun_ms <= HEEDED_AFTER * 1000:
+        if 0 <= self._engine.now_ms() - begun_ms <= HEEDED_AFTER * 1000:  # less: the clock was set back meanwhile
             return
         at_ms = await self.of(authority, key.tenant, key.scope, deadline)
         if at_ms and begun_ms <= at_ms + _CLOCKS_MS:
@@ -90,6 +111,14 @@ def _read(data: bytes) -> Fence:
         raise CorruptRecord(
             f"a fence cannot be read ({error}): forget the scope again, which writes it anew"
         ) from error
+
+
+def _at_ms(data: bytes) -> int:
+    """Of a fence that is to be replaced; 0: it cannot be read, and is written anew."""
+    try:
+        return _read(data).at_ms
+    except CorruptRecord:
+        return 0
 
 
 def _digest(part: str) -> str:

@@ -49,6 +49,7 @@ class UpdateVerbs(WriteVerbs):
             raise InvalidArgument(f"update takes a function of the old value, not {function!r:.80}")
         deadline = await self._begin(timeout)
         engine, plan = self._engine, self._engine.routes.route(key)
+        begun_ms = engine.now_ms()
         if plan.legacy is not None:
             await self._takeover.adopt(key, plan, deadline)
         reading = plan
@@ -77,6 +78,7 @@ class UpdateVerbs(WriteVerbs):
                 if_version=found.version or None if found is not None else None,
                 if_absent=found is None or not found.version,
             )
+            intent.begun_ms = begun_ms  # ``function`` may hold what was there before
             try:
                 await self._writer.carry_out(intent, deadline)
             except Conflict:

@@ -1,12 +1,13 @@
 """`forget`: a scope, or a whole tenant, is erased from every tier, and stays so (COHERENCE section 7).
 
-The fence first; then a pass that deletes whatever the authorities hold, live or expired, each by a write of its own, so that hot is told and a tombstone keeps
-older copies from coming back; then a wait until nothing that began before the fence can take effect any more; then a second pass; then the payloads in cold,
-for which no record is left to point to them. Killed at any point it can be called again, and does what is left.
+The fence first; then a pass that deletes whatever the authorities hold, live or expired, each by a write of its own, so that hot is told and a tombstone
+keeps older copies from coming back; then a wait until nothing that began before the fence can take effect any more; then a second pass. Both tell hot of every
+tombstone that they find, whoever wrote it. Then the payloads in cold, for which no record is left to point to them. Killed at any point it can be called
+again, and does what is left.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Final, Protocol, runtime_checkable
@@ -14,7 +15,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import msgspec
 
 from thermocline.client.engine import Engine
-from thermocline.client.fences import WAIT, Fence, Fences
+from thermocline.client.fences import WAIT, Fence
 from thermocline.client.receipt import (
     AUDIT,
     LONGEST_BACKUP,
@@ -24,8 +25,18 @@ from thermocline.client.receipt import (
     ServiceRetention,
 )
 from thermocline.client.result import Batch, WriteResult
+from thermocline.client.rights.alone import Alone, scopes_of
+from thermocline.client.rights.telling import Telling
+from thermocline.client.writer import Writer
 from thermocline.clock import Deadline
-from thermocline.errors import ConfigurationError, InvalidKey, ThermoclineError, TierUnavailable
+from thermocline.errors import (
+    ConfigurationError,
+    CorruptRecord,
+    InvalidKey,
+    ThermoclineError,
+    TierUnavailable,
+    UnreadableRecord,
+)
 from thermocline.keys import PAYLOAD_ROOT, blob_prefix, from_payload_path, tenant_prefix
 from thermocline.model import Authority, Key, MemoryTier, instant
 from thermocline.protocols import Census, Effect, Inventory, Stored, Verb, Versions, Write
@@ -68,7 +79,7 @@ class Forgetting:
     def __init__(
         self,
         engine: Engine,
-        fences: Fences,
+        writer: Writer,
         delete_many: DeleteMany,
         *,
         tenant: str,
@@ -78,7 +89,8 @@ class Forgetting:
         retention: ServiceRetention,
         wait: timedelta,
     ) -> None:
-        self._engine, self._fences, self._delete_many = engine, fences, delete_many
+        self._engine, self._fences, self._delete_many = engine, writer.fences, delete_many
+        self._telling, self._alone = Telling(engine, writer), Alone(engine, tenant, scope)
         self._tenant, self._scope, self._by, self._reason = tenant, scope, by, reason
         self._retention = retention
         self._wait = wait.total_seconds()
@@ -86,6 +98,7 @@ class Forgetting:
         self._records: dict[str, int] = {}
         self._tombstones = 0
         self._payloads = self._bytes = self._untold = self._young = 0
+        self._fence_ms = 0
         self._damaged: dict[str, None] = {}
 
     async def run(self, *, dry_run: bool) -> Receipt:
@@ -95,6 +108,7 @@ class Forgetting:
         if dry_run:
             await self._count()
         else:
+            self._fence_ms = started
             await self._fences.put(Fence(self._tenant, self._scope, started, self._id), self._call())
             await self._note(started, "begun")
             await self._erase()
@@ -125,22 +139,24 @@ class Forgetting:
 
     async def _held(self, tier: Versions) -> AsyncGenerator[Inventory, None]:
         assert isinstance(tier, Census)
-        cursor: str | None = None
-        while True:
-            page = await tier.census(
-                tenant=self._tenant, scope=self._scope, limit=PAGE, cursor=cursor, deadline=self._call()
-            )
-            self._damaged.update(dict.fromkeys(page.damaged))
-            yield page
-            cursor = page.cursor
-            if cursor is None:
-                return
+        for scope in scopes_of(self._scope):
+            cursor: str | None = None
+            while True:
+                page = await tier.census(
+                    tenant=self._tenant, scope=scope, limit=PAGE, cursor=cursor, deadline=self._call()
+                )
+                self._damaged.update(dict.fromkeys(page.damaged))
+                yield page
+                cursor = page.cursor
+                if cursor is None:
+                    break
 
     async def _count(self) -> None:
         for stamp, tier in self._engine.authorities.items():
             async with aclosing(self._held(tier)) as pages:
                 async for page in pages:
                     self._tally(stamp, page.items)
+        self._add(await self._alone.count())
         async with aclosing(self._held_payloads()) as payloads:
             async for held in payloads:
                 self._payloads += len(held)
@@ -151,9 +167,12 @@ class Forgetting:
         full = [item for item in items if not _tombstone(item)]
         self._tombstones += len(items) - len(full)
         if full:
-            name = stamp.name.lower()
-            self._records[name] = self._records.get(name, 0) + len(full)
+            self._add({stamp.name.lower(): len(full)})
         return full
+
+    def _add(self, counts: Mapping[str, int]) -> None:
+        for name, count in counts.items():
+            self._records[name] = self._records.get(name, 0) + count
 
     async def _erase(self) -> None:
         """One pass over all authorities. Raises the first error of a record that could not be erased, once all others are."""
@@ -163,23 +182,34 @@ class Forgetting:
                 async with aclosing(self._held(tier)) as pages:
                     async for page in pages:
                         full = self._tally(stamp, page.items)
-                        errors += await self._erase_records(stamp, tier, [item.key for item in full])
+                        dead = {item.key: item.header.version for item in page.items if _tombstone(item)}
+                        errors += await self._erase_records(stamp, tier, [item.key for item in full], dead)
             except TierUnavailable as error:  # the other tiers' part is done all the same
                 errors.append(error)
+        try:
+            self._add(await self._alone.erase())
+        except TierUnavailable as error:
+            errors.append(error)
         if errors:
             raise TierUnavailable(
                 f"{len(errors)} records could not be erased, the first because: {errors[0]}. The fence stands; call forget again to go on",
                 tier=getattr(errors[0], "tier", "client"),
             ) from errors[0]
 
-    async def _erase_records(self, stamp: Authority, tier: Versions, keys: list[Key]) -> list[ThermoclineError]:
-        """By the cascade where this tier has the word for a key; what lies in another is a leftover of other routes, and is erased there alone."""
+    async def _erase_records(
+        self, stamp: Authority, tier: Versions, keys: list[Key], dead: dict[Key, int]
+    ) -> list[ThermoclineError]:
+        """By the cascade where this tier has the word for a key; what lies in another is a leftover of other routes, and is erased there alone, and from hot.
+        ``dead``: the versions of tombstones that were there already, of which hot is told again: who wrote them may have died before it did."""
         mine = [key for key in keys if self._engine.routes.route(key).authority == stamp]
         errors: list[ThermoclineError] = []
         if mine:
             batch = await self._delete_many(mine)
             errors += batch.errors.values()
-            self._untold += sum(1 for result in batch.values() if not result.hot)
+            dead = dead | {key: result.version for key, result in batch.items() if not result.hot}
+        if stamp is not Authority.HOT:
+            ours = {key: version for key, version in dead.items() if self._engine.routes.route(key).authority == stamp}
+            self._untold += await self._telling.tell(ours)
         others = [key for key in keys if self._engine.routes.route(key).authority != stamp]
         if others:
             now = self._engine.now_ms()
@@ -192,6 +222,10 @@ class Forgetting:
                     errors.append(written)
                 elif written.effect is Effect.REFUSED:
                     errors.append(TierUnavailable(f"{stamp.name} refused to delete a record", tier=stamp.name.lower()))
+        if stamp is not Authority.HOT:
+            routes = self._engine.routes
+            strange = [key for key in dead if routes.route(key).authority != stamp]
+            self._untold += await self._telling.drop([*others, *strange])
         return errors
 
     # --- payloads
@@ -211,11 +245,12 @@ class Forgetting:
                 return
 
     async def _erase_payloads(self) -> None:
-        """Whatever no record points to, and was there before the fence: only what began before the fence could still point to it, and that is over."""
+        """Whatever no record points to, and was there before the fence: only what began before the fence could still point to it, and that is over.
+        What was uploaded since may be a new write's, whose pointer is still to come (P7)."""
         cold: object = self._engine.cold
         if not isinstance(cold, Sweepable):
             return
-        before = self._engine.now_ms() - int(self._wait * 1000)
+        before = self._fence_ms
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def remove(one: Held) -> None:
@@ -259,11 +294,18 @@ class Forgetting:
                     async for page in pages:
                         found |= {item.pointer.path for item in page.items if item.pointer is not None}
                 continue
-            for copy in await tier.read_many([*keys], deadline=self._call()):
-                if isinstance(copy, ThermoclineError):
-                    raise copy
-                if copy is not None and copy.pointer:
-                    found.add(self._engine.codec.pointer_of(copy).path)
+            for key, copy in zip(keys, await tier.read_many([*keys], deadline=self._call()), strict=True):
+                try:
+                    if isinstance(copy, ThermoclineError):
+                        raise copy
+                    if copy is not None and copy.pointer:
+                        found.add(self._engine.codec.pointer_of(copy).path)
+                except (
+                    CorruptRecord,
+                    UnreadableRecord,
+                ) as error:  # nobody can tell what it points to: its payloads stay
+                    self._damaged[f"{key}: {error}"] = None
+                    found |= {one.path for one in held if from_payload_path(one.path)[0] == key}
         return found
 
     # --- what is told
@@ -292,7 +334,12 @@ class Forgetting:
     def _unsearched(self) -> list[str]:
         legacy = sum(1 for plan in self._engine.routes.plans() if plan.legacy is not None)
         words = "old copies that a legacy route reads, of keys that nobody has written since: migrate them first, or delete them by hand"
-        return [words] if legacy else []
+        found = [words] if legacy else []
+        found += [f"values that {tier} alone holds by tier=, which it cannot list" for tier in self._alone.unlisted()]
+        cold: object = self._engine.cold
+        if cold is not None and not isinstance(cold, Sweepable):
+            found.append("payloads in cold, which it cannot list")
+        return found
 
     def _remains(self, now: int) -> list[Remainder]:
         found: list[Remainder] = []

@@ -75,7 +75,7 @@ class RightsVerbs(UpdateVerbs):
             raise ConfigurationError(f"retention is a ServiceRetention, not {type(given).__name__}")
         forgetting = Forgetting(
             self._engine,
-            self._writer.fences,
+            self._writer,
             self.delete_many,
             tenant=tenant,
             scope=scope,

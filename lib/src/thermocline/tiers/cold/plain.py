@@ -53,6 +53,16 @@ class PlainBlobs:
     async def plain_delete(self, name: str, *, deadline: Deadline) -> bool:
         return await self._service.delete(named(name), deadline=deadline)
 
+    async def plain_list(self, prefix: str, *, deadline: Deadline) -> list[str]:
+        """A listing request for each 5,000."""
+        start, names = named(prefix), []
+        token: str | None = None
+        while True:
+            entries, token = await self._service.page(start, limit=5000, token=token, deadline=deadline)
+            names += [entry.name for entry in entries]
+            if token is None:
+                return names
+
 
 def _plain(value: Any) -> tuple[bytes, str] | None:
     """The bytes of a value that need no envelope to come back as they are, and their content type."""

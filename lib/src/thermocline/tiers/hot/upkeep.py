@@ -162,6 +162,26 @@ class HotUpkeep(HotRecords):
         rest = [name.hex() for name in names[limit:]]
         return inventory, None if number >= len(nodes) and not rest else [state, number, at, rest]
 
+    async def plain_list(self, prefix: str, *, deadline: Deadline) -> list[str]:
+        """See `PlainListing`. By SCAN of every node, 1,000 keys at a time: plain keys are in no index, as the code that this library replaces left none."""
+        await self._open(deadline)
+        found: set[bytes] = set()
+        nodes, state = await self._nodes(deadline)
+        for node in nodes:
+            at = 0
+            while True:
+                words: Command = ("SCAN", at, "MATCH", prefix.encode() + b"*", "COUNT", 1000, "TYPE", "string")
+                following, names = await self._call_node(node, words, deadline)
+                found.update(names)
+                at = int(following)
+                if at == 0:
+                    break
+        if (await self._nodes(deadline))[1] != state:
+            raise TierUnavailable(
+                "the Redis servers changed while their keys were looked through: try again", tier=self.tier, sent=False
+            )
+        return [name.decode(errors="replace") for name in found]
+
     async def _call_node(self, node: str, command: Command, deadline: Deadline) -> Any:
         self.stats.count(REQUESTS, self.tier)
         return await self._link.call_node(node, command, deadline)

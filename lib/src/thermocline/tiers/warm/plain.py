@@ -67,6 +67,17 @@ class PlainDocuments(Documents):
         service, partition, deadline = self._asked(), raw.partition_of(None, name), bounded(deadline)
         return await _removed(service, name, partition, deadline)
 
+    async def plain_list(self, prefix: str, *, deadline: Deadline) -> list[str]:
+        """A query of the ids in all partitions."""
+        service, deadline = self._asked(), bounded(deadline)
+
+        async def ask() -> list[str]:
+            pages = service.query("SELECT c.id FROM c WHERE STARTSWITH(c.id, @prefix)", {"@prefix": prefix}, None)
+            return [str(item["id"]) async for page in pages for item in page]
+
+        with told():
+            return await persistently(ask, deadline)
+
 
 class LegacyDocuments(Connection):
     """The container of an application that this library's replaces, to be read and emptied: plays `PlainCopies` for a `LegacySource`.
