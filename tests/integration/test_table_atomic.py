@@ -1,8 +1,11 @@
 """Entity group transactions on Azurite: several writes take effect once, together, whatever the network does."""
 
 import asyncio
+import functools
+import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -10,10 +13,10 @@ from thermocline.blobs.heads import RULES, Head
 from thermocline.clock import SYSTEM_CLOCK, Deadline
 from thermocline.errors import TierUnavailable, TooLarge, UnknownOutcome
 from thermocline.keys import table_partition, table_row
-from thermocline.model import Key
+from thermocline.model import Envelope, Key
 from thermocline.protocols import Effect, Write, Written
 from thermocline.testing.conformance.samples import delete, new_key, put, soon, stamp_by, value_of
-from thermocline.testing.proxy import ChaosProxy
+from thermocline.testing.proxy import ChaosProxy, Traffic
 from thermocline.testing.rig import Azurite
 from thermocline.tiers.table import TableMemory
 from thermocline.tiers.table.rows import head_of
@@ -184,6 +187,28 @@ async def test_lost_request_and_others_wrote_meanwhile(
     assert [len(head.ring) for head in stored] == [2, 3, 2]
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_copy_that_somebody_else_sent_takes_effect_first(
+    rows: TableMemory, direct: TableMemory, monkeypatch: pytest.MonkeyPatch, forgotten: bool
+) -> None:
+    """Its versions are the ones to tell, and not those that were planned here; where a row has forgotten its own, nobody can."""
+    keys, writes = await mixed(direct)
+    copied: list[Written] = []
+
+    async def copy() -> None:
+        copied.extend(await direct.write_atomic(writes, deadline=soon()))
+        for value in range(RULES.ring + 1 if forgotten else 0):
+            await direct.write(put(keys[1], value), deadline=soon())
+
+    before_sending(rows, monkeypatch, copy)
+    if forgotten:
+        with pytest.raises(UnknownOutcome):
+            await rows.write_atomic(writes, deadline=soon())
+    else:
+        answers = await rows.write_atomic(writes, deadline=soon())
+        assert [answer.version for answer in answers] == [answer.version for answer in copied]
+
+
 async def test_conflict_is_read_again_and_condition_judged_anew(
     direct: TableMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,3 +255,60 @@ async def test_requests_and_limits(direct: TableMemory) -> None:
         await direct.write_atomic(big, deadline=soon())
     await direct.write_atomic(big[:4], deadline=soon())
     assert [len((await heads(direct, [key]))[0].ring) for key in keys[:5]] == [2, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+async def test_transfers_under_chaos_take_effect_once_each(
+    rows: TableMemory, direct: TableMemory, proxy: ChaosProxy, seed: int
+) -> None:
+    """Answers and requests are lost at random while four tasks move amounts between five accounts, and a fifth writes past the proxy."""
+    keys, chance = keys_of(5), random.Random(seed)
+    await direct.write_atomic([put(key, 1000) for key in keys], deadline=soon())
+    moved = [0] * len(keys)
+    running = True
+
+    def enough(seen: int, traffic: Traffic) -> bool:
+        return traffic.request_bytes > seen or not running
+
+    async def lose() -> None:
+        while running:
+            await proxy.until(functools.partial(enough, proxy.traffic.request_bytes + chance.randrange(2_000, 30_000)))
+            (proxy.lose_next_answer if chance.random() < 0.7 else proxy.lose_next_request)()
+
+    async def transfer(tier: TableMemory, one: int, other: int, amount: int) -> bool:
+        there = await tier.read_many([keys[one], keys[other]], deadline=soon())
+        if not all(isinstance(envelope, Envelope) for envelope in there):
+            return False  # a read's answer was lost
+        values: list[Any] = [value_of(envelope) for envelope in there if isinstance(envelope, Envelope)]
+        versions = [envelope.version for envelope in there if isinstance(envelope, Envelope)]
+        writes = [
+            put(keys[one], values[0] - amount, if_version=versions[0]),
+            put(keys[other], values[1] + amount, if_version=versions[1]),
+        ]
+        try:
+            answers = await tier.write_atomic(writes, deadline=soon())
+        except TierUnavailable as error:
+            if error.sent:
+                pytest.fail("it may have taken effect, and does not say so")
+            return False
+        return [answer.effect for answer in answers] == [Effect.TOOK, Effect.TOOK]
+
+    async def transfers(tier: TableMemory, number: int) -> None:
+        taker = random.Random(seed * 100 + number)
+        for _ in range(8):
+            one, other = taker.sample(range(len(keys)), 2)
+            amount = taker.randrange(1, 50)
+            while not await transfer(tier, one, other, amount):
+                pass
+            moved[one] -= amount
+            moved[other] += amount
+
+    loser = asyncio.create_task(lose())
+    await asyncio.gather(*(transfers(rows, number) for number in range(4)), transfers(direct, 4))
+    running = False
+    loser.cancel()
+    await asyncio.gather(loser, return_exceptions=True)
+
+    found = [value_of(await direct.read(key, deadline=soon())) for key in keys]
+    assert found == [1000 + net for net in moved]
+    assert sum(map(abs, moved)) > 0

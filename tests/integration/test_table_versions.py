@@ -3,21 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
-from azure.data.tables import ResourceTypes, TableSasPermissions, generate_account_sas, generate_table_sas
-from azure.data.tables.aio import TableClient
 
 from thermocline.blobs import wire
 from thermocline.blobs.heads import Head
-from thermocline.clock import SYSTEM_CLOCK, Deadline
+from thermocline.clock import Deadline
 from thermocline.codec import Codec
 from thermocline.errors import (
-    AccessDenied,
-    ClientClosed,
-    ConfigurationError,
     CorruptRecord,
     TierTimeout,
     TierUnavailable,
@@ -26,7 +20,7 @@ from thermocline.errors import (
     UnreadableRecord,
 )
 from thermocline.keys import table_partition, table_row
-from thermocline.model import Authority, Envelope, Key
+from thermocline.model import Envelope, Key
 from thermocline.protocols import Effect, Verb, Write, Written
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import Azurite
@@ -341,75 +335,3 @@ async def test_listing_is_in_the_order_of_names_and_reads_no_values(direct: Tabl
 
     assert await requests(direct, scan()) <= 4
     assert listed == sorted(names)
-
-
-# --- connecting ------------------------------------------------------------------------------------------------------
-
-
-async def test_missing_table_is_named(azurite: Azurite, table: str) -> None:
-    tier = TableMemory(azurite.table_url, table, credential=azurite.key)
-    with pytest.raises(ConfigurationError, match=f"no table '{table}'"):
-        await tier.connect()
-    with pytest.raises(ClientClosed):
-        await tier.write(put(1, 1), deadline=soon())
-
-
-async def test_wrong_key_is_denied_in_words(azurite: Azurite, table: str) -> None:
-    with pytest.raises(AccessDenied, match="the key or SAS"):
-        await TableMemory(azurite.table_url, table, credential="Zm9ybnVsbA==").connect()
-
-
-@pytest.mark.parametrize("how", ["in the URL", "text", "credential"])
-async def test_sas_is_enough(azurite: Azurite, direct: TableMemory, table: str, how: str) -> None:
-    """For transactions too, where the SDK leaves out a SAS that stands in the URL."""
-    sas = generate_account_sas(
-        AzureNamedKeyCredential(azurite.account, azurite.key),
-        resource_types=ResourceTypes(object=True, service=True, container=True),
-        permission="raud",
-        expiry=_in_an_hour(),
-    )
-    url = f"{azurite.table_url}?{sas}" if how == "in the URL" else azurite.table_url
-    credential = {"in the URL": None, "text": f"?{sas}", "credential": AzureSasCredential(sas)}[how]
-    async with TableMemory(url, table, credential=credential) as tier:
-        await tier.write(put(1, 1), deadline=soon())
-        other = CODEC.encode(Key("t", "s", "m"), 2, now_ms=NOW)
-        await tier.write_atomic([put(2, 2), Write(Verb.PUT, "3" * 26, other)], deadline=soon())
-        assert value(await tier.read(KEY, deadline=soon())) == 2
-        assert "sig" not in repr(tier._account)
-
-
-async def test_sas_that_may_only_read_is_denied_before_anything_is_done(
-    azurite: Azurite, direct: TableMemory, table: str
-) -> None:
-    sas = generate_table_sas(
-        AzureNamedKeyCredential(azurite.account, azurite.key),
-        table,
-        permission=TableSasPermissions(read=True),
-        expiry=_in_an_hour(),
-    )
-    async with TableMemory(azurite.table_url, table, credential=sas) as tier:
-        with pytest.raises(AccessDenied) as caught:
-            await tier.write(put(1, 1), deadline=soon())
-    assert not caught.value.sent
-    assert sas.split("sig=")[1][:20] not in str(caught.value)
-    assert await direct.read(KEY, deadline=soon()) is None
-
-
-async def test_rows_of_others_are_left_alone(azurite: Azurite, direct: TableMemory, table: str) -> None:
-    await direct.write(put("mine", 1), deadline=soon())
-    credential = AzureNamedKeyCredential(azurite.account, azurite.key)
-    async with TableClient(azurite.table_url, table, credential=credential) as client:
-        await client.create_entity({"PartitionKey": table_partition(KEY), "RowKey": "a b", "p00": "text"})
-        await client.create_entity({"PartitionKey": "theirs", "RowKey": "x"})
-
-    page = await direct.scan("t", "s", "", limit=10, cursor=None, deadline=soon())
-    assert [item.key for item in page.items] == [KEY]
-    inventory = await direct.census(limit=10, cursor=None, deadline=soon())
-    assert ([item.key for item in inventory.items], inventory.damaged) == ([KEY], [])
-    stored = await direct.read(KEY, deadline=soon())
-    assert stored is not None
-    assert stored.header.authority is Authority.WARM_PLUS
-
-
-def _in_an_hour() -> datetime:
-    return datetime.fromtimestamp(SYSTEM_CLOCK.wall_ms() / 1000 + 3600, UTC)

@@ -319,7 +319,7 @@ def _table_lengthen(short: str) -> str | None:
 
 def table_partition(key: Key) -> str:
     """The partition key of a scope, at most 512 of ``[0-9A-Za-z-=_~.]``: ``tc1.tenant.scope``, each escaped, and shortened where it is long."""
-    return _partition(key.tenant, key.scope)
+    return f"{TABLE_PREFIX}{_table_shorten(key.tenant, _TABLE_PART)}.{_table_shorten(key.scope, _TABLE_PART)}"
 
 
 def table_row(key: Key) -> str:
@@ -359,10 +359,6 @@ def from_table(partition: str, row: str) -> Key | None:
     if (table_partition(key), table_row(key)) != (partition, row):
         raise InvalidKey("not a row of the cascade")
     return key
-
-
-def _partition(tenant: str, scope: str) -> str:
-    return f"{TABLE_PREFIX}{_table_shorten(tenant, _TABLE_PART)}.{_table_shorten(scope, _TABLE_PART)}"
 
 
 def _behind(start: str) -> str:
