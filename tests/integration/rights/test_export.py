@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from tests.integration.rights.ground import Ground, key
 
-from thermocline import InvalidArgument, MemoryClient
+from thermocline import InvalidArgument, LegacySource, MemoryClient, MemoryTier, Route
 from thermocline.client.rights import export as exporting
+from thermocline.clock import Deadline
+from thermocline.protocols import PlainCopy
 
 LARGE = random.Random(7).randbytes(200_000)
 
@@ -99,3 +101,43 @@ async def test_an_export_of_nothing_in_particular_is_refused(ground: Ground, giv
     memory = await ground.client()
     with pytest.raises(InvalidArgument):
         await lines_of(memory, **given)
+
+
+@pytest.mark.parametrize("tier", ["hot", "cold"])
+async def test_what_one_tier_alone_holds_comes_out_too(ground: Ground, tenant: str, tier: str) -> None:
+    memory = await ground.client()
+    await memory.set(key("note", tenant=tenant), {"of": "Ada"}, tier=tier)
+    await memory.set(key("note", "user/421", tenant), {"of": "Grace"}, tier=tier)
+
+    lines = await lines_of(memory, scope="user/42", tenant=tenant)
+
+    assert [(line["key"]["name"], line["value"], line["tier"]) for line in lines[1:-1]] == [
+        ("note", {"of": "Ada"}, tier)
+    ]
+    assert lines[-1] == {"records": 1, "damaged": []}
+
+
+async def test_what_an_export_could_not_search_is_said(ground: Ground, tenant: str) -> None:
+    memory = await ground.client(routes=[Route("old:", legacy=LegacySource(cold=OldCopies()))])
+    lines = await lines_of(memory, scope="user/42", tenant=tenant)
+    assert "legacy route" in lines[-1]["unsearched"][0]
+
+
+class OldCopies:
+    """A place with old copies, and none in it."""
+
+    tier = MemoryTier.COLD
+    stats: Any = None
+    connected = True
+
+    async def connect(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def ping(self, *, deadline: Deadline) -> None: ...
+
+    async def plain_get(self, name: str, *, deadline: Deadline) -> PlainCopy | None:
+        return None
+
+    async def plain_delete(self, name: str, *, deadline: Deadline) -> bool:
+        return False

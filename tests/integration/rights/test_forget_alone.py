@@ -126,7 +126,7 @@ async def test_while_a_sweep_demotions_and_promotions_run(ground: Ground, tenant
     assert len([path for path in await payloads(memory) if tenant in path]) <= 1 + (9 if young else 0) + 1
 
 
-@pytest.mark.parametrize("whose", range(0, len(CRAFTED), 2))
+@pytest.mark.parametrize("whose", [0, 2, 8])
 async def test_crafted_names_reach_nobody_else(ground: Ground, tenant: str, whose: int) -> None:
     """P9: patterns, separators, dots, case and length in a tenant's name mean nothing."""
     memory = await ground.client()

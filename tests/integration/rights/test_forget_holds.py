@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.rights.ground import BRIEF, Ground, key, soon
 
-from thermocline import Key, MemoryClient, Route, SqliteMemory
+from thermocline import FolderMemory, Key, MemoryClient, Route, SqliteMemory
 from thermocline.client.fences import Fence, Fences, fence_name
 from thermocline.client.receipt import AUDIT, Receipt
 from thermocline.model import Authority
@@ -203,3 +205,23 @@ async def test_its_own_deletes_are_not_held_up_by_its_fence(
     await memory.set(key("other", "user/43", tenant), 1)
     await Fences(memory._engine).put(Fence(tenant, "user/43", memory._engine.now_ms() + 5000, "id"), soon())
     assert (await memory.delete(key("other", "user/43", tenant))).found
+
+
+# --- what is damaged
+
+
+async def test_a_damaged_record_with_a_payload_is_named_and_holds_up_nothing(tmp_path: Path, tenant: str) -> None:
+    warm = tmp_path / "warm.sqlite3"
+    async with MemoryClient(warm=SqliteMemory(warm), cold=FolderMemory(tmp_path / "cold")) as memory:
+        for name in ("photo", "other"):
+            await memory.set(key(name, tenant=tenant), LARGE)
+        with closing(sqlite3.connect(warm)) as file:
+            file.execute("UPDATE records SET record = x'00112233' WHERE name = 'photo'")
+            file.commit()
+
+        receipt = await forget(memory, scope="user/42", tenant=tenant)
+
+        assert not receipt.complete
+        assert any("photo" in words for words in receipt.damaged)
+        assert receipt.payloads == 1
+        assert await memory.get(key("other", tenant=tenant)) is None

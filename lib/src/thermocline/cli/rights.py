@@ -1,5 +1,6 @@
 """The commands of people's rights: export and forget."""
 
+import os
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 from thermocline.cli.options import Scope, Session, Tenant, command
-from thermocline.cli.terminal import Exit, moment, size
+from thermocline.cli.terminal import Exit, Terminal, moment, size
 from thermocline.client.receipt import Receipt, ServiceRetention
 from thermocline.errors import InvalidArgument
 
@@ -27,14 +28,16 @@ async def export(
 ) -> int:
     """Give out all that is held of a scope or a tenant, as lines of JSON."""
     terminal = session.terminal
-    damaged = records = 0
+    damaged, records = False, 0
     async with session.builder().build() as memory, aclosing(memory.export(scope=scope, tenant=tenant)) as lines:
         if output is None:
             async for line in lines:
                 typer.echo(line)
-            return Exit.OK
+                damaged = _not_whole(line)
+            return _told(terminal, damaged)
         try:
-            file = output.open("x", encoding="utf-8")
+            made = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # a person's data: for its owner alone
+            file = os.fdopen(made, "w", encoding="utf-8")
         except OSError as error:
             raise InvalidArgument(
                 f"{output} cannot be made: {error.strerror}; name a file that is not there yet"
@@ -43,12 +46,23 @@ async def export(
             async for line in lines:
                 file.write(line + "\n")
                 records += 1
-                damaged = line.startswith('{"records":') and not line.endswith('"damaged":[]}')
+                damaged = _not_whole(line)
     terminal.note(f"thermocline: {records - 2} lines of records in {output}")
-    if damaged:
-        terminal.note("thermocline: some records are damaged and not in it; the last line names them")
-        return Exit.CORRUPT
-    return Exit.OK
+    return _told(terminal, damaged)
+
+
+def _not_whole(line: str) -> bool:
+    """Whether it is a last line that says that something is missing."""
+    return line.startswith('{"records":') and ('"unsearched":' in line or not line.endswith('"damaged":[]}'))
+
+
+def _told(terminal: Terminal, damaged: bool) -> int:
+    if not damaged:
+        return Exit.OK
+    terminal.note(
+        "thermocline: something is damaged or could not be searched, and is not in it; the last line says what"
+    )
+    return Exit.CORRUPT
 
 
 @command

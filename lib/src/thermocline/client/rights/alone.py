@@ -10,7 +10,7 @@ from typing import Final
 from thermocline.client.direct import APART, key_of_plain, plain_prefix
 from thermocline.client.engine import Engine
 from thermocline.clock import Deadline
-from thermocline.errors import InvalidKey
+from thermocline.errors import CorruptRecord, InvalidKey, UnreadableRecord
 from thermocline.model import Envelope, Key, MemoryTier
 from thermocline.protocols import PlainListing, PlainNames
 
@@ -35,10 +35,16 @@ class Alone:
         self._engine = engine
         self._prefix = plain_prefix(tenant, scope)
 
-    def unlisted(self) -> list[str]:
-        """The tiers that have plain names and cannot list them."""
+    def unsearched(self) -> list[str]:
+        """In words, what may be there of the scope and cannot be found."""
+        found = []
+        if any(plan.legacy is not None for plan in self._engine.routes.plans()):
+            found.append(
+                "old copies that a legacy route reads, of keys that nobody has written since: migrate them first, or delete them by hand"
+            )
         tiers = self._engine.authorities.values()
-        return [str(tier.tier) for tier in tiers if not isinstance(tier, PlainListing) and isinstance(tier, PlainNames)]
+        blind = [tier.tier for tier in tiers if not isinstance(tier, PlainListing) and isinstance(tier, PlainNames)]
+        return found + [f"values that {tier} alone holds by tier=, which it cannot list" for tier in blind]
 
     async def erase(self) -> dict[str, int]:
         """Delete them; how many, by tier. Raises `TierUnavailable`; what was deleted is."""
@@ -55,18 +61,20 @@ class Alone:
             found[tier] = found.get(tier, 0) + 1
         return found
 
-    async def values(self) -> AsyncGenerator[tuple[MemoryTier, Envelope], None]:
-        """The live ones. Raises `CorruptRecord`, `UnreadableRecord`, `TierUnavailable`."""
+    async def values(self) -> AsyncGenerator[tuple[MemoryTier, Envelope | str], None]:
+        """The live ones, or in words what is damaged. Raises `TierUnavailable`."""
         engine = self._engine
         async for tier, part, name in self._names():
-            copy = await part.plain_get(name, deadline=engine.budget.call())
-            if copy is None or 0 < copy.expires_ms <= engine.now_ms():
-                continue
-            serialised = engine.codec.prepare(copy.value)
-            yield (
-                MemoryTier(tier),
-                await engine.seal(key_of_plain(name), serialised, now_ms=0, expires_ms=copy.expires_ms),
-            )
+            try:
+                copy = await part.plain_get(name, deadline=engine.budget.call())
+                if copy is None or 0 < copy.expires_ms <= engine.now_ms():
+                    continue
+                serialised = engine.codec.prepare(copy.value)
+                found = await engine.seal(key_of_plain(name), serialised, now_ms=0, expires_ms=copy.expires_ms)
+            except (CorruptRecord, UnreadableRecord, InvalidKey) as error:
+                yield MemoryTier(tier), f"{name} in {tier} alone: {error}"
+            else:
+                yield MemoryTier(tier), found
 
     async def _names(self) -> AsyncGenerator[tuple[str, PlainListing, str], None]:
         for tier in self._engine.authorities.values():

@@ -5,7 +5,7 @@ their record in parts. Read from the authorities themselves: hot holds copies on
 """
 
 import base64
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import msgspec
 
 from thermocline.client.cascade import Cascade
 from thermocline.client.engine import Engine
+from thermocline.client.rights.alone import Alone, scopes_of
 from thermocline.clock import Deadline
 from thermocline.codec import BYTES, JSON, TEXT
 from thermocline.errors import ConfigurationError, CorruptRecord, ThermoclineError, UnreadableRecord
@@ -37,6 +38,7 @@ class Export:
                 )
         self._engine, self._cascade = engine, cascade
         self._tenant, self._scope = tenant, scope
+        self._alone = Alone(engine, tenant, scope)
         self._records = 0
         self._damaged: dict[str, None] = {}
 
@@ -55,21 +57,33 @@ class Export:
             async with aclosing(self._of(stamp, tier)) as lines:
                 async for line in lines:
                     yield line
-        yield _line({"records": self._records, "damaged": [*self._damaged]})
+        async with aclosing(self._plain()) as lines:
+            async for line in lines:
+                yield line
+        unsearched = self._alone.unsearched()
+        yield _line(
+            {"records": self._records}
+            | ({"unsearched": unsearched} if unsearched else {})
+            | {"damaged": [*self._damaged]}
+        )
 
     def _call(self) -> Deadline:
         return self._engine.budget.call(None)
 
     async def _of(self, stamp: Authority, tier: Versions) -> AsyncGenerator[str, None]:
+        for scope in scopes_of(self._scope):
+            async with aclosing(self._of_scope(stamp, tier, scope)) as lines:
+                async for line in lines:
+                    yield line
+
+    async def _of_scope(self, stamp: Authority, tier: Versions, scope: str | None) -> AsyncGenerator[str, None]:
         assert isinstance(tier, Census)
         cursor: str | None = None
         seen: set[Key] = (
             set()
         )  # a census gives a record at least once; this holds one authority's names of one scope or tenant
         while True:
-            page = await tier.census(
-                tenant=self._tenant, scope=self._scope, limit=PAGE, cursor=cursor, deadline=self._call()
-            )
+            page = await tier.census(tenant=self._tenant, scope=scope, limit=PAGE, cursor=cursor, deadline=self._call())
             self._damaged.update(dict.fromkeys(page.damaged))
             live = [item for item in page.items if self._live(item) and item.key not in seen]
             seen.update(item.key for item in live)
@@ -81,6 +95,16 @@ class Export:
             cursor = page.cursor
             if cursor is None:
                 return
+
+    async def _plain(self) -> AsyncGenerator[str, None]:
+        """What tiers hold by ``tier=``; of no authority, and without a version."""
+        async with aclosing(self._alone.values()) as copies:
+            async for tier, copy in copies:
+                if isinstance(copy, str):
+                    self._damaged[copy] = None
+                    continue
+                for line in self._lines_of(copy, Authority.NONE, str(tier)):
+                    yield line
 
     def _live(self, item: Stored) -> bool:
         header = item.header
@@ -107,10 +131,15 @@ class Export:
         except (CorruptRecord, UnreadableRecord) as error:
             self._damaged[f"{key}: {error}"] = None
             return
+        for line in self._lines_of(copy, stamp, tier, raw):
+            yield line
+
+    def _lines_of(self, copy: Envelope, stamp: Authority, tier: str, raw: bytes | None = None) -> Iterator[str]:
+        raw = self._engine.codec.raw(copy) if raw is None else raw
         self._records += 1
         told = _told(copy, stamp, tier)
         if len(raw) <= INLINE:
-            yield _line(told | _value(copy, raw, engine))
+            yield _line(told | _value(copy, raw, self._engine))
             return
         parts = -(-len(raw) // PART)
         yield _line(told | {"kind": _kind(copy), "parts": parts})

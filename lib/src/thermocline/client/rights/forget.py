@@ -332,10 +332,7 @@ class Forgetting:
         )
 
     def _unsearched(self) -> list[str]:
-        legacy = sum(1 for plan in self._engine.routes.plans() if plan.legacy is not None)
-        words = "old copies that a legacy route reads, of keys that nobody has written since: migrate them first, or delete them by hand"
-        found = [words] if legacy else []
-        found += [f"values that {tier} alone holds by tier=, which it cannot list" for tier in self._alone.unlisted()]
+        found = self._alone.unsearched()
         cold: object = self._engine.cold
         if cold is not None and not isinstance(cold, Sweepable):
             found.append("payloads in cold, which it cannot list")
