@@ -13,10 +13,10 @@ from thermocline.cli.options import Scope, Session, Tenant, command
 from thermocline.cli.terminal import Exit, size
 from thermocline.client import MemoryClient
 from thermocline.errors import InvalidArgument
-from thermocline.model import Authority
-from thermocline.policy import Route
+from thermocline.model import Authority, MemoryTier
+from thermocline.policy import LegacySource, Route
 from thermocline.settings import FileSettings, MemorySettings
-from thermocline.transfer import CopyReport, Differences, Migration, MigrationPlan, Space, State
+from thermocline.transfer import CopyReport, Differences, Migration, MigrationPlan, Space, State, old_keys, old_memory
 from thermocline.wiring import builder
 
 
@@ -64,6 +64,10 @@ async def migrate(
     to_authority: Annotated[
         Word | None, typer.Option(help="Which of the target's tiers is to have it.", show_default=False)
     ] = None,
+    legacy: Annotated[
+        bool,
+        typer.Option("--legacy", help="The source is what an application before this library left, under plain names."),
+    ] = False,
     merge: Annotated[
         bool, typer.Option("--merge", help="The target has records: the later one of each key counts.")
     ] = False,
@@ -79,16 +83,22 @@ async def migrate(
     """Move data while an application goes on. The source is where the memory is; each step can be killed and given again."""
     mine = session.settings()
     theirs = mine if to is None else FileSettings(env_file=to)
-    async with _client(mine, from_authority) as source, _client(theirs, to_authority) as target:
+    if legacy and (to is None or step not in (Step.PLAN, Step.COPY, Step.VERIFY)):
+        raise InvalidArgument(
+            "--legacy goes with --to FILE and with plan, copy or verify: nothing but the new application writes the target"
+        )
+    old, made = _legacy(mine) if legacy else (None, _client(mine, from_authority))
+    async with made as source, _client(theirs, to_authority) as target:
         migration = Migration(
             source,
             target,
             name=name,
             space=Space(tenant, scope, to_tenant, to_scope),
+            keys=None if old is None else await old_keys(old),
             quiet=timedelta(seconds=quiet),
             max_records_per_second=max_records_per_second,
         )
-        return await _do(session, migration, step, merge=merge, source_wins=source_wins, dry_run=dry_run)
+        return await _do(session, migration, step, merge=merge or legacy, source_wins=source_wins, dry_run=dry_run)
 
 
 def _client(settings: MemorySettings, word: Word | None) -> MemoryClient:
@@ -96,6 +106,30 @@ def _client(settings: MemorySettings, word: Word | None) -> MemoryClient:
     if word is not None:
         made.with_route(Route("", authority=Authority[word.name]))
     return made.build()
+
+
+def _legacy(settings: MemorySettings) -> tuple[LegacySource, MemoryClient]:
+    """The services of the settings as the old application used them."""
+    from thermocline.tiers.local.process import ProcessMemory
+
+    if not settings.any_service():
+        raise InvalidArgument("--legacy reads Redis, Cosmos DB and Blob Storage: name at least one of them")
+    made = builder(settings)
+    tiers: dict[MemoryTier, Any] = dict(made.tiers())
+    documents: Any = None
+    if settings.cosmos_account_uri is not None:
+        from thermocline.tiers.warm import LegacyDocuments
+
+        key = settings.cosmos_key.get_secret_value() if settings.cosmos_key is not None else None
+        documents = LegacyDocuments(
+            settings.cosmos_account_uri,
+            settings.cosmos_database,
+            settings.cosmos_container,
+            credential=None if key is not None else made.identity(),
+            key=key,
+        )
+    legacy = LegacySource(hot=tiers.get(MemoryTier.HOT), warm=documents, cold=tiers.get(MemoryTier.COLD))
+    return legacy, old_memory(legacy, ProcessMemory(), closes=[made])
 
 
 async def _do(

@@ -4,6 +4,7 @@ from thermocline.transfer.backup import Backup, verify_backup
 from thermocline.transfer.chunks import Manifest
 from thermocline.transfer.dual import DualMemory
 from thermocline.transfer.migration import Migration
+from thermocline.transfer.old import old_keys, old_memory
 from thermocline.transfer.places import BackupPlace, BlobPlace, FolderPlace
 from thermocline.transfer.planning import MigrationPlan
 from thermocline.transfer.report import CopyReport, Differences
@@ -27,5 +28,7 @@ __all__ = [
     "RestoreReport",
     "Space",
     "State",
+    "old_keys",
+    "old_memory",
     "verify_backup",
 ]

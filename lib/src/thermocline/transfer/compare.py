@@ -10,6 +10,7 @@ from thermocline.codec import JSON, Codec
 from thermocline.model import Authority, Envelope, Flags
 
 SKEW_MS: Final = 5_000  # by which the clocks of a source's writers may differ: clients correct theirs beyond a second
+LEFT_MS: Final = 2_000  # by which two readings of what is left of a life may differ
 FENCE_MS: Final = 2_000  # what was written so shortly after a fence may have been erased with the rest
 _MARKS: Final = ~(Flags.TOMBSTONE | Flags.MARKER)
 
@@ -30,10 +31,18 @@ def carried(copy: Envelope, key: Any) -> Envelope:
     return replace(copy, key=key, header=header, raw=None, etag=None)
 
 
+def aligned(wanted: Envelope, there: Envelope) -> Envelope:
+    """Of an old copy, whose end is known by what is left of its life, the end that was worked out when it was copied."""
+    mine, other = wanted.header, there.header
+    if mine.modified_ms or not mine.expires_ms or abs(mine.expires_ms - other.expires_ms) > LEFT_MS:
+        return wanted
+    return replace(wanted, header=replace(mine, expires_ms=other.expires_ms))
+
+
 def same_metadata(wanted: Envelope, there: Envelope) -> bool:
     """Expiry, time of writing, media type, tags and kind of value. When a record was first created is kept, and not compared: a target that knew the key
     before has its own."""
-    mine, other = wanted.header, there.header
+    mine, other = aligned(wanted, there).header, there.header
     return (
         (mine.expires_ms, mine.modified_ms, mine.serialiser) == (other.expires_ms, other.modified_ms, other.serialiser)
         and wanted.media_type == there.media_type

@@ -11,7 +11,7 @@ from thermocline.client.moving.walk import live
 from thermocline.codec import JSON
 from thermocline.errors import ThermoclineError, TierUnavailable
 from thermocline.model import Authority, Envelope, Key
-from thermocline.transfer.compare import FENCE_MS, canonical, carried, fingerprint
+from thermocline.transfer.compare import FENCE_MS, aligned, canonical, carried, fingerprint
 from thermocline.transfer.ends import TOGETHER, WHOLE, Changed, End
 from thermocline.transfer.passes import together
 from thermocline.transfer.report import Differences
@@ -133,7 +133,7 @@ class Verification:
             later = other is not None and self._merge and other.header.modified_ms > mine.header.modified_ms
             return ("", "") if later else ("missing", "")
         try:
-            wanted = self._target.engine.capped(carried(mine, other.key))
+            wanted = aligned(self._target.engine.capped(carried(mine, other.key)), other)
             wanted = replace(mine, header=replace(mine.header, expires_ms=wanted.header.expires_ms))
             same = await checksum(self._source, wanted) == await checksum(self._target, other)
         except Changed as error:

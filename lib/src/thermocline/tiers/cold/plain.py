@@ -55,7 +55,7 @@ class PlainBlobs:
 
     async def plain_list(self, prefix: str, *, deadline: Deadline) -> list[str]:
         """A listing request for each 5,000."""
-        start, names = named(prefix), []
+        start, names = (named(prefix) if prefix else prefix), []
         token: str | None = None
         while True:
             entries, token = await self._service.page(start, limit=5000, token=token, deadline=deadline)

@@ -124,6 +124,17 @@ class LegacyDocuments(Connection):
         removed = [await _removed(service, name, at, deadline) for _, at in await self._find(name, deadline)]
         return any(removed)
 
+    async def plain_list(self, prefix: str, *, deadline: Deadline) -> list[str]:
+        """A query of the ids in all partitions; an id that several partitions have is named once."""
+        service, deadline = self._asked(), bounded(deadline)
+
+        async def ask() -> set[str]:
+            pages = service.query("SELECT c.id FROM c WHERE STARTSWITH(c.id, @prefix)", {"@prefix": prefix}, None)
+            return {str(item["id"]) async for page in pages for item in page}
+
+        with told():
+            return list(await persistently(ask, deadline))
+
     async def _find(self, name: str, deadline: Deadline) -> list[tuple[dict[str, Any], list[Any]]]:
         """The documents of that id, each with its partition."""
         service = self._asked()
