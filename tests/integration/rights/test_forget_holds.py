@@ -225,3 +225,18 @@ async def test_a_damaged_record_with_a_payload_is_named_and_holds_up_nothing(tmp
         assert any("photo" in words for words in receipt.damaged)
         assert receipt.payloads == 1
         assert await memory.get(key("other", tenant=tenant)) is None
+
+
+async def test_sqlite_keeps_no_bytes_of_what_was_erased(tmp_path: Path, tenant: str) -> None:
+    """Whatever the SQLite library was built with."""
+    warm = tmp_path / "warm.sqlite3"
+    async with MemoryClient(warm=SqliteMemory(warm)) as memory:
+        await memory.set_many({key(f"n{n}", tenant=tenant): "a secret of Ada's" for n in range(100)})
+    assert warm.read_bytes().count(b"a secret of Ada's") == 100
+    async with MemoryClient(warm=SqliteMemory(warm)) as memory:
+        await forget(memory, scope="user/42", tenant=tenant)
+    assert sum(data.count(b"a secret of Ada's") for data in contents(tmp_path)) == 0
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in folder.iterdir()]

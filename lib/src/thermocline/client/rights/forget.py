@@ -360,6 +360,10 @@ class Forgetting:
                 add("cold", what, timedelta(milliseconds=PAYLOAD_GRACE_MS), timedelta())
             add("cold", "soft-deleted blobs and versions", retained.blob_soft_delete, LONGEST_SOFT_DELETE)
         if self._engine.hot is not None:
+            if any(not hasattr(tier, "data_version") for tier in self._engine.below_hot()) and hasattr(
+                self._engine.hot, "fence"
+            ):
+                add("hot", "copies in the process memory of other clients, which nobody can tell", None, _HOT_CEILING)
             add("hot", "snapshots of Redis", retained.redis_persistence, timedelta(days=1))
             if self._untold:
                 add("hot", f"copies of {self._untold} keys that hot could not be told of", _HOT_CEILING, _HOT_CEILING)

@@ -126,6 +126,7 @@ class SqliteFile:
             connection.execute("PRAGMA trusted_schema = 0")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA journal_size_limit = 67108864")
+            connection.execute("PRAGMA secure_delete = 1")  # what is overwritten or deleted leaves no bytes in the file
         except BaseException:
             connection.close()
             raise
