@@ -134,7 +134,7 @@ async def batch_groups() -> AsyncIterator[list[Group]]:
         warm = await client(warm=WarmMemory(cosmos.url, "bench", "state", key=cosmos.key, create=True))
         made = [
             *_groups("embedded", embedded),
-            *_groups("SQLite", below, writes=False),
+            *_groups("SQLite", below),
             *_groups("Redis hit", above, writes=False),
             *_groups("Redis alone", alone),
             *_groups("Cosmos DB", warm),

@@ -126,10 +126,13 @@ class SqliteMemory(SqliteUpkeep):
         def job(transaction: Transaction) -> tuple[list[Written | ThermoclineError], bool]:
             now_ms = self._clock.wall_ms()
             done: list[Written | ThermoclineError] = []
+            states = sqlite_rows.ahead(transaction, [write.key for write in writes]) if len(writes) > 1 else None
             for write in writes:
                 try:
                     done.append(
-                        sqlite_rows.apply(transaction, self._codec, write, now_ms=now_ms, grace_ms=self._grace_ms)
+                        sqlite_rows.apply(
+                            transaction, self._codec, write, now_ms=now_ms, grace_ms=self._grace_ms, states=states
+                        )
                     )
                 except ThermoclineError as error:
                     done.append(error)

@@ -33,6 +33,10 @@ _SELECT_MANY: Final = (
     " CROSS JOIN records USING (tenant, scope, name)"
 )
 _SELECT_STATE: Final = "SELECT id, version, format, flags, expires_ms, created_ms, writes FROM records WHERE tenant = ? AND scope = ? AND name = ?"
+_SELECT_STATES: Final = (
+    "WITH wanted (place, tenant, scope, name) AS (VALUES {}) SELECT place, id, version, format, flags, expires_ms, created_ms, writes FROM wanted"
+    " CROSS JOIN records USING (tenant, scope, name)"
+)
 _INSERT: Final = (
     "INSERT INTO records (version, format, flags, expires_ms, created_ms, modified_ms, purge_ms, size, raw_size, tags, writes, record,"
     " tenant, scope, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -118,12 +122,30 @@ class _State:
         return not self.flags & _TOMBSTONE and not 0 < self.expires_ms <= now_ms
 
 
-def apply(transaction: Transaction, codec: Codec, write: Write, *, now_ms: int, grace_ms: int) -> Written:
-    """One write, in a transaction. Raises our errors before it has changed anything, sqlite3's at any point."""
+Ahead = dict[Key, tuple[Any, ...] | None]
+"""What the rows of some keys say of their state; None: there is no row."""
+
+
+def ahead(transaction: Transaction, keys: Sequence[Key]) -> Ahead:
+    """For the writes of a transaction, in one SELECT; at most 240 keys."""
+    values = [value for place, key in enumerate(keys) for value in (place, key.tenant, key.scope, key.name)]
+    statement = _SELECT_STATES.format(",".join(["(?,?,?,?)"] * len(keys)))
+    found: Ahead = dict.fromkeys(keys)
+    for place, *row in transaction.execute(statement, values):
+        found[keys[place]] = tuple(row)
+    return found
+
+
+def apply(
+    transaction: Transaction, codec: Codec, write: Write, *, now_ms: int, grace_ms: int, states: Ahead | None = None
+) -> Written:
+    """One write, in a transaction. Raises our errors before it has changed anything, sqlite3's at any point. What ``states`` knows of its key is taken
+    out of it."""
     key = write.key
     if write.if_absent and (write.if_version is not None or write.verb is not Verb.PUT):
         raise InvalidArgument("if_absent goes with a put, and not with if_version")
-    state = _state(transaction, key)
+    known = states is not None and key in states
+    state = _state_of(key, states.pop(key)) if states is not None and known else _state(transaction, key)
     version = state.version if state else 0
     if state is not None and write.id in state.writes:
         return Written(Effect.TOOK, state.writes[write.id])
@@ -154,7 +176,10 @@ def purge(transaction: Transaction, now_ms: int) -> None:
 
 
 def _state(transaction: Transaction, key: Key) -> _State | None:
-    row = transaction.execute(_SELECT_STATE, (key.tenant, key.scope, key.name)).fetchone()
+    return _state_of(key, transaction.execute(_SELECT_STATE, (key.tenant, key.scope, key.name)).fetchone())
+
+
+def _state_of(key: Key, row: Sequence[Any] | None) -> _State | None:
     if row is None:
         return None
     row_id, version, format_, flags, expires_ms, created_ms, writes = row
