@@ -67,8 +67,56 @@ async def test_failure_that_nobody_waits_for_is_no_noise(source: Source, clock: 
     with pytest.raises(TierUnavailable, match="down"):
         await held.current()
     source.error = None
+    clock.advance(HOLD_OFF)
     assert await held.current() == "first"
     await held.close()
+
+
+async def test_storm_of_calls_asks_a_source_that_is_down_once(source: Source, clock: ManualClock) -> None:
+    """Of a value that was never read, and of one that the service refuses: each call is told why, and only the first has asked."""
+    held = Held("it", source, lapses=False, clock=clock)
+    source.error = TierUnavailable("down", tier="key vault")
+    for _ in range(20):
+        with pytest.raises(TierUnavailable, match="down"):
+            await held.current()
+    assert source.asked == 1
+    source.error = None
+    clock.advance(HOLD_OFF)
+    await held.current()
+    source.error = TierUnavailable("down again", tier="key vault")
+    for _ in range(20):
+        with pytest.raises(TierUnavailable, match="down again"):
+            await held.renew(1)
+    assert source.asked == 3
+    source.error, source.value = None, Value("second")
+    clock.advance(HOLD_OFF)
+    assert await held.renew(1)
+
+
+async def test_refused_while_it_is_being_read_asks_once_more(source: Source, clock: ManualClock) -> None:
+    """What is under way may have been answered before the value changed: then the change would be missed."""
+    held = Held("it", source, lapses=False, clock=clock)
+    await held.current()
+    answers = iter(("first", "second"))  # the vault had no newer one when it was asked first
+
+    async def next_answer() -> Value:
+        source.asked += 1
+        answer = next(answers)
+        await source.open.wait()
+        return Value(answer)
+
+    held._fetch = next_answer
+    source.open.clear()
+    background = asyncio.create_task(held.try_fetch())
+    while source.asked == 1:  # noqa: ASYNC110 - it begins with the loop's next turn
+        await asyncio.sleep(0)
+    refused = [asyncio.create_task(held.renew(1)) for _ in range(5)]
+    await asyncio.sleep(0)
+    source.open.set()
+    assert await asyncio.gather(*refused) == [True] * 5
+    assert await background
+    assert source.asked == 3
+    assert held.text == "second"
 
 
 async def test_closing_ends_a_fetch_and_tells_who_waits(source: Source, clock: ManualClock) -> None:

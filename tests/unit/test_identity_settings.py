@@ -1,6 +1,7 @@
 """How settings say who signs in: the order of preference, and what contradicts itself."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from azure.identity import DefaultAzureCredential as SynchronousCredential
 
 from thermocline import HotMemory, MemoryBuilder, MemorySettings, WarmMemory
 from thermocline.errors import ConfigurationError
-from thermocline.identity import EntraLogins, PasswordLogins, VaultSecret, check_credential
+from thermocline.identity import EntraLogins, PasswordLogins, Vault, VaultSecret, check_credential
 from thermocline.model import MemoryTier
 from thermocline.settings import variables
 from thermocline.wiring import builder, connect
@@ -170,6 +171,7 @@ async def test_one_credential_for_all_and_the_given_one_stays_open() -> None:
         ({"redis_auth": "entra"}, "REDIS_AUTH=entra is set, but neither"),
         ({"redis_auth": "entra", "redis_host": "h", "redis_password": "p"}, "unset one of the two"),
         ({"redis_auth": "entra", "redis_url": "rediss://:p@h"}, "unset one of the two"),
+        ({"redis_auth": "entra", "redis_url": "rediss://h?password=p"}, "unset one of the two"),
         ({"redis_auth": "entra", "redis_host": "example.net"}, "a token is a password"),
         ({"redis_auth": "magic"}, "REDIS_AUTH"),
     ],
@@ -192,4 +194,26 @@ async def test_synchronous_credential_is_refused_everywhere() -> None:
         EntraLogins(synchronous)
     with pytest.raises(ConfigurationError, match="no token credential"):
         check_credential("a key")
+    with pytest.raises(ConfigurationError, match=r"is a class: give a credential made of it, Credential\(\)"):
+        check_credential(Credential)
     synchronous.close()
+
+
+def test_refused_addresses_repeat_nothing_that_may_be_a_secret() -> None:
+    """A password with a slash cuts a URL short, and what urllib says of the port is then a part of it; a connection string holds a key."""
+    secret = "hunter2"
+    made: list[tuple[Callable[..., Any], list[Any]]] = [
+        (HotMemory, [f"redis://:{secret}/x@h:1"]),
+        (HotMemory, [f"redis://u:{secret}#x@h"]),
+        (Vault, [f"AccountEndpoint=https://h;AccountKey={secret}", Credential()]),
+        (Vault, [f"https://u:{secret}@h", Credential()]),
+        (Vault, [f"https://h?sig={secret}", Credential()]),
+        (WarmMemory, [f"AccountKey={secret};AccountEndpoint=https://h", "d", "c"]),
+    ]
+    for make, words in made:
+        with pytest.raises(ConfigurationError) as caught:
+            make(*words)
+        behind: BaseException | None = caught.value
+        while behind is not None:
+            assert secret not in repr(behind) + str(behind)
+            behind = behind.__cause__ or behind.__context__

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -231,7 +231,8 @@ class MemorySettings(BaseSettings):
         return (urlsplit(address[0]).hostname or "").endswith(".redis.azure.net") and address[0].startswith("rediss://")
 
     def _redis_password_given(self) -> bool:
-        in_url = self.redis_url is not None and ":" in urlsplit(self.redis_url).netloc.rpartition("@")[0]
+        parts = urlsplit(self.redis_url or "")
+        in_url = ":" in parts.netloc.rpartition("@")[0] or "password" in parse_qs(parts.query)
         return in_url or self.redis_password is not None or self.redis_password_secret_name is not None
 
     def resolve_redis_url(self, *, password: str | None = None) -> str | None:

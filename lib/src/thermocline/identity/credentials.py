@@ -29,6 +29,10 @@ def default_credential() -> Credential:
 
 def check_credential(credential: Any) -> None:
     """Raise `ConfigurationError` for what is no asynchronous token credential."""
+    if inspect.isclass(credential):
+        raise ConfigurationError(
+            f"{credential.__name__} is a class: give a credential made of it, {credential.__name__}()"
+        )
     get_token = getattr(credential, "get_token", None) or getattr(credential, "get_token_info", None)
     kind = type(credential).__name__
     if get_token is None:

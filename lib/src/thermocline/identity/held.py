@@ -40,7 +40,8 @@ class Held:
         self._value: Value | None = None
         self._before: Value | None = None
         self._changed = 0.0
-        self._in_vain = -HOLD_OFF  # when it was last read again and had not changed
+        self._in_vain = -HOLD_OFF  # when it was last asked for without a newer one to show for it
+        self._failure: ThermoclineError | None = None  # ... if because it could not be read
         self._flight: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -68,16 +69,19 @@ class Held:
     async def current(self) -> str:
         """The value; fetched if there is none, or if it has lapsed. Raises what the fetch raises."""
         if self._value is None or (self._lapses and self._expired(self._value)):
-            await self.fetch()
+            await self._ask()
         return self.text
 
     async def renew(self, seen: int) -> bool:
         """See `Rotating.renew`."""
         if self.generation != seen:
             return True
-        if self._clock.monotonic() - self._in_vain < HOLD_OFF:
+        if self._held_off() and self._failure is None:
             return False
-        await self.fetch()
+        older = self._flight is not None  # it may have been answered before the value changed
+        await self._ask()
+        if older and self.generation == seen and not self._held_off():
+            await self._ask()
         if self.generation != seen:
             return True
         self._in_vain = self._clock.monotonic()
@@ -112,7 +116,20 @@ class Held:
         if flight is not None:
             flight.cancel()
             await asyncio.gather(flight, return_exceptions=True)
-        self._value = self._before = None
+        self._value = self._before = self._failure = None
+
+    async def _ask(self) -> None:
+        """Fetch it for a call. Just after another call's has failed, that failure stands for this one too: a storm of calls is none of requests."""
+        if self._failure is not None and self._held_off():
+            raise self._failure.with_traceback(None)
+        try:
+            await self.fetch()
+        except ThermoclineError as error:
+            self._failure, self._in_vain = error, self._clock.monotonic()
+            raise
+
+    def _held_off(self) -> bool:
+        return self._clock.monotonic() - self._in_vain < HOLD_OFF
 
     async def _go(self) -> None:
         try:
@@ -120,7 +137,7 @@ class Held:
             if self._value is None or found.text != self._value.text:
                 self._before, self._changed = self._value, self._clock.monotonic()
                 self.generation += 1
-            self._value = found
+            self._value, self._failure = found, None
         finally:
             self._flight = None
 

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import logging
+from contextvars import Context
 from typing import Any, Final
 
 from thermocline.clock import SYSTEM_CLOCK, Clock
@@ -91,7 +92,11 @@ class EntraLogins:
             raise ClientClosed("the sign-in to Redis was closed")
         await self._tokens.current()
         if self._provider is None:
-            self._provider = self._new_provider()
+            self._provider = provider = self._new_provider()
+            # Its renewals go on for as long as this does: in no caller's context.
+            begun = asyncio.get_running_loop().create_task(provider.get_credentials_async(), context=Context())
+            begun_login: Login = await begun
+            return begun_login
         login: Login = await self._provider.get_credentials_async()
         return login
 
@@ -107,17 +112,20 @@ class EntraLogins:
         await self._tokens.close()
 
     async def _fetch(self) -> Value:
-        from azure.core.exceptions import AzureError, ClientAuthenticationError
+        from azure.core.exceptions import ClientAuthenticationError
 
+        if self._closed:
+            raise ClientClosed("the sign-in to Redis was closed")
+        get_token = getattr(self._credential, "get_token", None) or self._credential.get_token_info
         try:
             async with asyncio.timeout(_PATIENCE):
-                token = await self._credential.get_token(self._scope)
+                token = await get_token(self._scope)
         except TimeoutError as error:
             raise TierTimeout("the credential gave no token for Redis in time", tier=_TIER, sent=False) from error
         except ClientAuthenticationError as error:
             said = "not signed in to Azure, so there is no token for Redis: run `az login`, or give this workload a managed identity"
             raise AccessDenied(said, tier=_TIER, sent=False) from error
-        except (AzureError, OSError) as error:
+        except Exception as error:
             said = f"the credential gave no token for Redis ({type(error).__name__})"
             raise TierUnavailable(said, tier=_TIER, sent=False) from error
         _login(token.token)

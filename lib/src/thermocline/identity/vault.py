@@ -53,9 +53,10 @@ class Vault:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         parts = urlsplit(uri)
-        if parts.scheme != "https" or not parts.hostname:
+        alone = not (parts.username or parts.password or parts.query or parts.fragment)
+        if parts.scheme != "https" or not parts.hostname or not alone:  # not repeated: a secret may be among it
             raise ConfigurationError(
-                f"KEY_VAULT_URI is https://<name>.vault.azure.net, not {uri[:80]!r}: Key Vault speaks nothing but TLS"
+                "KEY_VAULT_URI is https://<name>.vault.azure.net and nothing else: Key Vault speaks nothing but TLS, and takes no password or key"
             )
         if refresh <= timedelta(0):
             raise ConfigurationError("refresh is a timedelta longer than zero")
@@ -126,8 +127,6 @@ class Vault:
         if self._refreshing is None:
             loop = asyncio.get_running_loop()  # it goes on for as long as the vault: in no caller's context
             self._refreshing = loop.create_task(self._again(), name="thermocline secrets", context=Context())
-        from azure.core.exceptions import AzureError
-
         try:
             async with asyncio.timeout(_PATIENCE):
                 found = await self._client.get_secret(name)
@@ -135,7 +134,7 @@ class Vault:
             raise TierTimeout(
                 self._said(name, f"no answer within {_PATIENCE:.0f} s"), tier=_TIER, sent=False
             ) from error
-        except (AzureError, OSError, ValueError) as error:
+        except Exception as error:
             raise self._explain(name, error) from error
         properties: Any = found.properties
         self._check_dates(name, properties.not_before, properties.expires_on)
@@ -156,7 +155,7 @@ class Vault:
             raise AccessDenied(self._said(name, why), tier=_TIER, sent=False)
 
     def _explain(self, name: str, error: Exception) -> ThermoclineError:
-        from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+        from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
         status = getattr(error, "status_code", None)
         if isinstance(error, ClientAuthenticationError) and getattr(error, "response", None) is None:
@@ -168,6 +167,9 @@ class Vault:
             return ConfigurationError(
                 self._said(name, f"its answer was not trusted; is that a Key Vault? ({_line(error)})")
             )
+        if not isinstance(error, AzureError | OSError):
+            why = f"the credential or the SDK failed ({type(error).__name__}: {_line(error)})"
+            return TierUnavailable(self._said(name, why), tier=_TIER, sent=False)
         if not isinstance(error, HttpResponseError) or status is None:
             return TierUnavailable(self._said(name, f"cannot be reached: {_line(error)}"), tier=_TIER, sent=False)
         details: Any = getattr(error, "error", None)

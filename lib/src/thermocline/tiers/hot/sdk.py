@@ -6,6 +6,7 @@ so no reply is ever read by another caller (P10). The SDK's own retries, time li
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -119,12 +120,14 @@ class Link:
 
     @url.setter
     def url(self, url: str) -> None:
-        try:
+        usable = False
+        with suppress(ValueError, AttributeError, TypeError):  # what these say may repeat a part of the password
             parse_url(url)
-        except (ValueError, AttributeError, TypeError) as error:
+            usable = True
+        if not usable:
             raise ConfigurationError(
-                f"not a Redis URL, such as redis://host:6379/0 or rediss://host:10000: {error}"
-            ) from error
+                "not a Redis URL, such as redis://host:6379/0 or rediss://host:10000 (in a password, write special characters as %XX)"
+            )
         self._url = url
         self.where = urlsplit(url).netloc.rpartition("@")[2] or "the socket"
 
@@ -423,7 +426,7 @@ CAUGHT: Final = (sdk.RedisError, sdk.RedisClusterException, sdk.ChildDeadlockedE
 
 def _is_refusal(error: BaseException) -> bool:
     """Whether the server refused who we are; a cluster's client tells so in what lies behind its exception."""
-    behind: BaseException | None = error
+    behind: BaseException | None = error if isinstance(error, Exception) else None  # a cancelled call is nothing else
     while behind is not None and not isinstance(behind, sdk.AuthenticationError):
         behind = behind.__cause__ or behind.__context__
     return behind is not None

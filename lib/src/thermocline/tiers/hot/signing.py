@@ -91,37 +91,34 @@ class SignIn:
     async def _connect(self, connection: Any) -> None:
         login = await self._logins.current()
         seen = self._logins.generation
-        try:
-            await self._open(connection, login)
-        except BaseException as error:
-            if not self._refusal(error):
-                raise
-            seen = await self._connect_otherwise(connection, seen, error)
+        refused = await self._open(connection, login)
+        if refused is not None:  # the login before may still count, or there may be a newer one
+            before = self._logins.previous
+            if before is not None and await self._open(connection, before) is None:
+                self._signed[connection] = seen
+                return
+            if not await self._logins.renew(seen):
+                raise refused
+            login = await self._logins.current()
+            seen = self._logins.generation
+            refused = await self._open(connection, login)
+            if refused is not None:
+                raise refused
         self._signed[connection] = seen
 
-    async def _connect_otherwise(self, connection: Any, seen: int, error: BaseException) -> int:
-        """The login was refused: the one before may still count, or there may be a newer one."""
-        before = self._logins.previous
-        if before is not None:
-            try:
-                await self._open(connection, before)
-            except BaseException as second:
-                if not self._refusal(second):
-                    raise
-            else:
-                return seen
-        if not await self._logins.renew(seen):
-            raise error
-        seen = self._logins.generation
-        await self._open(connection, await self._logins.current())
-        return seen
-
-    async def _open(self, connection: Any, login: Login) -> None:
+    async def _open(self, connection: Any, login: Login) -> BaseException | None:
+        """Open it with this login; returns the refusal, if it is refused. (Outside of an except block, so that no later error has it behind itself.)"""
         token = _instead.set(login)
         try:
             await connection.connect()
+        except BaseException as error:
+            await connection.disconnect(nowait=True)  # cancelled in between, redis-py would leave it half signed in
+            if not self._refusal(error):
+                raise
+            return error
         finally:
             _instead.reset(token)
+        return None
 
     async def _again(self, connection: Any) -> None:
         login = await self._logins.current()

@@ -59,7 +59,9 @@ class Connection:
                     f"WarmMemory needs {name} (COSMOS_ACCOUNT_URI, COSMOS_DATABASE, COSMOS_CONTAINER)"
                 )
         if not account_uri.startswith(("https://", "http://")):
-            raise ConfigurationError(f"the Cosmos DB account's URI begins with https://, not {account_uri[:40]!r}")
+            raise ConfigurationError(  # not repeated: a whole connection string holds the key
+                "the Cosmos DB account's URI is https://<name>.documents.azure.com, and no connection string"
+            )
         lasting: Any = grace
         if not isinstance(lasting, timedelta) or lasting < timedelta(minutes=2):
             raise ConfigurationError(

@@ -1,0 +1,172 @@
+"""What a server that refuses, drops and stalls sign-ins makes of a call: the right error, in time, and no connection half signed in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from azure.core.credentials import AccessToken
+from tests.integration.identity.load import until
+
+from thermocline.clock import Deadline
+from thermocline.errors import AccessDenied, ClientClosed, TierTimeout, TierUnavailable
+from thermocline.identity import EntraLogins, Held, PasswordLogins, Value
+from thermocline.telemetry import correlation, correlation_id
+from thermocline.testing.vault.tokens import Issuer
+from thermocline.tiers.hot import HotMemory
+
+
+class Values:
+    """A secret whose newest and former value are known."""
+
+    def __init__(self, *values: str) -> None:
+        self._left = list(values)
+        self.asked = 0
+
+    async def __call__(self) -> Value:
+        self.asked += 1
+        return Value(self._left.pop(0) if len(self._left) > 1 else self._left[0])
+
+
+Behaviour = Callable[[int, str], str | None]
+"""Of the connection's number and what it was sent: the answer; "" for none, None to hang up."""
+
+
+@asynccontextmanager
+async def serving(behaviour: Behaviour) -> AsyncIterator[str]:
+    """A server that reads commands of RESP and answers as it is told. Gives its URL."""
+    count, writers = 0, []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        number = count
+        writers.append(writer)
+        try:
+            while head := await reader.readline():
+                words = []
+                for _ in range(int(head[1:])):
+                    size = int((await reader.readline())[1:])
+                    words.append((await reader.readexactly(size + 2))[:-2].decode())
+                answer = behaviour(number, " ".join(words))
+                if answer is None:
+                    return
+                writer.write(answer.encode())
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        for writer in writers:
+            writer.close()
+        server.close()
+        await server.wait_closed()
+
+
+WRONG = "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+
+
+def signing_in(sent: str) -> bool:
+    return sent.startswith(("AUTH", "HELLO")) and "word" in sent
+
+
+async def rotated(*values: str) -> tuple[Held, Values]:
+    source = Values(*values)
+    held = Held("the password", source, lapses=False)
+    for _ in values:
+        await held.fetch()
+    source.asked = 0
+    return held, source
+
+
+async def test_server_that_goes_away_after_a_refusal_is_no_refusal() -> None:
+    """The new secret is refused, and the connection with the one before is dropped: that is an outage, and the vault is not asked for it."""
+
+    def behaviour(number: int, sent: str) -> str | None:
+        if not signing_in(sent):
+            return "+OK\r\n"
+        return WRONG if number == 1 else None
+
+    held, source = await rotated("word-0", "word-1")
+    async with serving(behaviour) as url:
+        hot = HotMemory(url, credential_provider=PasswordLogins(held), cluster=False)
+        with pytest.raises(TierUnavailable) as caught:
+            await hot._link.call(("PING",), Deadline.after(10))
+        await hot.close()
+    assert not isinstance(caught.value, AccessDenied)
+    assert source.asked == 0
+
+
+async def test_sign_in_that_stalls_after_a_refusal_ends_with_the_deadline() -> None:
+    def behaviour(number: int, sent: str) -> str | None:
+        if not signing_in(sent):
+            return "+OK\r\n"
+        return WRONG if number == 1 else ""
+
+    held, source = await rotated("word-0", "word-1")
+    async with serving(behaviour) as url:
+        hot = HotMemory(url, credential_provider=PasswordLogins(held), cluster=False)
+        with pytest.raises(TierTimeout):
+            await hot._link.call(("PING",), Deadline.after(0.2))
+        pool = hot.client.connection_pool
+        assert [connection.is_connected for connection in pool._available_connections] == [False]
+        assert pool.in_use == 0
+        await hot.close()
+    assert source.asked == 0
+
+
+class Minted:
+    """A credential that is asked by `get_token_info` alone, as newer ones may be, and fails as it is told."""
+
+    def __init__(self) -> None:
+        self.issuer = Issuer()
+        self.broken: Exception | None = None
+        self.contexts: list[str | None] = []
+
+    async def get_token_info(self, *scopes: str, **_: Any) -> AccessToken:
+        self.contexts.append(correlation_id())
+        if self.broken is not None:
+            raise self.broken
+        return AccessToken(*self.issuer.issue(scopes[0].removesuffix("/.default")))
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("broken", [RuntimeError("Session is closed"), KeyError("x"), ValueError("y")])
+async def test_credential_that_raises_what_it_likes_is_an_outage(broken: Exception) -> None:
+    """As one that was closed too early does."""
+    credential = Minted()
+    credential.broken = broken
+    logins = EntraLogins(credential)
+    with pytest.raises(TierUnavailable, match=rf"gave no token for Redis \({type(broken).__name__}\)") as caught:
+        await logins.current()
+    assert not caught.value.sent
+    await logins.close()
+
+
+async def test_closed_logins_ask_for_no_token_any_more() -> None:
+    credential = Minted()
+    logins = EntraLogins(credential)
+    await logins.current()
+    await logins.close()
+    with pytest.raises(ClientClosed):
+        await logins.renew(1)
+    assert len(credential.issuer.issued) == 1
+    await logins.close()
+
+
+async def test_renewals_are_under_no_callers_correlation_id() -> None:
+    credential = Minted()
+    credential.issuer.lifetime = 3
+    logins = EntraLogins(credential)
+    with correlation("first-caller"):
+        await logins.current()
+    await until(lambda: len(credential.contexts) > 1)
+    assert credential.contexts[:2] == ["first-caller", None]
+    await logins.close()
