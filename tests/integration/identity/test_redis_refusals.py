@@ -3,18 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
-from tests.integration.identity.load import until
+from azure.identity.aio import ManagedIdentityCredential
+from tests.integration.identity.load import Door, until
 
+from thermocline import MemoryBuilder
 from thermocline.clock import Deadline
 from thermocline.errors import AccessDenied, ClientClosed, TierTimeout, TierUnavailable
-from thermocline.identity import EntraLogins, Held, PasswordLogins, Value
+from thermocline.identity import EntraLogins, Held, PasswordLogins, Value, Vault
+from thermocline.resilience import Budget
 from thermocline.telemetry import correlation, correlation_id
+from thermocline.testing.rig import KeyVaultServer, RedisCluster, RedisServer
 from thermocline.testing.vault.tokens import Issuer
 from thermocline.tiers.hot import HotMemory
+from thermocline.tiers.local.sqlite import SqliteMemory
 
 
 class Values:
@@ -170,3 +177,57 @@ async def test_renewals_are_under_no_callers_correlation_id() -> None:
     await until(lambda: len(credential.contexts) > 1)
     assert credential.contexts[:2] == ["first-caller", None]
     await logins.close()
+
+
+async def test_secret_that_is_gone_later_is_an_outage_of_hot_alone(
+    vault: KeyVaultServer,
+    credential: ManagedIdentityCredential,
+    locked_redis: RedisServer,
+    unique_name: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    """At the start a missing secret is a mistake of the configuration. Later the authority below answers in hot's place, on one key and on many."""
+    name, door = unique_name("gone"), Door([locked_redis], unique_name("user"))
+    vault.set(name, "word")
+    door.only("word")
+    async with Vault(vault.url, credential, options={"retry_total": 0}) as opened:
+        logins = PasswordLogins(opened.secret(name), user=door.user)
+        hot = HotMemory(f"redis://127.0.0.1:{locked_redis.port}", credential_provider=logins)
+        made = MemoryBuilder().with_hot(hot).with_warm(SqliteMemory(tmp_path / "warm.sqlite3"))
+        budget = Budget(hot=timedelta(seconds=10), warm=timedelta(seconds=10))
+        async with made.with_options(budget=budget).build() as memory:
+            await memory.set("key", 1)
+            vault.delete(name)
+            door.only("another")
+            await door.throw_out()
+            with pytest.raises(AccessDenied, match="there is none of that name") as caught:
+                await hot.get("key")
+            behind: BaseException | None = caught.value
+            for _ in range(20):
+                behind = behind and behind.__cause__
+            assert behind is None, "no error has itself behind it"
+            assert await memory.get("key") == 1
+            assert await memory.get_many(["key", "other"]) == {"key": 1}
+    door.forget()
+
+
+async def test_logins_that_fail_answer_for_each_key_of_a_cluster(
+    redis_cluster: RedisCluster, unique_name: Callable[[str], str], fresh_prefix: str
+) -> None:
+    """Whatever the source of a login raises: never a group of exceptions, and never one for keys that others answer."""
+    door = Door(redis_cluster.nodes, unique_name("user"))
+    door.only("word")
+    held = Held("the password", Values("word"), lapses=False)
+    url = f"redis://127.0.0.1:{redis_cluster.nodes[0].port}"
+    hot = HotMemory(url, credential_provider=PasswordLogins(held, user=door.user), cluster=True)
+    async with hot:
+        names = [f"{fresh_prefix}{n}" for n in range(30)]
+        await hot.mset(dict.fromkeys(names, 1))
+        door.only("another")
+        await door.throw_out()
+        await held.close()
+        wanted = [(name.encode(), ("GET", name)) for name in names]
+        answers = await hot._link.call_many(wanted, Deadline.after(10))
+        assert {type(answer) for answer in answers} <= {ClientClosed, AccessDenied, TierUnavailable}
+        assert len(answers) == len(names)
+    door.forget()

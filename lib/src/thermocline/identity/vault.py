@@ -84,7 +84,13 @@ class Vault:
         if name not in self._secrets:
 
             async def fetch() -> Value:
-                return await self._get(name)
+                try:
+                    return await self._get(name)
+                except ConfigurationError as error:
+                    if not self._secrets[name].generation:
+                        raise
+                    # It was fine when the program began: for a tier that it signs in to, this is an outage, and others may have the answer.
+                    raise AccessDenied(str(error), tier=_TIER, sent=False) from error
 
             self._secrets[name] = VaultSecret(f"secret {name!r} in {self.uri}", fetch, lapses=False, clock=self._clock)
         return self._secrets[name]

@@ -143,6 +143,8 @@ class Link:
                 try:
                     async with asyncio.timeout(seconds_left(deadline)):
                         self.client = await self._twice(self._make)
+                except ThermoclineError:
+                    raise
                 except CAUGHT as error:
                     raise self.explain(error, sent=False) from error
                 self.owned = True
@@ -226,6 +228,8 @@ class Link:
                 if self._sign_in is None:
                     return await said.plainly(client.connection_pool, command)
                 await said.over(client, None, [command], self._sign_in)
+        except ThermoclineError:  # of the sign-in, in our own words already
+            raise
         except CAUGHT as error:
             raise self.explain(error, sent=said.sent) from error
         reply = said.replies[0]
@@ -267,7 +271,7 @@ class Link:
             client, seconds = self.client, seconds_left(deadline)
             async with asyncio.timeout(seconds):
                 groups = await self._by_node(client, [key for key, _ in commands], answers)
-        except CAUGHT as error:
+        except (*CAUGHT, ThermoclineError) as error:
             return [self.explain(error, sent=False)] * len(commands)
         chunks = [(node, at[i : i + PIPELINE]) for node, at in groups for i in range(0, len(at), PIPELINE)]
         if len(chunks) == 1:
@@ -312,7 +316,7 @@ class Link:
             seconds = seconds_left(deadline)
             async with asyncio.timeout(seconds), self._slots:
                 await said.over(client, node, [commands[i][1] for i in at], self._sign_in)
-        except CAUGHT as error:
+        except (*CAUGHT, ThermoclineError) as error:
             self._stale = node is not None
             explained = self.explain(error, sent=said.sent)
             for i in at[len(said.replies) :]:
@@ -346,7 +350,7 @@ class Link:
                             await manager.initialize()
                         node = client.get_node(error.host, error.port) or node
                     await said.over(client, node, words, self._sign_in)
-            except CAUGHT as broken:
+            except (*CAUGHT, ThermoclineError) as broken:
                 return self.explain(broken, sent=said.sent)
             reply = said.replies[-1]
             if not isinstance(reply, sdk.AskError | sdk.TryAgainError):
