@@ -129,12 +129,14 @@ async def test_an_agent_may_go_without_a_memory() -> None:
         AgentBuilder[ServiceAgent]().with_models(complexity_threshold=bad)
 
 
-async def test_what_fails_in_the_background_is_raised_by_close(old: Old) -> None:
+async def test_what_fails_in_the_background_is_raised_by_close(old: Old, caplog: pytest.LogCaptureFixture) -> None:
     agent = ServiceAgent(AgentDependencies(hot_memory=HotMemory("redis://127.0.0.1:9")))
     agent.background_cache_write("key", "value")
 
     with pytest.raises(ExceptionGroup) as caught:
         await agent.close()
+    told = [record.message for record in caplog.records if record.name == "thermocline.agents"]
+    assert told == ["a background write of ServiceAgent failed: TierUnavailable"], "its class; a message may name a key"
     assert isinstance(caught.value.exceptions[0], TierUnavailable)
     await agent.close()  # told once
     await agent.hot_memory.close()
