@@ -25,6 +25,7 @@ class Faults:
     redis: RedisServer | None = None
     control: CosmosControl | None = None
     proxies: list[ChaosProxy] = field(default_factory=list)
+    table: ChaosProxy | None = None
     kill: Callable[[], Awaitable[None]] | None = None  # a client process, any
     kills: int = 4  # at most: each costs a second of starting
     log: list[Fault] = field(default_factory=list)
@@ -140,6 +141,45 @@ def cosmos(inject: Callable[[CosmosControl, int], int]) -> Breaks:
     return broken
 
 
+# --- Table Storage -----------------------------------------------------------------------------------------------------
+
+
+def table(how: Callable[[ChaosProxy], Any]) -> Breaks:
+    """All clients reach the table through one proxy."""
+
+    @asynccontextmanager
+    async def broken(faults: Faults) -> AsyncIterator[None]:
+        proxy = faults.table
+        assert proxy is not None
+        how(proxy)
+        try:
+            yield
+        finally:
+            proxy.restore()
+
+    return broken
+
+
+@asynccontextmanager
+async def lose_of_table(faults: Faults) -> AsyncIterator[None]:
+    """One answer after the other, of whoever asks next, and some requests."""
+    proxy = faults.table
+    assert proxy is not None
+
+    async def lose() -> None:
+        while True:
+            lost = proxy.lose_next_answer() if faults.random.random() < 0.7 else proxy.lose_next_request()
+            await lost.wait()
+            await asyncio.sleep(faults.random.uniform(0, 0.05))
+
+    losing = asyncio.create_task(lose())
+    try:
+        yield
+    finally:
+        losing.cancel()
+        proxy.restore()
+
+
 def sometimes(seed: int, probability: float = 0.3) -> dict[str, Any]:
     return {"probability": probability, "seed": seed}
 
@@ -176,13 +216,21 @@ FAULTS: dict[str, Breaks] = {
     "cosmos slow after the write": cosmos(
         lambda c, seed: c.delay(50, after=True, kinds=["writes"], **sometimes(seed, 0.5))
     ),
+    "table loses answers": lose_of_table,
+    "table slow": table(slow),
+    "table's connections reset": table(lambda proxy: proxy.cut()),
+    "table's requests late": table(lambda proxy: proxy.hold(requests=True)),
+    "table away": table(refuse),
     "cosmos lost": cosmos(lambda c, _: c.lose_region()),
     "cosmos silent": cosmos(lambda c, _: c.lose_region("silent")),
     "cosmos loses all answers": cosmos(lambda c, _: c.drop(after=True, kinds=["data"])),
     "authority answers late": cosmos(lambda c, seed: c.delay(50, after=True, **sometimes(seed, 0.5))),
     "replica lags": cosmos(lambda c, seed: c.lag(milliseconds=200, **sometimes(seed, 0.7))),
 }
-AT_ONCE = frozenset({"redis flushed", "redis rolled back", "client's connections reset", "client killed"})
+AT_ONCE = frozenset(
+    {"redis flushed", "redis rolled back", "client's connections reset", "client killed", "table's connections reset"}
+)
 OUTAGE = ["cosmos lost", "cosmos silent", "cosmos loses all answers"]  # longer than the share of a read or write
 COSMOS = [name for name in FAULTS if name.startswith("cosmos") and name not in OUTAGE]
+TABLE = [name for name in FAULTS if name.startswith("table")]
 CLIENT = [name for name in FAULTS if name.startswith("client")]

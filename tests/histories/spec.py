@@ -3,11 +3,12 @@
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from tests.histories.values import TO_COLD
 
-from thermocline import MemoryClient, MemoryRules
-from thermocline.model import Key
+from thermocline import MemoryClient, MemoryRules, Route
+from thermocline.model import Authority, Key
 from thermocline.protocols import Entries, Payloads, Versions
 from thermocline.resilience import Budget
 from thermocline.tiers.local.folder import FolderMemory
@@ -31,6 +32,8 @@ class Tiers:
     cosmos_key: str = ""
     container: str = ""
     blob: str = ""  # a connection string
+    table: str = ""  # a URL: then Table Storage has the word, by `table_key`
+    table_key: str = ""
     hot_ttl: float = 300.0  # seconds
     hot_share: float = 2.0  # seconds: long, so that a busy machine does not look like a broken Redis
     warm_share: float = 1.0  # seconds
@@ -61,9 +64,14 @@ class Tiers:
     def client(self, *, with_hot: bool = True) -> MemoryClient:
         rules = MemoryRules(hot_ttl_seconds=self.hot_ttl, cold_threshold_bytes=TO_COLD)
         budget = Budget(hot=timedelta(seconds=self.hot_share), warm=timedelta(seconds=self.warm_share))
-        return MemoryClient(
-            hot=self.hot() if with_hot else None, warm=self.warm(), cold=self.cold(), rules=rules, budget=budget
-        )
+        tiers: dict[str, Any] = {"hot": self.hot() if with_hot else None, "cold": self.cold()}
+        if not self.table:
+            return MemoryClient(**tiers, warm=self.warm(), rules=rules, budget=budget)
+        from thermocline.tiers.table import TableMemory
+
+        route = Route("", rules=rules, authority=Authority.WARM_PLUS)
+        table = TableMemory(self.table, self.container, credential=self.table_key, create=True)
+        return MemoryClient(**tiers, warm_plus=table, rules=rules, routes=[route], budget=budget)
 
 
 @dataclass(frozen=True, slots=True)

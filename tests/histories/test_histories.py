@@ -20,6 +20,7 @@ from tests.histories.world import (
     CUT,
     EMBEDDED,
     EXACT,
+    IN_A_TABLE,
     LAGGING,
     NAIVE,
     OUTAGES,
@@ -33,7 +34,16 @@ from tests.histories.world import (
 from thermocline.testing.history import Kind
 
 # Operations of each world in `make test`: more than 20,000 together.
-SIZES = {EXACT: 4200, OUTAGES: 900, LAGGING: 2100, EMBEDDED: 12_000, AZURITE: 1200, CRASHING: 1800, CUT: 2100}
+SIZES = {
+    EXACT: 4200,
+    OUTAGES: 900,
+    LAGGING: 2100,
+    EMBEDDED: 12_000,
+    AZURITE: 1200,
+    IN_A_TABLE: 1500,
+    CRASHING: 1800,
+    CUT: 2100,
+}
 BROKEN_SIZE = 2400
 SOAK_SIZES = {
     EXACT: 30_000,
@@ -41,6 +51,7 @@ SOAK_SIZES = {
     LAGGING: 10_000,
     EMBEDDED: 120_000,
     AZURITE: 10_000,
+    IN_A_TABLE: 10_000,
     CRASHING: 10_000,
     CUT: 20_000,
 }

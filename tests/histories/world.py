@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from tests.histories.faults import CLIENT, COSMOS, FAULTS, OUTAGE, Faults
+from tests.histories.faults import CLIENT, COSMOS, FAULTS, OUTAGE, TABLE, Faults
 from tests.histories.spec import KEYS, ROUND, Spec, Tiers
 
 from thermocline.testing.history import Bound, History, Verdict, check, read_history
@@ -29,6 +29,7 @@ class World:
     faults: tuple[str, ...]
     services: bool = True
     blob: bool = False  # Azurite; else a folder
+    table: bool = False  # Azurite's tables have the word, instead of Cosmos DB
     proxied: bool = False  # each client reaches Redis through a proxy of its own
     room: int | None = None  # bytes that Redis has for entries, before it evicts the least recently used
     hot_ttl: float = 300.0
@@ -54,6 +55,7 @@ OUTAGES = World("outages", tuple(OUTAGE), pace=3.0, warm_share=0.5)
 LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"), pace=0.3)
 EMBEDDED = World("embedded", ("client killed",), services=False)
 AZURITE = World("azurite", ("redis flushed", "client killed", "cosmos drops answers"), blob=True)
+IN_A_TABLE = World("table", ("redis flushed", "client killed", *TABLE), table=True)
 # Breakers open and close in each client at other moments, so a crash of Redis is for some writes as if they alone were cut off from it.
 CRASHING = World(
     "crashing",
@@ -71,7 +73,7 @@ CUT = World(
 )
 NAIVE = World("naive", (), naive=True, reads=0.6, tasks=6, always=("authority answers late",))
 UNFENCED = replace(EMBEDDED, name="unfenced", unfenced=True, faults=())
-WORLDS = (EXACT, OUTAGES, LAGGING, EMBEDDED, AZURITE, CRASHING, CUT)
+WORLDS = (EXACT, OUTAGES, LAGGING, EMBEDDED, AZURITE, IN_A_TABLE, CRASHING, CUT)
 
 
 @dataclass(slots=True)
@@ -257,7 +259,22 @@ class Run:
         world = self.world
         tiers = Tiers(str(self.folder), hot_ttl=world.hot_ttl, hot_share=world.hot_share, warm_share=world.warm_share)
         async with AsyncExitStack() as stack:
-            if world.services:
+            if world.table:
+                redis = RedisServer()
+                storage = Azurite()
+                for each in (redis, storage):
+                    await asyncio.to_thread(each.start)
+                    stack.push_async_callback(asyncio.to_thread, each.stop)
+                self.faults.redis = redis
+                self.faults.table = await stack.enter_async_context(ChaosProxy(storage.table_url))
+                tiers = replace(
+                    tiers,
+                    redis=redis.url,
+                    table=self.faults.table.url,
+                    table_key=storage.key,
+                    container=f"run{self.seed}",
+                )
+            elif world.services:
                 redis = RedisServer(maxmemory_policy="allkeys-lru")
                 server = CosmosServer(kind="strict")
                 for part in (redis, server):
