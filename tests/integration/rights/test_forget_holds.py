@@ -11,8 +11,10 @@ import pytest
 from tests.integration.rights.ground import BRIEF, Ground, key, soon
 
 from thermocline import FolderMemory, Key, MemoryClient, Route, SqliteMemory
+from thermocline.client import fences
 from thermocline.client.fences import Fence, Fences, fence_name
 from thermocline.client.receipt import AUDIT, Receipt
+from thermocline.errors import Forgotten
 from thermocline.model import Authority
 from thermocline.protocols import Verb, Write
 from thermocline.testing import ChaosTier
@@ -195,7 +197,6 @@ class Slow:
 async def test_its_own_deletes_are_not_held_up_by_its_fence(
     ground: Ground, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from thermocline.client import fences
 
     memory = await ground.client()
     await memory.set(key("name", tenant=tenant), "Ada")
@@ -240,3 +241,22 @@ async def test_sqlite_keeps_no_bytes_of_what_was_erased(tmp_path: Path, tenant: 
 
 def contents(folder: Path) -> list[bytes]:
     return [file.read_bytes() for file in folder.iterdir()]
+
+
+# --- late writes
+
+
+async def test_an_update_that_began_before_is_refused_when_it_is_made_anew_after(
+    ground: Ground, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try makes its value anew, and yet its function may hold what was erased."""
+    memory, writer = await ground.client(), await ground.client()
+    one = key("log", tenant=tenant)
+    await memory.set(one, ["old"])
+    held = ["of before"]
+    fences_ms = memory._engine.now_ms() + 4000  # as if the scope had been forgotten while the update met other writers
+    await Fences(memory._engine).put(Fence(tenant, "user/42", fences_ms, "id"), soon())
+    monkeypatch.setattr(fences, "HEEDED_AFTER", -1.0)
+    with pytest.raises(Forgotten):
+        await writer.append(one, *held)
+    assert await memory.get(one) == ["old"]

@@ -39,11 +39,15 @@ class AtomicWrites:
         guard = self._engine.guards[tier]
         guard.check()
         intents = await self._prepared(keys, prepare, deadline)
-        deadline = deadline.within(LONGEST_WRITE)  # from before the fence is read: who erases waits for no more
-        await self._writer.heed(min(intents, key=lambda intent: intent.inline.header.modified_ms), deadline)
+        first = min(intents, key=lambda intent: intent.inline.header.modified_ms)
+        ends = deadline.within(LONGEST_WRITE)  # from before the fence is read: who erases waits for no more
+        await self._writer.heed(first, ends)
         try:
-            await self._announced(intents, deadline)
-            written = await self._written(authority, tier, intents, deadline)
+            await self._announced(intents, ends)
+            if any(self._writer.lapses(intent, ends) for intent in intents):  # held up: the fence may have changed too
+                ends = deadline.within(LONGEST_WRITE)
+                await self._writer.heed(first, ends)
+            written = await self._written(authority, tier, intents, ends)
         except BaseException as error:
             await self._failed(intents, error)
             raise
@@ -66,8 +70,8 @@ class AtomicWrites:
         authority: object = self._engine.authority(plans[0].authority)
         if not isinstance(authority, Atomic):
             raise InvalidArgument(
-                f"{tiers[0]} has the word for these keys, and {type(authority).__name__} cannot take several writes as one: route them to Cosmos DB"
-                " or SQLite (authority=Authority.WARM), or leave atomic out"
+                f"{tiers[0]} has the word for these keys, and {type(authority).__name__} cannot take several writes as one: route them to Cosmos DB,"
+                " Table Storage or SQLite (authority=Authority.WARM or WARM_PLUS), or leave atomic out"
             )
         if len(keys) > authority.atomic_most:
             raise InvalidArgument(

@@ -72,14 +72,16 @@ class BatchWrites:
             outcomes.update(dict.fromkeys(keys, error))
             return
         intents = await self._prepared(plan, keys, prepare, deadline, outcomes)
-        deadline = deadline.within(LONGEST_WRITE)  # from before the fences are read: who erases waits for no more
-        intents = await self._heeded(intents, begun_ms, deadline, outcomes)
+        ends = deadline.within(LONGEST_WRITE)  # from before the fences are read: who erases waits for no more
+        intents = await self._heeded(intents, begun_ms, ends, outcomes)
         if plan.uses_hot and intents:
-            intents = await self._announce(intents, deadline, outcomes)
-            if any(self._writer.lapses(intent, deadline) for intent in intents):
-                intents = await self._announce(intents, deadline, outcomes)
+            intents = await self._announce(intents, ends, outcomes)
+            if any(self._writer.lapses(intent, ends) for intent in intents):  # held up: the fences may have changed too
+                ends = deadline.within(LONGEST_WRITE)
+                intents = await self._heeded(intents, begun_ms, ends, outcomes)
+                intents = await self._announce(intents, ends, outcomes)
         if intents:
-            await self._conclude(plan, intents, await self._written(plan, intents, deadline), outcomes)
+            await self._conclude(plan, intents, await self._written(plan, intents, ends), outcomes)
 
     async def _prepared(
         self, plan: Plan, keys: Sequence[Key], prepare: Prepare, deadline: Deadline, outcomes: Outcomes
