@@ -244,13 +244,25 @@ async def test_cluster_is_asked_for_its_nodes_with_the_login_that_counts(
         door.only("secret-1")
         await visit()
         assert secret.generation == 2
+        hot = HotMemory(
+            f"redis://127.0.0.1:{redis_cluster.nodes[0].port}",
+            credential_provider=PasswordLogins(secret, user=door.user),
+            cluster=True,
+        )
+        async with hot:
+            nodes = await hot._link.nodes(Deadline.after(10))
+            vault.set(name, "secret-1b")
+            door.only("secret-1b")
+            await door.throw_out()
+            assert await hot._link.nodes(Deadline.after(10)) == nodes, "as a scan or a forget asks"
+        assert secret.generation == 3
         vault.set(name, "secret-2")
         await secret.fetch()
         await visit()
         vault.set(name, "secret-3")
         door.only("secret-3")
         await visit()
-        assert secret.generation == 4
+        assert secret.generation == 5
     door.forget()
 
 

@@ -12,7 +12,7 @@ from azure.core.credentials import AccessToken
 from azure.identity.aio import ManagedIdentityCredential
 from tests.integration.identity.load import Door, until
 
-from thermocline import MemoryBuilder
+from thermocline import MemoryBuilder, MemorySettings
 from thermocline.clock import Deadline
 from thermocline.errors import AccessDenied, ClientClosed, TierTimeout, TierUnavailable
 from thermocline.identity import EntraLogins, Held, PasswordLogins, Value, Vault
@@ -22,6 +22,7 @@ from thermocline.testing.rig import KeyVaultServer, RedisCluster, RedisServer
 from thermocline.testing.vault.tokens import Issuer
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
+from thermocline.wiring import connect
 
 
 class Values:
@@ -231,3 +232,23 @@ async def test_logins_that_fail_answer_for_each_key_of_a_cluster(
         assert {type(answer) for answer in answers} <= {ClientClosed, AccessDenied, TierUnavailable}
         assert len(answers) == len(names)
     door.forget()
+
+
+async def test_vault_that_accepts_and_never_answers_is_named(credential: ManagedIdentityCredential) -> None:
+    """As behind a firewall that drops: `connect` ends with its deadline, and says what it waited for."""
+    silent: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: silent.append(writer), "127.0.0.1", 0)
+    uri = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    settings = MemorySettings(
+        env_file=None,
+        redis_host="127.0.0.1",
+        redis_password_secret_name="the-name",
+        key_vault_uri=uri,
+        connect_deadline_ms=300,
+    )
+    with pytest.raises(TierTimeout, match=rf"KEY_VAULT_URI.*{uri}.*the-name"):
+        await connect(settings, credential=credential)
+    for writer in silent:
+        writer.close()
+    server.close()
+    await server.wait_closed()

@@ -248,7 +248,9 @@ async def _open_first(parts: Sequence[Closeable], seconds: float) -> None:
     except TimeoutError as error:
         if isinstance(error, ThermoclineError):
             raise
-        raise TierTimeout(f"the secrets were not read within {seconds:.0f} s", tier="key vault", sent=False) from error
+        asked = ", ".join(repr(part) for part in parts if hasattr(part, "open"))
+        said = f"the secrets of the vault (KEY_VAULT_URI) were not read within {seconds:.1f} s: {asked} did not answer; can it be reached from here?"
+        raise TierTimeout(said, tier="key vault", sent=False) from error
 
 
 async def _agree(parts: Parts) -> None:

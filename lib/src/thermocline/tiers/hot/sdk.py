@@ -143,10 +143,8 @@ class Link:
                 try:
                     async with asyncio.timeout(seconds_left(deadline)):
                         self.client = await self._twice(self._make)
-                except ThermoclineError:
-                    raise
                 except CAUGHT as error:
-                    raise self.explain(error, sent=False) from error
+                    raise self.explain(error, sent=False) from trouble.behind(error)
                 self.owned = True
 
     def pool(self) -> tuple[int, int] | None:
@@ -228,10 +226,8 @@ class Link:
                 if self._sign_in is None:
                     return await said.plainly(client.connection_pool, command)
                 await said.over(client, None, [command], self._sign_in)
-        except ThermoclineError:  # of the sign-in, in our own words already
-            raise
         except CAUGHT as error:
-            raise self.explain(error, sent=said.sent) from error
+            raise self.explain(error, sent=said.sent) from trouble.behind(error)
         reply = said.replies[0]
         if isinstance(reply, Exception):
             raise self.explain(reply, sent=True) from reply
@@ -246,9 +242,9 @@ class Link:
             return [""]
         try:
             async with asyncio.timeout(seconds_left(deadline)):
-                await client.nodes_manager.initialize()
+                await self._twice(client.nodes_manager.initialize)
         except CAUGHT as error:
-            raise self.explain(error, sent=False) from error
+            raise self.explain(error, sent=False) from trouble.behind(error)
         return sorted(node.name for node in client.get_primaries())
 
     async def call_node(self, name: str, command: Command, deadline: Deadline) -> Any:
@@ -347,7 +343,7 @@ class Link:
                     elif isinstance(error, sdk.AskError) and not isinstance(error, sdk.MovedError):
                         words.insert(0, ("ASKING",))
                         if client.get_node(error.host, error.port) is None:
-                            await manager.initialize()
+                            await self._twice(manager.initialize)
                         node = client.get_node(error.host, error.port) or node
                     await said.over(client, node, words, self._sign_in)
             except (*CAUGHT, ThermoclineError) as broken:

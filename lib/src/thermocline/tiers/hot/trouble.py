@@ -4,7 +4,7 @@ import socket
 import ssl
 from typing import Final
 
-from thermocline.errors import AccessDenied, TierFull, TierTimeout, TierUnavailable
+from thermocline.errors import AccessDenied, ThermoclineError, TierFull, TierTimeout, TierUnavailable
 from thermocline.model import MemoryTier
 
 _HOT: Final = MemoryTier.HOT
@@ -89,3 +89,8 @@ NETWORK: Final[dict[type[BaseException], Hint]] = {
         TierUnavailable, "TLS failed: check rediss:// and the port (10000 on Azure Managed Redis), and the CA"
     ),
 }
+
+
+def behind(error: BaseException) -> BaseException | None:
+    """What stands behind the words for an error: the error, or behind one of our own, as of a sign-in, what stood there before; never itself."""
+    return error.__cause__ if isinstance(error, ThermoclineError) else error
