@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from thermocline import Budget, FolderMemory, MemoryClient, MemoryRules, Route, SqliteMemory
+from thermocline import Budget, FolderMemory, HotMemory, MemoryClient, MemoryRules, Route, SqliteMemory
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import ThermoclineError, TierUnavailable
 from thermocline.model import Authority, Envelope, Key
@@ -60,6 +60,7 @@ class Homes:
         cold: bool = True,
         warm: SqliteMemory | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        hot: HotMemory | None = None,
         **rules: Any,
     ) -> MemoryClient:
         """SQLite and a folder."""
@@ -67,7 +68,9 @@ class Homes:
         below = FolderMemory(self._path / part, clock=clock, fsync=False) if cold else None
         routes = [] if authority is None else [Route("", rules=MemoryRules(**rules), authority=authority)]
         return await self._stack.enter_async_context(
-            MemoryClient(warm=warm, cold=below, routes=routes, rules=MemoryRules(**rules), budget=roomy(), clock=clock)
+            MemoryClient(
+                hot=hot, warm=warm, cold=below, routes=routes, rules=MemoryRules(**rules), budget=roomy(), clock=clock
+            )
         )
 
     def sqlite(self, part: str, kind: type[SqliteMemory] = SqliteMemory, *, clock: Clock = SYSTEM_CLOCK) -> Any:

@@ -10,9 +10,10 @@ from uuid import UUID
 import pytest
 from tests.integration.transfer.homes import QUIET, Fragile, Homes, everything, soon, until
 
-from thermocline import Conflict, MemoryClient
+from thermocline import Conflict, HotMemory, MemoryClient
 from thermocline.errors import ConfigurationError, InvalidArgument, TierUnavailable
 from thermocline.model import Authority, Hit, Key
+from thermocline.testing.rig import RedisServer
 from thermocline.transfer import DualMemory, Migration, Phase, Space
 
 VALUES: dict[str, Any] = {
@@ -314,3 +315,42 @@ async def test_two_operators_do_not_meet(homes: Homes) -> None:
     assert state.phase is Phase.TARGET
     with pytest.raises(Conflict, match="copy goes with"):
         await other.copy()
+
+
+async def test_one_hot_tier_for_both_is_refused(homes: Homes, redis_server: RedisServer) -> None:
+    source = await homes.folder("a", hot=HotMemory(redis_server.url))
+    target = await homes.folder("b", hot=HotMemory(redis_server.url))
+    apart = await homes.folder("c")
+    key = Key(homes.name, "s", "n")
+    await source.set(key, 1)
+    with pytest.raises(ConfigurationError, match="share a hot tier"):
+        await Migration(source, target).plan()
+    with pytest.raises(ConfigurationError, match="share a hot tier"):
+        await Migration(source, target).copy()
+    with pytest.raises(ConfigurationError, match="share a hot tier"):
+        await DualMemory(source, target).set(key, 2)
+    assert await source.get(key) == 1
+    renamed = Space(homes.name, to_tenant=f"{homes.name}-new")
+    assert (await Migration(source, target, space=renamed).copy()).written == 1
+    assert await target.get(Key(f"{homes.name}-new", "s", "n")) == 1
+    assert (await Migration(source, apart, name="apart").copy()).written == 1
+
+
+async def test_hot_is_told_of_what_a_migration_writes(homes: Homes, redis_server: RedisServer) -> None:
+    """A client of the target that reads through Redis sees what a pass and a writer in both worlds bring."""
+    source = await homes.folder("a")
+    target = await homes.folder("b", hot=HotMemory(redis_server.url))
+    reader = await homes.folder("b", hot=HotMemory(redis_server.url))
+    key, other = Key(homes.name, "s", "n"), Key(homes.name, "s", "other")
+    await source.set_many({key: 1, other: 1})
+    migration = Migration(source, target, quiet=QUIET)
+    await migration.copy()
+    assert await reader.get_many([key, other]) == {key: 1, other: 1}
+    await source.set(key, 2)
+    await source.delete(other)
+    await migration.copy()
+    assert (await reader.get(key), await reader.get(other)) == (2, None)
+    await migration.dual_write()
+    memory = DualMemory(source, target)
+    await memory.set(key, 3)
+    assert await reader.get(key) == 3

@@ -88,7 +88,8 @@ async def migrate(
             "--legacy goes with --to FILE and with plan, copy or verify: nothing but the new application writes the target"
         )
     old, made = _legacy(mine) if legacy else (None, _client(mine, from_authority))
-    async with made as source, _client(theirs, to_authority) as target:
+    moved = (to_tenant, to_scope) != (None, None)  # else both sides' keys have the same names in one hot tier
+    async with made as source, _client(theirs, to_authority, hot=to is not None or moved) as target:
         migration = Migration(
             source,
             target,
@@ -101,8 +102,10 @@ async def migrate(
         return await _do(session, migration, step, merge=merge or legacy, source_wins=source_wins, dry_run=dry_run)
 
 
-def _client(settings: MemorySettings, word: Word | None) -> MemoryClient:
+def _client(settings: MemorySettings, word: Word | None, *, hot: bool = True) -> MemoryClient:
     made = builder(settings)
+    if not hot:
+        made.without_hot()
     if word is not None:
         made.with_route(Route("", authority=Authority[word.name]))
     return made.build()

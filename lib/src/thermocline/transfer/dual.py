@@ -12,9 +12,16 @@ import msgspec
 from thermocline.client import Batch, MemoryClient, WriteResult
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.reading import each_key
-from thermocline.errors import InvalidArgument, ThermoclineError, TierTimeout, TierUnavailable, UnknownOutcome
+from thermocline.errors import (
+    ConfigurationError,
+    InvalidArgument,
+    ThermoclineError,
+    TierTimeout,
+    TierUnavailable,
+    UnknownOutcome,
+)
 from thermocline.model import Key, Outcome
-from thermocline.transfer.ends import End
+from thermocline.transfer.ends import SHARED, End, share_hot
 from thermocline.transfer.report import CopyReport
 from thermocline.transfer.spaces import Space
 from thermocline.transfer.state import Phase, State, StateBook
@@ -38,8 +45,8 @@ class DualMemory:
     acknowledged when the side that has the word has it. Then it is brought to the other side, for ``mirror`` at most; where that fails it is in ``behind``
     and in a note, and `repair` or the next pass of `Migration.copy` brings it: every pass compares everything, so nothing is lost even if this process dies.
 
-    Both clients stay their owner's to close. Keys outside the space are the source's alone. Both sides' tiers must be reachable until `Migration.finish`: the
-    state lies in the source's.
+    Both clients stay their owner's to close, and must not share a hot tier. Keys outside the space are the source's alone. Both sides' tiers must be
+    reachable until `Migration.finish`: the state lies in the source's.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class DualMemory:
         self._state: State | None = None
         self._read_at = -1e9
         self._told_at = -1e9
+        self._apart = False
         self._reading: asyncio.Lock | None = None
         self.behind: dict[Key, str] = {}  # keys of the source whose other side may be older, and why
 
@@ -76,12 +84,24 @@ class DualMemory:
             self._reading = asyncio.Lock()
         async with self._reading:
             if not self._fresh():
-                await self._source.client.connect()
-                await self._target.client.connect()
+                await self._connect()
                 at = self._source.engine.clock.monotonic()  # before it is read
                 self._state = await self._book.read()
                 self._read_at = at
         return self._state
+
+    async def _connect(self) -> None:
+        await self._source.client.connect()
+        await self._target.client.connect()
+        if self._apart or not self.space.overlaps_itself():
+            return
+        try:
+            shared = await share_hot(self._source, self._target)
+        except TierUnavailable:  # hot is down, which stops nobody; it is asked again
+            return
+        if shared:
+            raise ConfigurationError(SHARED)
+        self._apart = True
 
     def _fresh(self) -> bool:
         state = self._state

@@ -1,9 +1,11 @@
 """One side of a move: a client's tiers, asked for records as their authority has them, past the cascade's copies."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from thermocline.client import MemoryClient
@@ -187,6 +189,27 @@ async def _fences_of(notes: Notes, end: End) -> set[str]:
         names.update(page)
         if cursor is None:
             return names
+
+
+async def share_hot(source: End, target: End) -> bool:
+    """Whether both sides' hot tiers are one: then the one's entries and floors would be taken for the other's. Raises `TierUnavailable`."""
+    mine: object = source.engine.hot
+    other: object = target.engine.hot
+    if mine is None or other is None or mine is other:
+        return mine is not None and mine is other
+    if not isinstance(mine, Notes) or not isinstance(other, Notes):
+        return False
+    name = f"transfer/probe-{secrets.token_hex(8)}"
+    await mine.write_note(name, b"1", lasting=timedelta(minutes=1), deadline=source.call(10))
+    seen = await other.read_note(name, deadline=target.call(10))
+    await mine.delete_note(name, deadline=source.call(10))
+    return seen is not None
+
+
+SHARED: Final = (
+    "source and target share a hot tier, in which their records of one key would be taken for each other: leave hot out on one side, or give the target"
+    " another Redis or database of it"
+)
 
 
 async def settle_down(attempt: int) -> None:

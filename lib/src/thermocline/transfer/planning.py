@@ -11,7 +11,7 @@ from thermocline.client.moving.walk import live
 from thermocline.errors import ConfigurationError, InvalidKey
 from thermocline.model import Authority, Key
 from thermocline.protocols import Stored
-from thermocline.transfer.ends import PAGE, TOGETHER, End
+from thermocline.transfer.ends import PAGE, SHARED, TOGETHER, End, share_hot
 from thermocline.transfer.report import NAMED
 from thermocline.transfer.spaces import Space
 
@@ -87,8 +87,12 @@ class Planning:
         return self.plan
 
     async def apart(self) -> None:
-        """Raise `ConfigurationError` if source and target are the same records: the same store, authority and names."""
-        if not self._space.overlaps_itself() or not self._same_words():
+        """Raise `ConfigurationError` if source and target are the same records (the same store, authority and names), or share a hot tier."""
+        if not self._space.overlaps_itself():
+            return
+        if await share_hot(self._source, self._target):
+            raise ConfigurationError(SHARED)
+        if not self._same_words():
             return
         mine, other = self._source.book(), self._target.book()
         name = f"transfer/probe-{secrets.token_hex(8)}"
