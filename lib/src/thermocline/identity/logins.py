@@ -61,7 +61,7 @@ class EntraLogins:
     """Signs in to Azure Managed Redis with Entra tokens of an asynchronous credential; the user is the token's object id. Plays `Rotating` of `Login`.
 
     redis-entraid's provider reads the token and keeps the time of its renewals. It would ask the credential in the event loop's own thread, for
-    it knows synchronous ones alone; so it is given tokens that were fetched before, and at its call the next one is.
+    it knows synchronous ones alone; so it is given tokens that were fetched before, and at its call the next one is. Belongs to one event loop.
     """
 
     def __init__(self, credential: Any, *, scope: str = SCOPE, clock: Clock = SYSTEM_CLOCK) -> None:

@@ -41,6 +41,7 @@ class Vault:
 
     Nothing is sent before `open` or the first secret is needed. Raises `ConfigurationError` for what can never work. The challenge that the vault
     answers with must name the vault's own domain, as the SDK checks; only on loopback (an emulator) that cannot be so, and is not checked.
+    Belongs to one event loop.
     """
 
     def __init__(
