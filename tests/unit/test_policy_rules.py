@@ -269,3 +269,17 @@ def test_a_route_can_bypass_hot_or_choose_its_authority() -> None:
 )
 def test_a_copy_is_judged_by_authority_floor_and_life(header: Header, floor: int, verdict: Serve) -> None:
     assert serve(Envelope(KEY, header), now_ms=1000, floor=floor, plan=plan_of()) is verdict
+
+
+def test_the_plans_that_a_key_can_have() -> None:
+    """The default's is none of them where a route takes every key."""
+    tiers = [MemoryTier.WARM, MemoryTier.COLD]
+    some = Routes(MemoryRules(), [Route("a:", authority=Authority.COLD)], tiers=tiers)
+    assert [plan.authority for plan in some.reached()] == [Authority.WARM, Authority.COLD]
+    every = Routes(MemoryRules(), [Route("", authority=Authority.COLD)], tiers=tiers)
+    assert [plan.authority for plan in every.reached()] == [Authority.COLD]
+    for limited in (
+        Route("", authority=Authority.COLD, tenant="t"),
+        Route("", authority=Authority.COLD, scope_prefix="s"),
+    ):
+        assert len(Routes(MemoryRules(), [limited], tiers=tiers).reached()) == 2
