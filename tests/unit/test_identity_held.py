@@ -1,6 +1,7 @@
 """A value that is fetched and kept: one fetch at a time, whatever becomes of those who wait for it."""
 
 import asyncio
+import pickle
 
 import pytest
 
@@ -70,6 +71,13 @@ async def test_failure_that_nobody_waits_for_is_no_noise(source: Source, clock: 
     clock.advance(HOLD_OFF)
     assert await held.current() == "first"
     await held.close()
+
+
+def test_secret_is_neither_shown_nor_pickled() -> None:
+    value = Value("hidden", 1.0)
+    assert "hidden" not in f"{value!r} {value}"
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(value)
 
 
 async def test_storm_of_calls_asks_a_source_that_is_down_once(source: Source, clock: ManualClock) -> None:

@@ -22,6 +22,9 @@ class Value:
     text: str = field(repr=False)
     expires: float | None = None
 
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
+
 
 class Held:
     """Keeps the newest value; one fetch is under way at most, and goes on if a caller who waits for it gives up.
