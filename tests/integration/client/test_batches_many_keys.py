@@ -131,7 +131,7 @@ async def test_deadline_is_for_the_whole_batch(real: Services) -> None:
     """Those that were not written in time say so, and the others have been written."""
     await real.prepare(["warm"])
     memory = await real.open()
-    keys = many(real, 4000)
+    keys = many(real, 20_000)
     written = await memory.set_many(dict.fromkeys(keys, 1), timeout=0.8)
     assert written.errors
     assert len(written) + len(written.errors) == len(keys)
