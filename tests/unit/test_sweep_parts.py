@@ -123,3 +123,10 @@ def test_savings_by_the_published_figures() -> None:
     assert saves.units_per_read_of_all == pytest.approx(100_000 - 10_000)
     assert saves.units_per_write_of_all == pytest.approx(500_000 - 50_000)
     assert Moved().saves == Savings(0, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_promotion_saves_less_than_nothing() -> None:
+    down, up = Savings.of(10**9, 10_000), Moved(up=True, moved=10_000, bytes_moved=10**9).saves
+    assert up.dollars_a_month == -down.dollars_a_month
+    assert up.units_per_read_of_all == -down.units_per_read_of_all
+    assert 0 < up.units_to_move < down.units_to_move, "the payload is not read from Cosmos DB"

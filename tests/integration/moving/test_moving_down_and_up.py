@@ -75,6 +75,7 @@ async def test_dry_run_moves_nothing_and_says_what_it_would_save(home: Home) -> 
     did = await memory.demote(tenant="tenant")
     assert (did.moved, did.bytes_moved) == (would.moved, would.bytes_moved)
     up = await memory.promote(tenant="tenant", dry_run=True)
+    assert up.saves.dollars_a_month < 0
     assert (up.moved, up.bytes_moved) == (8, 8 * SIZE)
     assert await home.pointer(next(iter(items))) is not None
 

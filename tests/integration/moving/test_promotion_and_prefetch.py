@@ -8,10 +8,11 @@ from tests.integration.moving.home import DAY, Home, noise
 
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
-from thermocline.errors import ConfigurationError, InvalidKey, TierUnavailable, TooLarge
-from thermocline.model import Hit, Key, MemoryTier
+from thermocline.errors import ConfigurationError, CorruptRecord, InvalidKey, TierUnavailable, TooLarge
+from thermocline.model import Hit, Key, MemoryTier, Pointer
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Look
+from thermocline.tiers.local.folder import FolderMemory
 from thermocline.tiers.local.process import ProcessMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
 
@@ -203,4 +204,37 @@ async def test_thousands_of_keys_go_a_thousand_at_a_time(home: Home) -> None:
     result = await memory.prefetch(items)
     assert len(result.promoted) == 2_500
     assert memory.stats()["warm"]["requests"] < 200
+    assert await memory.get_many(items) == items
+
+
+class Counting(FolderMemory):
+    """Notes how many payloads are read side by side; those of ``wrong`` are not what their pointers say."""
+
+    under_way = 0
+    most = 0
+    wrong: Key | None = None
+
+    async def get_payload(self, key: Key, pointer: Pointer, *, deadline: Deadline) -> bytes | None:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            data = await super().get_payload(key, pointer, deadline=deadline)
+        finally:
+            self.under_way -= 1
+        return b"" if key == self.wrong else data
+
+
+async def test_payloads_come_up_several_at_a_time_and_each_for_itself(home: Home) -> None:
+    writer = await home.open(hot=None)
+    items = await home.fill(writer, 20)
+    assert (await writer.demote(items)).moved == 20
+    cold = Counting(home.folder / "cold", clock=home.clock, fsync=False)
+    cold.wrong = home.key("name/7")
+    memory = await home.open(cold=cold)
+    result = await memory.prefetch(items)
+    assert 1 < cold.most <= 8
+    assert [*result.errors] == [cold.wrong]
+    assert isinstance(result.errors[cold.wrong], CorruptRecord)
+    assert sorted([*result.promoted, cold.wrong]) == sorted(items)
+    cold.wrong = None
     assert await memory.get_many(items) == items

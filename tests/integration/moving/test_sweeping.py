@@ -309,3 +309,40 @@ async def test_records_that_a_route_no_longer_gives_here_are_left_and_counted(ho
     assert (report.strangers, report.demotions.moved) == (1, 0)
     hit = await memory.lookup(home.key("blob/one"))
     assert isinstance(hit, Hit)
+
+
+async def test_bounds_of_less_than_a_page_let_every_pass_come_further(home: Home) -> None:
+    rules = lifetimes(demote_after=timedelta(days=1))
+    memory = await home.open(lifetimes=rules)
+    items = await home.fill(memory, 40)
+    home.clock.advance(2 * DAY)
+
+    class Slow(SqliteMemory):
+        async def census(self, **given: Any) -> Inventory:
+            home.clock.advance(3)  # longer than the pass may take
+            return await super().census(**given)
+
+    slow = await home.open(warm=Slow(home.folder / "warm.sqlite3", clock=home.clock), lifetimes=rules)
+    done: list[int] = []
+    while not done or done[-1] < 40:
+        report = await slow.sweep(max_duration=timedelta(seconds=2))
+        moved = report.demotions.moved
+        assert 0 < moved - (done[-1] if done else 0) <= 8, "at most eight beyond the bound, and some in each pass"
+        done.append(moved)
+    last = [await slow.sweep(max_duration=timedelta(seconds=2)) for _ in range(5)]
+    assert any(report.finished for report in last)
+    assert await (await home.open(hot=None)).get_many(items) == items
+
+
+@pytest.mark.parametrize("name", ["blob/one", "blob/" + "long" * 300])
+async def test_payloads_of_an_authority_that_only_other_clients_route_to_stay(home: Home, name: str) -> None:
+    route = Route("blob/", authority=Authority.COLD)
+    application = await home.open(routes=[route])
+    key, large = home.key(name), noise(1, 300_000)
+    await application.set(key, large)
+    await application.set(home.key("plain"), 1)
+    home.clock.advance(2 * DAY)
+    timer = await home.open()  # as `thermocline sweep` has it: the same tiers, and no routes
+    report = await timer.sweep()
+    assert (report.finished, report.orphans, report.pointed) == (True, 0, 1)
+    assert await (await home.open(hot=None, routes=[route])).get(key) == large

@@ -75,6 +75,11 @@ class Engine:
         stamps = dict.fromkeys(plan.authority for plan in self.routes.plans())
         return [self.authorities[stamp] for stamp in stamps if stamp is not Authority.HOT]
 
+    def durable(self) -> list[Versions]:
+        """Every tier below hot that can have the word for a key, whatever this client's routes say; theirs first."""
+        stamps = dict.fromkeys((*(plan.authority for plan in self.routes.plans()), *self.authorities))
+        return [self.authorities[stamp] for stamp in stamps if stamp is not Authority.HOT]
+
     def promotes(self, key: Key, plan: Plan) -> bool:
         """The authority is asked for ``key``, which counts as a read of it: whether hot is to have what it answers."""
         return plan.rules.promote_on_read if self.interest is None else self.interest.read(key, plan)

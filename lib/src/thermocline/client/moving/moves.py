@@ -39,7 +39,7 @@ class Moves:
         deadline: Deadline,
     ) -> Moved:
         """Move what is chosen until it is done, ``limit`` records were moved, or the deadline is there."""
-        result = Moved(dry_run=dry_run)
+        result = Moved(dry_run=dry_run, up=not down)
         async with aclosing(self._batches(chosen, result)) as batches:
             async for batch in batches:
                 while batch:

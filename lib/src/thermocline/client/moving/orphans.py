@@ -1,6 +1,7 @@
 """Payloads in cold to which no record points, removed after the grace (COHERENCE section 5).
 
-A payload is listed with its ETag; the authorities are asked after that; it is removed only as it was listed. So it is safe beside everybody else:
+A payload is listed with its ETag; the authorities are asked after that, all that are configured, also those to which this client's routes lead no key: an
+application's may. It is removed only as it was listed. So it is safe beside everybody else:
 
 * who is about to set a pointer to it has uploaded or renewed it less than half the grace ago, or the authority lets no such pointer in; then it is too
   young to be looked at, or becomes so, and has another ETag, before it is removed;
@@ -25,6 +26,9 @@ from thermocline.protocols import Census
 from thermocline.writes import PAYLOAD_GRACE_MS
 
 _SHARES: Final = 4.0
+_COUNTS_MS: Final = (
+    PAYLOAD_GRACE_MS // 4
+)  # how long a scope's count serves for later pages; a pointer older than half the grace is in it
 
 
 class Held(Protocol):
@@ -59,6 +63,7 @@ class Orphans:
         self._report = report
         self._guard = engine.guards[MemoryTier.COLD]
         self._counted: tuple[str, str] | None = None  # the scope of which ``_pointed`` is
+        self._counted_ms = 0  # when that was begun
         self._pointed: set[str] | None = None  # paths of the payloads that its records name; None: that cannot be told
 
     async def page(self, limit: int, cursor: str | None) -> tuple[int, str | None]:
@@ -101,19 +106,19 @@ class Orphans:
         return min(self._engine.now_ms(), self._engine.clock.wall_ms() + (skew if isinstance(skew, int) else 0))
 
     async def _named(self, payloads: dict[Key, list[Held]], old_ms: int) -> None:
-        keys = list(payloads)
-        if not keys:
-            return
-        pointed: dict[Key, set[str] | None] = {key: set() for key in keys}
-        for authority in self._engine.below_hot():
+        pointed: dict[Key, set[str] | None] = {key: set() for key in payloads}
+        for authority in self._engine.durable():
+            asked = [key for key, mine in payloads.items() if _loose(mine, pointed[key])]
+            if not asked:
+                break
             answers: Sequence[Envelope | ThermoclineError | None]
             try:
                 answers = await self._engine.guards[authority.tier].call(
-                    "read_many", authority.read_many, keys, deadline=self._engine.budget.call(), times=_SHARES
+                    "read_many", authority.read_many, asked, deadline=self._engine.budget.call(), times=_SHARES
                 )
             except ThermoclineError as error:
-                answers = [error] * len(keys)
-            for key, answer in zip(keys, answers, strict=True):
+                answers = [error] * len(asked)
+            for key, answer in zip(asked, answers, strict=True):
                 self._note(pointed, key, answer)
         for key, mine in payloads.items():
             paths = pointed[key]
@@ -135,7 +140,9 @@ class Orphans:
 
     async def _nameless(self, payload: Held, old_ms: int) -> None:
         scope = scope_of_payload(payload.path)
-        if scope is not None and scope != self._counted:
+        now = self._engine.clock.wall_ms()
+        if scope is not None and (scope != self._counted or not 0 <= now - self._counted_ms < _COUNTS_MS):
+            self._counted_ms = now
             self._pointed = await self._count(*scope)
             self._counted = scope
         if scope is None or self._pointed is None:
@@ -146,7 +153,7 @@ class Orphans:
     async def _count(self, tenant: str, scope: str) -> set[str] | None:
         """The payloads that records of this scope point to whose path does not tell their key; None: the scope cannot be counted, or not wholly."""
         pointed: set[str] = set()
-        for authority in self._engine.below_hot():
+        for authority in self._engine.durable():
             if not isinstance(authority, Census):
                 return None
             cursor: str | None = None
@@ -190,3 +197,8 @@ class Orphans:
         report.orphans += removed
         report.orphan_bytes += payload.size if removed else 0
         report.young += not removed  # somebody renewed it, or removed it
+
+
+def _loose(payloads: Sequence[Held], paths: set[str] | None) -> bool:
+    """Whether one of a key's payloads may be an orphan as far as is known."""
+    return paths is not None and any(payload.path not in paths for payload in payloads)

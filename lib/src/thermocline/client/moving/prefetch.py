@@ -11,6 +11,7 @@ from thermocline import telemetry
 from thermocline.client.engine import CROWD_SECONDS, LEASE_MS, Engine
 from thermocline.client.moving.result import Prefetched
 from thermocline.client.recovery import Recovery
+from thermocline.client.together import together
 from thermocline.clock import Deadline
 from thermocline.errors import ConfigurationError, CorruptRecord, ThermoclineError, TierUnavailable, TooLarge
 from thermocline.model import Envelope, Key, MemoryTier
@@ -19,6 +20,7 @@ from thermocline.protocols import Busy, Found, Look, Settle
 
 CHUNK: Final = 1000  # keys whose leases, reads and settles go together: what is under way at once, in memory too
 _A_CALL: Final = 100  # keys that the authority reads per request
+_PAYLOADS: Final = 8  # that come from cold at the same time
 
 
 class Prefetch:
@@ -107,6 +109,7 @@ class Prefetch:
         except TierUnavailable as error:
             found = [error] * len(keys)
         settles: list[Settle] = []
+        read: list[tuple[Key, str, Envelope | None]] = []
         now = engine.now_ms()
         for key, copy in zip(keys, found, strict=True):
             reader, floor = leases[key]
@@ -120,15 +123,23 @@ class Prefetch:
             engine.floors.note(key, version)
             live = copy is not None and copy.live(now)
             engine.stats.count(telemetry.HITS if live else telemetry.MISSES, guard.name)
-            settles.append(await self._settle_of(key, plan, reader, copy, names, deadline, result))
+            read.append((key, reader, copy))
+
+        async def settle_of(one: tuple[Key, str, Envelope | None]) -> None:
+            try:
+                settles.append(await self._settle_of(*one, plan, names, deadline, result))
+            except ThermoclineError as error:  # a pointer that cannot be read, say: this key's trouble alone
+                result.errors.update(dict.fromkeys(names[one[0]], error))
+
+        await together(read, settle_of, at_once=_PAYLOADS)
         return settles
 
     async def _settle_of(
         self,
         key: Key,
-        plan: Plan,
         reader: str,
         copy: Envelope | None,
+        plan: Plan,
         names: Mapping[Key, list[Any]],
         deadline: Deadline,
         result: Prefetched,

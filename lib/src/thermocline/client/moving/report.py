@@ -65,6 +65,14 @@ class SweepReport:
         if len(self.errors) < ERRORS_KEPT:
             self.errors.append(f"{what}: {error}"[:300])
 
+    def changes(self) -> int:
+        """Records that are, or with ``dry_run`` would be, other than before."""
+        return self.demotions.moved + self.shortened + self.deleted
+
+    def failed(self) -> int:
+        """All that could not be done now."""
+        return self.failures + self.demotions.failed
+
     def counts(self) -> dict[str, int]:
         """All numbers, for a checkpoint or a machine."""
         own = {name: value for f in fields(self) if type(value := getattr(self, name := f.name)) is int}

@@ -45,7 +45,7 @@ class Fate(Enum):
 
 @dataclass(slots=True)
 class Moved:
-    """What a `demote` or `promote` did, or with ``dry_run`` would do.
+    """What a `demote` or (``up``) `promote` did, or with ``dry_run`` would do.
 
     ``seen``: records that were looked at. ``moved`` of them were, with ``bytes_moved`` of payload; ``reused`` of these found their payload
     in cold already, and did not upload it. ``clean``: lay there already. ``changed``: were written or deleted meanwhile, and are as that left them.
@@ -55,6 +55,7 @@ class Moved:
     """
 
     dry_run: bool = False
+    up: bool = field(default=False, kw_only=True)
     seen: int = 0
     moved: int = 0
     bytes_moved: int = 0
@@ -86,15 +87,15 @@ class Moved:
 
     @property
     def saves(self) -> "Savings":
-        """What a demotion of these bytes saves where warm is Cosmos DB and cold Blob Storage."""
-        return Savings.of(self.bytes_moved, self.moved)
+        """What a demotion of these bytes saves where warm is Cosmos DB and cold Blob Storage; of a promotion less than nothing: what it costs."""
+        return Savings.of(self.bytes_moved, self.moved, up=self.up)
 
 
 @dataclass(frozen=True, slots=True)
 class Savings:
     """Of ``bytes_moved`` from Cosmos DB to Blob Storage: US dollars a month for keeping them (`COSMOS_GB_MONTH` less `BLOB_GB_MONTH`), request units
-    less for each time that all of these items are read or written once, and request units that the demotion itself costs, once. By list
-    prices and published figures: an estimate, and none of the blob transactions."""
+    less for each time that all of these items are read or written once, and request units that the demotion itself costs, once. Back up the first three are
+    below zero. By list prices and published figures: an estimate, and none of the blob transactions."""
 
     bytes_moved: int
     dollars_a_month: float
@@ -103,12 +104,13 @@ class Savings:
     units_to_move: float
 
     @classmethod
-    def of(cls, size: int, records: int) -> "Savings":
-        kilobytes = size / 1000
+    def of(cls, size: int, records: int, *, up: bool = False) -> "Savings":
+        kilobytes, sign = size / 1000, -1 if up else 1
+        read, write = kilobytes * RU_READ_PER_KB, kilobytes * RU_WRITE_PER_KB
         return cls(
             size,
-            round(size / _GB * (COSMOS_GB_MONTH - BLOB_GB_MONTH), 6),
-            round(max(0.0, kilobytes * RU_READ_PER_KB - records), 3),
-            round(max(0.0, kilobytes * RU_WRITE_PER_KB - records * RU_WRITE_LEAST), 3),
-            round(records * (RU_WRITE_LEAST + 1) + kilobytes * (RU_READ_PER_KB + RU_WRITE_PER_KB), 3),
+            sign * round(size / _GB * (COSMOS_GB_MONTH - BLOB_GB_MONTH), 6),
+            sign * round(max(0.0, read - records), 3),
+            sign * round(max(0.0, write - records * RU_WRITE_LEAST), 3),
+            round(records * (RU_WRITE_LEAST + 1) + write + (0.0 if up else read), 3),
         )

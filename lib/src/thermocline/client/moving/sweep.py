@@ -119,11 +119,13 @@ class Sweep:
         report.finished, report.where = True, ""
 
     def _enough(self) -> str:
-        failures = self._report.failures + self._report.demotions.failed
-        if failures - self._failed >= _GIVES_UP:
+        if self._failing():
             return f"{_GIVES_UP} failures in a page; the last: {self._report.errors[-1] if self._report.errors else 'see demotions.errors'}"
-        self._failed = failures
+        self._failed = self._report.failed()
         return self._pace.over()
+
+    def _failing(self) -> bool:
+        return self._report.failed() - self._failed >= _GIVES_UP
 
     async def _keep(self, step: str, cursor: str | None) -> None:
         if self._bookmark is not None and not await self._bookmark.keep(
@@ -156,9 +158,12 @@ class Sweep:
             limit = self._pace.page(self.page)
             found = await page_of(engine, stamp, tenant=None, scope=None, cursor=cursor, limit=limit)
             for at in range(0, len(found.items), AT_ONCE):
+                before = report.changes()
                 await self._rules.apply(found.items[at : at + AT_ONCE], stamp, self._moves, report)
-                if self._pace.over():
-                    return cursor or ""  # the page is done anew
+                if self._pace.over() and (report.changes() > before or self._failing()):
+                    return (
+                        cursor or ""
+                    )  # the page is done anew; only after a change, or bounds of less than its reading would let no pass come further
                 await self._hold()
             report.records += len(found.items)
             report.damaged += len(found.damaged)

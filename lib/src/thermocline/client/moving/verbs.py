@@ -82,8 +82,8 @@ class MovingVerbs(RightsVerbs):
         timeout: Lifetime = LONG,
     ) -> "Moved":
         """Move payloads back up from cold into the authority, those that the route would keep there (up to ``cold_threshold_bytes``); ``into_hot``: and into
-        hot, whatever lies there after that. The counterpart of `demote`, with the same ways to choose, the same promises and the same errors. The blobs stay
-        until a sweep finds them unused for a day."""
+        hot, whatever lies there after that. The counterpart of `demote`, chosen by ``keys``, ``tenant``, ``scope`` and ``prefix`` as there, with the same
+        promises and errors. The blobs stay until a sweep finds them unused for a day."""
         chosen = _chosen(keys, tenant, scope, prefix, None, None, None, "promote")
         deadline = await self._begin(timeout)
         moves = self._moves()
