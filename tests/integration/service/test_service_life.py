@@ -219,7 +219,7 @@ async def test_the_builder_and_models_reach_the_agent(tmp_path: Path) -> None:
         ({"memory_builder": MemoryBuilder(), "hot_memory": ProcessMemory()}, "not both"),
         ({"memory_builder": MemoryBuilder(), "memory_settings": MemorySettings(env_file=None)}, "not both"),
     ],
-    ids=str,
+    ids=lambda given: "-".join(given) if isinstance(given, dict) else None,  # the workers must agree on the names
 )
 def test_what_cannot_work_is_refused_when_the_app_is_made(arguments: dict[str, Any], words: str) -> None:
     given: Any = {"service_name": "desk", "agent_class": Clerk, **arguments}
