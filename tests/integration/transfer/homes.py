@@ -30,11 +30,14 @@ def roomy() -> Budget:
 
 
 class Fragile(SqliteMemory):
-    """SQLite that can be down."""
+    """SQLite that can be down, or slow until it is told otherwise."""
 
     down = False
+    slow: asyncio.Event | None = None
 
     async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
+        if self.slow is not None:
+            await self.slow.wait()
         if self.down:
             raise TierUnavailable("it is down", tier="warm", sent=False)
         return await super().read_many(keys, deadline=deadline)

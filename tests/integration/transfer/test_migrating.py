@@ -354,3 +354,26 @@ async def test_hot_is_told_of_what_a_migration_writes(homes: Homes, redis_server
     memory = DualMemory(source, target)
     await memory.set(key, 3)
     assert await reader.get(key) == 3
+
+
+async def test_an_operator_who_waits_long_for_one_record_keeps_others_away(homes: Homes) -> None:
+    fragile = homes.sqlite("a", Fragile)
+    source, target = await homes.folder("a", warm=fragile), await homes.folder("b")
+    await source.set("n", 1)
+    one = Migration(source, target, quiet=QUIET, lease=timedelta(seconds=1))
+    other = Migration(await homes.folder("a"), target, quiet=QUIET)
+    fragile.slow = asyncio.Event()
+    copying = asyncio.create_task(one.copy())
+    serials: set[int] = set()
+    while len(serials) < 6:  # written down by nothing but the lease's renewal
+        state, _ = await other.status()
+        serials |= {state.serial} if state is not None else set()
+        await asyncio.sleep(0.01)
+    with pytest.raises(Conflict, match="another operator is at 'copy'"):
+        await other.copy()
+    fragile.slow.set()
+    assert (await copying).written == 1
+    state, _ = await other.status()
+    assert state is not None
+    assert state.owner == ""
+    assert (await other.copy()).same == 1

@@ -181,6 +181,7 @@ class Migration:
     async def _working(self, doing: str, *phases: Phase, first: State | None = None) -> AsyncGenerator[StateBook, None]:
         """Be the one who works on it; given up where it ends by an error."""
         await self._book.take(doing, *phases, first=first)
+        beating = asyncio.create_task(self._book.beat(), name="thermocline migration lease")
         try:
             yield self._book
         except (ThermoclineError, asyncio.CancelledError):
@@ -190,6 +191,9 @@ class Migration:
                 except ThermoclineError:  # the lease runs out by itself; what went wrong first is told
                     self._book.forget()
             raise
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
 
     def _terms(self, state: State, source_wins: bool, *, dry_run: bool = False) -> Terms:
         return Terms(merge=state.merge, source_wins=source_wins, dry_run=dry_run)

@@ -1,5 +1,7 @@
 """Where a migration stands: one note in the source's tiers, replaced only as it was last seen, which operators and writers in both worlds heed."""
 
+import asyncio
+import logging
 import re
 import secrets
 from dataclasses import asdict, dataclass, replace
@@ -9,10 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
-from thermocline.errors import Conflict, CorruptRecord, InvalidArgument
+from thermocline.errors import Conflict, CorruptRecord, InvalidArgument, ThermoclineError
 from thermocline.model import instant
 from thermocline.protocols import Note
 from thermocline.transfer.ends import End
+
+log = logging.getLogger("thermocline.transfer")
 
 QUIET: Final = timedelta(seconds=30)
 LEASE: Final = timedelta(seconds=60)
@@ -87,6 +91,7 @@ class StateBook:
         self._lease_ms = lease // timedelta(milliseconds=1)
         self._owner = secrets.token_hex(10)
         self._etag: str | None = None
+        self._writing = asyncio.Lock()
         self.state = State()
 
     def now_ms(self) -> int:
@@ -134,11 +139,25 @@ class StateBook:
         self.state = State()
 
     async def heartbeat(self) -> None:
-        """Keep it if half of the time is over."""
-        if self.state.until_ms - self.now_ms() < self._lease_ms / 2:
-            await self.keep()
+        """Keep it if it is mine and half of the time is over. Raises as `keep` does."""
+        async with self._writing:
+            if self.state.owner == self._owner and self.state.until_ms - self.now_ms() < self._lease_ms / 2:
+                await self._put(until_ms=self.now_ms() + self._lease_ms)
+
+    async def beat(self) -> None:
+        """Keep it for as long as this is not cancelled, however long one record takes."""
+        try:
+            while True:
+                await asyncio.sleep(self._lease_ms / 4000)
+                await self.heartbeat()
+        except ThermoclineError as error:  # who works on it is told the same by the next `heartbeat` of his own
+            log.warning("the lease of the migration %r was not renewed: %s", self._name, error)
 
     async def _write(self, **changes: Any) -> State:
+        async with self._writing:
+            return await self._put(**changes)
+
+    async def _put(self, **changes: Any) -> State:
         state = replace(self.state, serial=self.state.serial + 1, **changes)
         book = self._end.book()
         written = await book.call(
