@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 
 from thermocline.cli.options import Scope, Session, Tenant, command
-from thermocline.cli.terminal import Exit, moment, size
+from thermocline.cli.terminal import Exit, counted, moment, size
 from thermocline.errors import InvalidArgument
 from thermocline.model import instant
 from thermocline.transfer import Backup, BackupPlace, BlobPlace, FolderPlace, Manifest, Restore, Space, verify_backup
@@ -51,7 +51,10 @@ async def backup(
 
 def _told(manifest: Manifest) -> str:
     began = moment(instant(manifest.began_ms))
-    return f"{manifest.records} records, {size(manifest.bytes)} stored, in {len(manifest.chunks)} chunks; begun {began}; every checksum fits"
+    return (
+        f"{counted(manifest.records, 'record')}, {size(manifest.bytes)} stored, in {counted(len(manifest.chunks), 'chunk')};"
+        f" begun {began}; every checksum fits"
+    )
 
 
 @command
@@ -77,9 +80,9 @@ async def restore(
     else:
         would = "would be " if dry_run else ""
         terminal.say(
-            f"{report.records} records: {report.written} {would}written ({size(report.bytes)}), {report.same} there already, {report.newer} written since,"
-            f" {report.deleted} deleted since, {report.forgotten} forgotten since, {report.expired} expired, {report.outside} of other scopes,"
-            f" {report.failed} failed"
+            f"{counted(report.records, 'record')}: {report.written} {would}written ({size(report.bytes)}), {report.same} there already,"
+            f" {report.newer} written since, {report.deleted} deleted since, {report.forgotten} forgotten since,"
+            f" {report.expired} expired, {report.outside} of other scopes, {report.failed} failed"
         )
         if (report.newer or report.deleted) and not overwrite:
             terminal.say("what was written or deleted since was left; --overwrite restores that too")

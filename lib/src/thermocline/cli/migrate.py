@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from thermocline.cli.options import Scope, Session, Tenant, command
-from thermocline.cli.terminal import Exit, size
+from thermocline.cli.terminal import Exit, counted, size
 from thermocline.client import MemoryClient
 from thermocline.errors import InvalidArgument
 from thermocline.model import Authority, MemoryTier
@@ -169,7 +169,8 @@ def _tell(session: Session, document: dict[str, Any], lines: Sequence[str], note
 
 def _tell_plan(session: Session, plan: MigrationPlan) -> int:
     lines = [
-        f"{plan.records} records, {size(plan.bytes)} stored, {plan.payloads} of them in cold ({size(plan.payload_bytes)}); {plan.dead} dead ones stay behind",
+        f"{counted(plan.records, 'record')}, {size(plan.bytes)} stored, {plan.payloads} of them in cold ({size(plan.payload_bytes)});"
+        f" {plan.dead} dead ones stay behind",
         f"one pass takes about {plan.requests} requests, and {plan.request_units:.0f} request units of Cosmos DB by the published figures",
         f"the target holds {plan.in_target} live records in this place",
         "it can be moved" if plan.possible else f"it cannot be moved as it is ({plan.blocked} records are concerned):",
@@ -181,7 +182,7 @@ def _tell_plan(session: Session, plan: MigrationPlan) -> int:
 def _tell_copy(session: Session, report: CopyReport, ending: str = "") -> int:
     would = "would be " if report.dry_run else ""
     lines = [
-        f"{report.records} records: {report.written} {would}written ({size(report.bytes)}), {report.deleted} {would}deleted, {report.same} the same,"
+        f"{counted(report.records, 'record')}: {report.written} {would}written ({size(report.bytes)}), {report.deleted} {would}deleted, {report.same} the same,"
         f" {report.kept} newer in the target, {report.forgotten} forgotten there, {report.dead} dead, {report.failed} failed",
         *([ending] if ending else []),
     ]
@@ -194,6 +195,9 @@ def _tell_differences(session: Session, found: Differences) -> int:
     notes = [
         f"{kind}: {words}" for kind in ("missing", "extra", "different", "damaged") for words in getattr(found, kind)
     ]
+    counts = found.missing_count, found.extra_count, found.different_count, found.damaged_count
+    if unnamed := sum(counts) - len(notes):
+        notes.append(f"and {unnamed} more")
     _tell(session, asdict(found) | {"none": found.none}, [found.told()], notes)
     return Exit.OK if found.none else Exit.CORRUPT
 
@@ -210,7 +214,8 @@ async def _tell_status(session: Session, migration: Migration) -> int:
         return Exit.NOT_FOUND
     lines = [f"the migration is in the phase {state.phase}" + (f", at {state.doing}" if state.owner else "")]
     if place is not None:
+        told = ", ".join(f"{name} {count}" for name, count in place.counts.items() if name != "resumed")
         how = "finished" if place.done else f"not finished, at {place.step}"
-        lines.append(f"the last pass ({place.kind}) is {how}: {place.counts}")
+        lines.append(f"the last pass ({place.kind}) is {how}: {told}")
     _tell(session, {"state": asdict(state), "pass": None if place is None else asdict(place)}, lines)
     return Exit.OK

@@ -10,6 +10,7 @@ import typer
 
 from thermocline.cli.options import Scope, Session, Tenant, command
 from thermocline.cli.terminal import Exit, Terminal, moment, size
+from thermocline.client.fences import WAIT
 from thermocline.client.receipt import Receipt, ServiceRetention
 from thermocline.errors import InvalidArgument
 
@@ -85,6 +86,10 @@ async def forget(
         cosmos_backup=None if cosmos_backup_days is None else timedelta(days=cosmos_backup_days),
         blob_soft_delete=None if blob_soft_delete_days is None else timedelta(days=blob_soft_delete_days),
     )
+    terminal = session.terminal
+    if not dry_run and not terminal.quiet:
+        seconds = WAIT if longest_write is None else longest_write
+        terminal.note(f"thermocline: erasing; writes that are under way are waited out, {seconds:g} seconds")
     async with session.builder().build() as memory:
         receipt = await memory.forget(
             scope=scope,
@@ -95,8 +100,8 @@ async def forget(
             retention=kept,
             longest_write=None if longest_write is None else timedelta(seconds=longest_write),
         )
-    if session.terminal.as_json:
-        session.terminal.document(receipt.as_dict())
+    if terminal.as_json:
+        terminal.document(receipt.as_dict())
     else:
         _tell(session, receipt)
     return Exit.OK if receipt.complete or dry_run else Exit.CORRUPT

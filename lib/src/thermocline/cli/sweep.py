@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from thermocline.cli.options import Session, command
-from thermocline.cli.terminal import Exit, moment, size
+from thermocline.cli.terminal import Exit, counted, moment, size
 from thermocline.cli.values import lifetime
 from thermocline.client import SweepReport
 from thermocline.errors import InvalidArgument
@@ -98,14 +98,14 @@ def _told(report: SweepReport) -> Sequence[str]:
     would = "would be " if report.dry_run else ""
     down, saves = report.demotions, report.saves
     lines = [
-        f"{report.records} records: {report.dead} dead, {down.moved} {would}demoted ({size(down.bytes_moved)}),"
+        f"{counted(report.records, 'record')}: {report.dead} dead, {down.moved} {would}demoted ({size(down.bytes_moved)}),"
         f" {report.shortened} {would}shortened and {report.deleted} {would}deleted by ceilings, {report.purged} purged",
-        f"{report.payloads} payloads: {report.pointed} in use, {report.young} in their grace,"
-        f" {report.orphans} orphans {would}removed ({size(report.orphan_bytes)}), {report.unresolved} left as nobody can tell",
+        f"{counted(report.payloads, 'payload')}: {report.pointed} in use, {report.young} in their grace,"
+        f" {counted(report.orphans, 'orphan')} {would}removed ({size(report.orphan_bytes)}), {report.unresolved} left as nobody can tell",
     ]
     if saves.bytes_moved:
         lines.append(
-            f"by list prices that saves {saves.dollars_a_month:.4f} USD a month, costs {saves.units_to_move:.0f} request units once,"
+            f"on Azure, by list prices, that saves {saves.dollars_a_month:.4f} USD a month, costs {saves.units_to_move:.0f} request units once,"
             f" and {saves.units_per_read_of_all:.0f} less for each time that all of it is read from Cosmos DB"
         )
     if not report.finished:

@@ -127,6 +127,11 @@ def size(number: float) -> str:
     raise AssertionError
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things for people: 1 record, 2 records."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def moment(at: datetime | None) -> str:
     """A time for people, in the machine's own zone; empty for none."""
     return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
