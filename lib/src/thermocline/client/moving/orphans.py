@@ -13,9 +13,10 @@ tenant, or the census is not whole, the payload stays.
 """
 
 from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from thermocline.client.engine import Engine
+from thermocline.client.held import Held, Sweepable
 from thermocline.client.moving.report import SweepReport
 from thermocline.client.moving.walk import page_of
 from thermocline.clock import Deadline
@@ -29,30 +30,6 @@ _SHARES: Final = 4.0
 _COUNTS_MS: Final = (
     PAYLOAD_GRACE_MS // 4
 )  # how long a scope's count serves for later pages; a pointer older than half the grace is in it
-
-
-class Held(Protocol):
-    """A payload as cold lists it."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def etag(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def modified_ms(self) -> int: ...
-
-
-@runtime_checkable
-class Sweepable(Protocol):
-    """Cold, as far as its payloads can be listed and removed."""
-
-    async def list_payloads(
-        self, *, limit: int, cursor: str | None, deadline: Deadline
-    ) -> tuple[Sequence[Held], str | None]: ...
-
-    async def sweep_payload(self, path: str, *, etag: str, unmodified_since_ms: int, deadline: Deadline) -> bool: ...
 
 
 class Orphans:

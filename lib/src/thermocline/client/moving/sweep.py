@@ -12,9 +12,10 @@ from typing import Final, Protocol, runtime_checkable
 from thermocline import telemetry
 from thermocline.client.engine import Engine
 from thermocline.client.guard import Guard
+from thermocline.client.held import Sweepable
 from thermocline.client.moving.bookmark import Bookmark
 from thermocline.client.moving.moves import AT_ONCE, Moves
-from thermocline.client.moving.orphans import Orphans, Sweepable
+from thermocline.client.moving.orphans import Orphans
 from thermocline.client.moving.pace import Pace
 from thermocline.client.moving.report import SweepReport
 from thermocline.client.moving.rules import Rules

@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 
 import msgspec
 
 from thermocline.client.engine import Engine
 from thermocline.client.fences import WAIT, Fence
+from thermocline.client.held import Held, Sweepable
 from thermocline.client.receipt import (
     AUDIT,
     LONGEST_BACKUP,
@@ -47,30 +48,6 @@ AT_ONCE: Final = 16  # payloads that are looked at together
 _HOT_CEILING: Final = timedelta(hours=1)
 
 DeleteMany = Callable[[Sequence[Key]], Awaitable[Batch[WriteResult]]]
-
-
-class Held(Protocol):
-    """A payload as cold lists it."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def etag(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def modified_ms(self) -> int: ...
-
-
-@runtime_checkable
-class Sweepable(Protocol):
-    """Cold, as far as its payloads can be listed and removed."""
-
-    async def list_payloads(
-        self, prefix: str, *, limit: int, cursor: str | None, deadline: Deadline
-    ) -> tuple[Sequence[Held], str | None]: ...
-
-    async def sweep_payload(self, path: str, *, etag: str, unmodified_since_ms: int, deadline: Deadline) -> bool: ...
 
 
 class Forgetting:
