@@ -131,7 +131,7 @@ def command(function: Command) -> Callable[..., None]:
     return run
 
 
-Tenant = Annotated[str | None, typer.Option(help="The key's tenant; with --scope.", show_default=False)]
+Tenant = Annotated[str | None, typer.Option(help="The tenant; of a single key only with --scope.", show_default=False)]
 Scope = Annotated[str | None, typer.Option(help="The key's scope, as user/42.", show_default=False)]
 
 

@@ -117,10 +117,10 @@ def _tell(session: Session, receipt: Receipt) -> None:
     terminal.say(f"  payloads  {receipt.payloads} in cold, {size(receipt.bytes)}")
     if receipt.dry_run:
         return
-    terminal.say(f"  receipt   {receipt.id}, {moment(receipt.finished)}, asked for by {receipt.by}")
+    terminal.say(f"  receipt   {receipt.id}, {moment(receipt.finished, zone=True)}, asked for by {receipt.by}")
     for left in receipt.remains:
         latest = " at the latest (nobody said how it is set up)" if left.assumed else ""
-        terminal.say(f"  until {moment(left.until)}{latest}: {left.tier}, {left.what}")
+        terminal.say(f"  until {moment(left.until, zone=True)}{latest}: {left.tier}, {left.what}")
     for damaged in receipt.damaged:
         terminal.note(f"thermocline: not erased, for it cannot be read: {damaged}; remove it by hand")
     for unsearched in receipt.unsearched:

@@ -132,6 +132,6 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def moment(at: datetime | None) -> str:
-    """A time for people, in the machine's own zone; empty for none."""
-    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def moment(at: datetime | None, *, zone: bool = False) -> str:
+    """A time for people, in the machine's own zone (and with ``zone`` that zone's offset); empty for none."""
+    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S" + " %z" * zone)
