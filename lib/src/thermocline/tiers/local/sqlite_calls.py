@@ -115,7 +115,7 @@ class SqliteCalls:
         object leave it as it is. To be asked in the event loop's thread before an embedded hot tier answers. About 3 µs.
 
         Never misses a commit that was acknowledged before the call. May change without one: after a wait for another process' lock, or when a
-        commit of our own takes longer than 2 ms.
+        commit of our own takes longer than 25 ms.
         """
         return self._file.data_version()
 

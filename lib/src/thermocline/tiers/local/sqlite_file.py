@@ -27,7 +27,7 @@ from thermocline.tiers.local.sqlite_errors import TIER, code_of, map_error
 from thermocline.tiers.local.sqlite_schema import SCHEMA_VERSION, found_version, furnish
 
 _OPEN_WAIT: Final = 5.0  # seconds to wait for another process that is creating the file
-_LOOK_WAIT: Final = 0.002  # seconds that the event loop waits for a commit under way before it assumes a foreign one
+_LOOK_WAIT: Final = 0.025  # seconds that the event loop waits for a commit under way before it assumes a foreign one
 _PRIVATE_FOLDER: Final = 0o700  # what people said to an agent is nobody else's to read
 _PRIVATE_FILE: Final = 0o600  # SQLite gives its log the same
 
@@ -252,11 +252,11 @@ class SqliteFile:
 
     def data_version(self) -> int:
         """A number that is another one than before if any other connection may have committed since. For the event loop's thread: about 3 µs,
-        2 ms at most while a commit is under way.
+        25 ms at most while a commit is under way.
 
         While we hold the file's write lock, nobody else can commit, and the number that was read after it was taken is exact. While we are not in a
         transaction, SQLite is asked. While we wait for the lock, we commit nothing, and the watching connection sees nothing but foreign commits.
-        While our commit takes longer than these 2 ms, a foreign one is assumed.
+        While our commit takes longer than these 25 ms, a foreign one is assumed.
         """
         writer, held, waiting = self._writer, self._held, self._waiting
         if writer is None:
