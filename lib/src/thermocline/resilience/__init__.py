@@ -4,5 +4,6 @@ from thermocline.resilience.breaker import BreakerState, CircuitBreaker
 from thermocline.resilience.deadline import Budget
 from thermocline.resilience.retry_budget import RetryBudget
 from thermocline.resilience.rotating import Rotating
+from thermocline.resilience.signing import Signing, unsigned
 
-__all__ = ["BreakerState", "Budget", "CircuitBreaker", "RetryBudget", "Rotating"]
+__all__ = ["BreakerState", "Budget", "CircuitBreaker", "RetryBudget", "Rotating", "Signing", "unsigned"]

@@ -22,10 +22,10 @@ from azure.storage.blob.aio import BlobClient, ContainerClient
 
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
-from thermocline.resilience import Rotating
+from thermocline.resilience import Rotating, Signing, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
 from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
-from thermocline.tiers.cold.transport import Transport, signed
+from thermocline.tiers.cold.transport import Transport
 
 BLOCK: Final = 4 * 2**20  # bytes of one block: what one request carries at most, up and down
 PARALLEL: Final = 4  # blocks of one payload under way at once
@@ -94,21 +94,23 @@ class BlobService:
             self._open()
             return False
         account = self._account
-        sas: Rotating[str] | None = account.credential if isinstance(account.credential, Rotating) else None
-        credential = account.credential if sas is None else None
-        if sas is not None:
-            signed(account.url, await sas.current())
+        credential = account.credential
+        signing: Signing | None = None
+        if isinstance(credential, Rotating):
+            signing = Signing(credential, tier=TIER, variable="BLOB_SAS_SECRET_NAME")
+            await signing.check()
+            credential = None
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=account.pool_size),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             # Without a proxy in the environment aiohttp need not look for one: it would for each request, in a thread, and into ~/.netrc as well.
             trust_env=bool(getproxies()),
-            middlewares=(_send_once,),
+            middlewares=(unsigned, _send_once),
         )
         options: dict[str, Any] = {
             "transport": Transport(
-                sas,
+                signing,
                 session=session,
                 connection_timeout=account.connection_timeout,
                 read_timeout=account.read_timeout,

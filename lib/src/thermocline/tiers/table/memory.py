@@ -22,10 +22,11 @@ class TableMemory(RowsAtOnce):
     ``authority=Authority.WARM_PLUS``.
 
     ``account_url`` is ``https://<account>.table.core.windows.net``, perhaps with a SAS; ``table`` has 3 to 63 letters and digits, a letter first.
-    ``credential`` is an asynchronous TokenCredential (``azure.identity.aio``, with the role "Storage Table Data Contributor"), an account key, a SAS, an
-    `AzureNamedKeyCredential` or `AzureSasCredential`, or None; it stays open when the tier is closed. ``connection_pool_size``: connections at most
-    (100). ``connection_timeout``, ``read_timeout``: seconds to connect (5), and of silence on a connection (30). ``create``: `connect` makes the table if it
-    is missing. Versions are given out by compare-and-set on one row per key; a row holds up to 960 KiB of payload.
+    ``credential`` is an asynchronous TokenCredential (``azure.identity.aio``, with the role "Storage Table Data Contributor"), an account key, a SAS (also
+    one that changes, as a secret of Key Vault), an `AzureNamedKeyCredential` or `AzureSasCredential`, or None; it stays open when the tier is closed.
+    ``connection_pool_size``: connections at most (100). ``connection_timeout``, ``read_timeout``: seconds to connect (5), and of silence on a connection
+    (30). ``create``: `connect` makes the table if it is missing. Versions are given out by compare-and-set on one row per key; a row holds up to 960 KiB
+    of payload.
 
     The SDK's retries are off. Nothing is sent before `connect`; `close` is needed, or use it in ``async with``.
     """

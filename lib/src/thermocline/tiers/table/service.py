@@ -25,6 +25,7 @@ from azure.data.tables.aio import TableClient
 
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
+from thermocline.resilience import Rotating, Signing, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
 from thermocline.tiers.table.door import CAUGHT, TIER, absent, code_of, refused, translate
 
@@ -42,7 +43,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where the table is and how to get in. ``credential``: an asynchronous TokenCredential, an account key, a SAS, or the SDK's credential."""
+    """Where the table is and how to get in. ``credential``: an asynchronous TokenCredential, an account key, a SAS (perhaps `Rotating`), or the
+    SDK's credential."""
 
     url: str = field(repr=False)  # may hold a SAS
     table: str
@@ -91,17 +93,24 @@ class TableService:
             self._open()
             return False
         account = self._account
-        url, credential = _signing(account)
+        url, credential = _login(account)
+        signing: Signing | None = None
+        if isinstance(account.credential, Rotating):
+            signing = Signing(account.credential, tier=TIER, variable="TABLE_SAS_SECRET_NAME")
+            await signing.check()
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=account.pool_size),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             # Without a proxy in the environment aiohttp need not look for one: it would for each request, in a thread, and into ~/.netrc as well.
             trust_env=bool(getproxies()),
-            middlewares=(_send_once,),
+            middlewares=(unsigned, _send_once),
         )
         transport = _Transport(
-            session=session, connection_timeout=account.connection_timeout, read_timeout=account.read_timeout
+            signing,
+            session=session,
+            connection_timeout=account.connection_timeout,
+            read_timeout=account.read_timeout,
         )
         options: dict[str, Any] = {
             "transport": transport,
@@ -279,7 +288,20 @@ class TableService:
 
 
 class _Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it out by __getattr__, without a type
-    """Hands large bodies to aiohttp as a file: as bytes they would be written in one go, which holds the event loop up (and warns)."""
+    """Hands large bodies to aiohttp as a file: as bytes they would be written in one go, which holds the event loop up (and warns).
+
+    ``signing``: puts a SAS that changes on each request's URL.
+    """
+
+    def __init__(self, signing: Signing | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._signing = signing
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        send = super().send
+        if self._signing is None:
+            return await send(request, **options)
+        return await self._signing.send(request, lambda: send(request, **options))
 
     def _get_request_data(self, request: Any) -> Any:
         data = super()._get_request_data(request)
@@ -300,12 +322,14 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise aiohttp.ClientConnectionError(f"the connection broke: {error}") from error
 
 
-def _signing(account: Account) -> tuple[str, Any]:
+def _login(account: Account) -> tuple[str, Any]:
     """The URL without its SAS, and what the SDK takes for a credential: it would leave a SAS of the URL out of transactions."""
     parts, credential = urlsplit(account.url), account.credential
     url = urlunsplit(parts._replace(query="", fragment=""))
     if credential is None and "sig=" in parts.query:
         return url, AzureSasCredential(parts.query)
+    if isinstance(credential, Rotating):
+        return url, AzureSasCredential("")  # the SDK asks for one; the transport signs
     if not isinstance(credential, str):
         return url, credential
     if "sig=" in credential:
