@@ -102,7 +102,7 @@ def test_password_does_without_a_vault() -> None:
     assert hot.url == "redis://:p@h:6379"
 
 
-# --- Cosmos DB and Blob Storage --------------------------------------------------------------------------------------
+# --- Cosmos DB, Blob and Table Storage -------------------------------------------------------------------------------
 
 
 def test_order_of_cosmos() -> None:
@@ -128,6 +128,19 @@ def test_order_of_blob_storage() -> None:
     ):
         cold: Any = builder(settings(**given), credential=credential).tiers()[MemoryTier.COLD]
         assert isinstance(cold._account.credential, kind)
+
+
+def test_order_of_table_storage() -> None:
+    account = "https://account.table.core.windows.net"
+    named = {"table_sas_secret_name": "n", "key_vault_uri": VAULT}
+    credential = Credential()
+    for given, kind in (
+        ({"table_account_url": account}, Credential),
+        ({"table_account_url": f"{account}?sv=1&sig=2"}, type(None)),
+        ({"table_account_url": account, **named}, VaultSecret),
+    ):
+        table: Any = builder(settings(**given), credential=credential).tiers()[MemoryTier.WARM_PLUS]
+        assert isinstance(table._account.credential, kind)
 
 
 async def test_one_credential_for_all_and_the_given_one_stays_open() -> None:
@@ -168,6 +181,16 @@ async def test_one_credential_for_all_and_the_given_one_stays_open() -> None:
             {"blob_sas_secret_name": "n", "blob_account_url": "https://a?sig=1", "key_vault_uri": VAULT},
             "take it out of the URL",
         ),
+        (
+            {"table_sas_secret_name": "n", "key_vault_uri": VAULT},
+            "TABLE_SAS_SECRET_NAME is set without TABLE_ACCOUNT_URL",
+        ),
+        ({"table_sas_secret_name": "n", "table_account_url": "https://a"}, "set KEY_VAULT_URI as well"),
+        (
+            {"table_sas_secret_name": "n", "table_account_url": "https://a?sig=1", "key_vault_uri": VAULT},
+            "TABLE_SAS_SECRET_NAME is set, and TABLE_ACCOUNT_URL holds a SAS as well; take it out of the URL",
+        ),
+        ({"table_sas_secret_name": "a_b"}, "TABLE_SAS_SECRET_NAME: is no secret's name"),
         ({"redis_auth": "entra"}, "REDIS_AUTH=entra is set, but neither"),
         ({"redis_auth": "entra", "redis_host": "h", "redis_password": "p"}, "unset one of the two"),
         ({"redis_auth": "entra", "redis_url": "rediss://:p@h"}, "unset one of the two"),

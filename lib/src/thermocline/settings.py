@@ -144,6 +144,7 @@ class MemorySettings(BaseSettings):
         None, validation_alias="TABLE_ACCOUNT_URL", repr=False
     )  # may hold a SAS
     table_name: Annotated[str, AfterValidator(_table)] = Field("memory", validation_alias="TABLE_NAME")
+    table_sas_secret_name: SecretName | None = Field(None, validation_alias="TABLE_SAS_SECRET_NAME")
 
     key_vault_uri: VaultUrl | None = Field(None, validation_alias="KEY_VAULT_URI")
     secret_refresh_ms: Milliseconds = Field(300_000, validation_alias="THERMOCLINE_SECRET_REFRESH_MS")
@@ -341,16 +342,20 @@ def _check_sign_in(settings: MemorySettings) -> None:
             settings.cosmos_key,
         ),
         "BLOB_SAS_SECRET_NAME": (settings.blob_sas_secret_name, settings.blob_account_url, "BLOB_ACCOUNT_URL", None),
+        "TABLE_SAS_SECRET_NAME": (
+            settings.table_sas_secret_name,
+            settings.table_account_url,
+            "TABLE_ACCOUNT_URL",
+            None,
+        ),
     }
     for variable, (name, service, needed, instead) in named.items():
         if name is not None and service is None:
             raise ConfigurationError(f"{variable} is set without {needed}; set that as well, or unset {variable}")
         if name is not None and settings.key_vault_uri is None and instead is None:
             raise ConfigurationError(f"{variable} names a secret in Key Vault; set KEY_VAULT_URI as well")
-    if settings.blob_sas_secret_name is not None and "sig=" in urlsplit(str(settings.blob_account_url)).query:
-        raise ConfigurationError(
-            "BLOB_SAS_SECRET_NAME is set, and BLOB_ACCOUNT_URL holds a SAS as well; take it out of the URL"
-        )
+        if name is not None and "sig=" in urlsplit(str(service)).query:
+            raise ConfigurationError(f"{variable} is set, and {needed} holds a SAS as well; take it out of the URL")
     if settings.redis_auth != "entra":
         return
     address = settings.redis_address()

@@ -245,7 +245,8 @@ def builder(settings: MemorySettings | None = None, *, credential: Any = None, c
             create=create,
         )
     if settings.table_account_url is not None:
-        made.with_warm_plus(settings.table_account_url, settings.table_name, create=create)
+        sas = secret(settings.table_sas_secret_name)
+        made.with_warm_plus(settings.table_account_url, settings.table_name, sas, create=create)
     return tuned(made, settings)
 
 

@@ -1,5 +1,6 @@
 """A known secret goes through every part that holds one, and through every way in which that can fail. It must not turn up anywhere."""
 
+import asyncio
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from thermocline.identity import EntraLogins, PasswordLogins, Vault
 from thermocline.resilience import Budget
 from thermocline.telemetry import configure
 from thermocline.testing.rig import Azurite, CosmosServer, KeyVaultServer, RedisServer
+from thermocline.tiers.table import TableMemory
 from thermocline.wiring import builder
 
 SECRET = "c2VjcmV0LW9mLXRoaXMtdGVzdC1hbmQtb2Ytbm9ib2R5LWVsc2U="  # Base64, so that it may be a Cosmos DB key as well
@@ -195,6 +197,62 @@ async def test_sas_of_blob_storage(
     search.nothing_found()
 
 
+async def test_sas_of_table_storage(
+    vault: KeyVaultServer,
+    credential: ManagedIdentityCredential,
+    azurite: Azurite,
+    unique_name: Callable[[str], str],
+    search: Search,
+) -> None:
+    name, bad = unique_name("hidden"), unique_name("bad")
+    vault.set(name, SAS)
+    vault.set(bad, f"https://host/?{SAS}")
+    async with Vault(vault.url, credential) as opened:
+        table = TableMemory(azurite.table_url, "hidden", credential=opened.secret(name))
+        search.look(table, table._account, table._service, opened.secret(name))
+        await failing(search, table.connect())
+        gone = TableMemory("http://127.0.0.1:9/account", "hidden", credential=opened.secret(name))
+        await failing(search, gone.connect())
+        await failing(search, TableMemory(azurite.table_url, "hidden", credential=opened.secret(bad)).connect())
+    search.nothing_found()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_sas_of_a_service_that_does_not_speak(
+    vault: KeyVaultServer,
+    credential: ManagedIdentityCredential,
+    unique_name: Callable[[str], str],
+    search: Search,
+    scheme: str,
+) -> None:
+    """An answer that is no HTTP, and TLS that never comes about: aiohttp tells of both with the whole URL."""
+    name = unique_name("hidden")
+    vault.set(name, SAS)
+    closed: list[asyncio.StreamWriter] = []
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        closed.append(writer)
+        if scheme == "http":
+            writer.write(b"no HTTP\r\n\r\n")
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/account"
+    told = "no HTTP" if scheme == "http" else "Connection timeout"
+    async with server, Vault(vault.url, credential) as opened:
+        for sas in (SAS, opened.secret(name)):
+            for tier in (
+                ColdMemory(url, "hidden", credential=sas, connection_timeout=0.1),
+                TableMemory(url, "hidden", credential=sas, connection_timeout=0.1),
+            ):
+                with pytest.raises(ThermoclineError, match=told) as caught:
+                    await tier.connect()
+                search.error(caught.value)
+        for writer in closed:
+            writer.close()
+    search.nothing_found()
+
+
 async def test_token_of_redis(locked_redis: RedisServer, unique_name: Callable[[str], str], search: Search) -> None:
     user = unique_name("oid")
     credential = Minting(principal=user)
@@ -216,6 +274,7 @@ def test_settings(search: Search) -> None:
         cosmos_account_uri="https://account.documents.azure.com",
         cosmos_key=SECRET,
         blob_account_url=f"https://account.blob.core.windows.net?{SAS}",
+        table_account_url=f"https://account.table.core.windows.net?{SAS}",
     )
     search.look(settings, builder(settings, credential=Minting(principal="p")))
     for wrong in (
@@ -224,6 +283,8 @@ def test_settings(search: Search) -> None:
         {"redis_url": f"http://:{SECRET}@host"},
         {"cosmos_key_secret_name": SECRET},
         {"blob_account_url": f"ftp://host?{SAS}"},
+        {"table_account_url": f"ftp://host?{SAS}"},
+        {"table_account_url": f"https://host?{SAS}", "table_sas_secret_name": "n", "key_vault_uri": "https://v"},
     ):
         with pytest.raises(ThermoclineError) as caught:
             MemorySettings(env_file=None, **wrong)
@@ -245,7 +306,11 @@ def test_command_line(
     door.only(SECRET)
     vault.set(name, SECRET)
     environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith(("REDIS_", "COSMOS_", "BLOB_"))},
+        **{
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("REDIS_", "COSMOS_", "BLOB_", "TABLE_"))
+        },
         **vault.environment,
         "REDIS_URL": f"redis://{user}@127.0.0.1:{locked_redis.port}",
         "REDIS_PASSWORD_SECRET_NAME": name,
