@@ -46,6 +46,11 @@ async def backup(
         terminal.say(_told(manifest))
         for words in manifest.damaged:
             terminal.note(f"thermocline: not in it, for it cannot be read: {words}")
+        if manifest.elsewhere:
+            terminal.note(
+                f"thermocline: not in it: {counted(manifest.elsewhere, 'record')} under another authority than these settings give;"
+                " a program's own routes reach them (docs/moving-data.md)"
+            )
     return Exit.CORRUPT if manifest.damaged_count and not verify else Exit.OK
 
 

@@ -175,6 +175,12 @@ def _tell_plan(session: Session, plan: MigrationPlan) -> int:
         f"the target holds {plan.in_target} live records in this place",
         "it can be moved" if plan.possible else f"it cannot be moved as it is ({plan.blocked} records are concerned):",
     ]
+    if plan.elsewhere:
+        lines.insert(
+            1,
+            f"{counted(plan.elsewhere, 'record')} under another authority than these settings give: not moved"
+            " (a program's own routes reach them; docs/moving-data.md)",
+        )
     _tell(session, asdict(plan) | {"possible": plan.possible}, lines, plan.problems)
     return Exit.OK if plan.possible else Exit.CONFLICT
 

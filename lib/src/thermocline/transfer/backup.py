@@ -26,6 +26,7 @@ from thermocline.transfer.chunks import (
     PROGRESS,
     ChunkWriter,
     Manifest,
+    chunk_name,
     head_line,
     manifest_digest,
     read_manifest,
@@ -33,11 +34,12 @@ from thermocline.transfer.chunks import (
 )
 from thermocline.transfer.ends import End
 from thermocline.transfer.passes import together
-from thermocline.transfer.places import BackupPlace
+from thermocline.transfer.places import BackupPlace, FolderPlace
 from thermocline.transfer.report import NAMED
 from thermocline.transfer.spaces import Space
 
 _TRIES: Final = 3
+_END: Final = "end"  # the step after the last one: only the manifest is missing
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class _Progress:
     """How far it came: the next page is of ``step`` from ``cursor`` on, and the chunks up to ``chunks`` are whole."""
 
     id: str
+    owner: str
     tenant: str | None
     scope: str | None
     began_ms: int
@@ -54,6 +57,7 @@ class _Progress:
     last: str = ""
     damaged_count: int = 0
     damaged: list[str] = field(default_factory=list)
+    elsewhere: int = 0
 
 
 class Backup:
@@ -62,40 +66,43 @@ class Backup:
     def __init__(self, memory: MemoryClient, place: BackupPlace, *, space: Space | None = None) -> None:
         self._end, self._place = End(memory), place
         self._space = Space() if space is None else space
+        self._owner = secrets.token_hex(8)
 
     async def run(self) -> Manifest:
         """Write it, or the rest of one that was cut short, and read it all again to see that it is sound. Values are read page by page, large ones in
         chunks. What is written meanwhile may be in it or not; each record is as it was at some moment between begin and end.
 
-        Raises `Conflict` where a complete backup, or one of something else, lies in that place; `TierUnavailable`: run it again then, it goes on;
-        `CorruptRecord` if what was written cannot be read back.
+        Raises `Conflict` where a complete backup, or one of something else, lies in that place, or another process has taken this one up meanwhile (the later
+        one goes on); `TierUnavailable`: run it again then, it goes on; `CorruptRecord` if what was written cannot be read back.
         """
         await self._end.client.connect()
         if await self._place.get(MANIFEST) is not None:
             raise Conflict(f"there is a complete backup in {self._place} already: name another place")
         progress = await self._resumed()
-        writer = ChunkWriter(self._place, progress.id, chunks=progress.chunks, last=progress.last)
-        await self._note(progress, writer)
+        writer = ChunkWriter(
+            self._place, progress.id, chunks=progress.chunks, last=progress.last, before=self._still_mine
+        )
+        await self._put(progress)
         stamps = {f"records of {stamp.name.lower()}": stamp for stamp in self._end.authorities()}
         names = list(stamps)
+        if progress.step == _END:
+            return await self._finish(progress, writer)
         at = names.index(progress.step) if progress.step in names else 0
         while at < len(names):
             progress.step = names[at]
             progress.cursor = await self._page(stamps[names[at]], progress.cursor, writer, progress)
             if progress.cursor is None:
                 at += 1
-                progress.step = names[at] if at < len(names) else "end"
+                progress.step = names[at] if at < len(names) else _END
                 await writer.close()
             await self._note(progress, writer)
-            if progress.step == "end":
-                break
         return await self._finish(progress, writer)
 
     async def _resumed(self) -> _Progress:
         data = await self._place.get(PROGRESS)
         tenant, scope = self._space.tenant, self._space.scope
         if data is None:
-            return _Progress(secrets.token_hex(8), tenant, scope, self._end.engine.now_ms())
+            return _Progress(secrets.token_hex(8), self._owner, tenant, scope, self._end.engine.now_ms())
         try:
             told = json.loads(data)
             form = told.pop("thermocline_backup")
@@ -106,13 +113,28 @@ class Backup:
             raise UnreadableRecord(f"the backup begun in {self._place} has format {form!r}: upgrade this program")
         if (found.tenant, found.scope) != (tenant, scope):
             raise Conflict(f"in {self._place} a backup of another tenant or scope was begun: name another place")
+        found.owner = self._owner
         return found
+
+    async def _still_mine(self) -> None:
+        """Before anything is written: two processes at one backup would make nothing of it."""
+        data = await self._place.get(PROGRESS)
+        try:
+            owner = None if data is None else json.loads(data)["owner"]
+        except (ValueError, TypeError, KeyError):
+            owner = None
+        if owner != self._owner or await self._place.get(MANIFEST) is not None:
+            raise Conflict(f"another process has taken up the backup in {self._place}: this one leaves it alone")
 
     async def _note(self, progress: _Progress, writer: ChunkWriter) -> None:
         """Written down where no lines wait: at the end of a page that closed its chunk."""
         if writer.waiting:
             return
         progress.chunks, progress.last = writer.chunks, writer.last
+        await self._still_mine()
+        await self._put(progress)
+
+    async def _put(self, progress: _Progress) -> None:
         data = json.dumps({"thermocline_backup": FORMAT} | asdict(progress)).encode()
         await self._place.put(PROGRESS, data)
 
@@ -123,7 +145,9 @@ class Backup:
             _hurt(progress, words)
         now_ms = end.engine.now_ms()
         unique = {item.key: item for item in page.items}
-        items = [item for item in unique.values() if live(item, now_ms) and end.plan(item.key).authority is stamp]
+        alive = [item for item in unique.values() if live(item, now_ms)]
+        items = [item for item in alive if end.plan(item.key).authority is stamp]
+        progress.elsewhere += len(alive) - len(items)
         for group in together(items):
             copies = await end.read([item.key for item in group])
             for key, copy in copies.items():
@@ -188,12 +212,24 @@ class Backup:
             bytes=found.bytes,
             damaged_count=progress.damaged_count,
             damaged=progress.damaged,
+            elsewhere=progress.elsewhere + await self._end.unreached(self._space.tenant, self._space.scope),
             chunks=found.chunks,
         )
+        await self._still_mine()
+        await self._tidy(writer.chunks)
         told: dict[str, Any] = asdict(manifest)
         data = json.dumps({"thermocline_backup": FORMAT, "sha256": manifest_digest(told)} | told).encode()
         await self._place.put(MANIFEST, data)
         return manifest
+
+    async def _tidy(self, chunks: int) -> None:
+        """What a process that was killed wrote beyond the last chunk may be data that was forgotten since."""
+        number = chunks + 1
+        while await self._place.get(chunk_name(number)):
+            await self._place.put(chunk_name(number), b"")
+            number += 1
+        if isinstance(self._place, FolderPlace):
+            await self._place.tidy()
 
 
 async def verify_backup(place: BackupPlace) -> Manifest:

@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,7 +41,8 @@ def chunk_name(number: int) -> str:
 @dataclass(slots=True)
 class Manifest:
     """What a backup holds. ``records`` of ``bytes`` stored; ``voids`` were given up because they could not be read, and are not counted. ``chunks``: name,
-    SHA-256 and size of each file. ``damaged``: records that are missing, in words. Times in ms since 1970."""
+    SHA-256 and size of each file. ``damaged``: records that are missing, in words. ``elsewhere``: live records that are not in it because they lie under
+    another authority than the client's routes give their keys. Times in ms since 1970."""
 
     id: str = ""
     tenant: str | None = None
@@ -52,14 +53,24 @@ class Manifest:
     bytes: int = 0
     damaged_count: int = 0
     damaged: list[str] = field(default_factory=list)
+    elsewhere: int = 0
     chunks: list[dict[str, Any]] = field(default_factory=list)
 
 
 class ChunkWriter:
-    """Writes lines into chunks, from number ``chunks`` + 1 on, whose predecessor has the digest ``last``."""
+    """Writes lines into chunks, from number ``chunks`` + 1 on, whose predecessor has the digest ``last``. ``before`` is called before each is written, and
+    raises if it is not to be."""
 
-    def __init__(self, place: BackupPlace, backup: str, *, chunks: int = 0, last: str = "") -> None:
-        self._place, self._backup = place, backup
+    def __init__(
+        self,
+        place: BackupPlace,
+        backup: str,
+        *,
+        chunks: int = 0,
+        last: str = "",
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._place, self._backup, self._before = place, backup, before
         self.chunks, self.last = chunks, last
         self._lines: list[bytes] = []
         self._size = 0
@@ -94,6 +105,8 @@ class ChunkWriter:
         if not self._lines:
             return
         data = b"".join(self._lines)
+        if self._before is not None:
+            await self._before()
         await self._place.put(chunk_name(self.chunks + 1), data)
         self.chunks += 1
         self.last = hashlib.sha256(data).hexdigest()

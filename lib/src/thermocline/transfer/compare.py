@@ -83,6 +83,7 @@ def decide(
     same: bool,
     now_ms: int,
     fence_ms: int = 0,
+    erased_ms: int = 0,
     grace_ms: int,
     merge: bool = False,
     source_wins: bool = False,
@@ -92,7 +93,8 @@ def decide(
     Until the cut-over the source has the word, and nobody but the move writes the target; so a difference is an older copy, unless the target's record says
     that it was written later than the clocks of writers can differ: that is kept, and told. With ``merge`` the target had records of its own: then the
     later one counts, and nothing is deleted that the source does not itself know to be deleted. A source that knows nothing of a key never had it within
-    ``grace_ms``, for which it keeps tombstones: what the target wrote since is its own.
+    ``grace_ms``, for which it keeps tombstones: what the target wrote since is its own. ``fence_ms``, ``erased_ms``: when the scope was forgotten in the
+    target, in the source; what was written before that goes there, and comes from nowhere.
     """
     there = target is not None and target.live(now_ms)
     if source is not None and source.live(now_ms):
@@ -104,6 +106,8 @@ def decide(
         return Act.KEEP if counts and not source_wins and _later(target, source, merge) else Act.PUT
     if target is None or not there:
         return Act.NOTHING
+    if erased_ms and target.header.modified_ms <= erased_ms + FENCE_MS:
+        return Act.DELETE
     if source_wins:
         return Act.DELETE
     if source is not None:

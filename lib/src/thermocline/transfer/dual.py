@@ -32,6 +32,7 @@ _UNBEGUN_MS: Final = 50  # how long it goes by that a migration has not begun
 _GLANCE: Final = 0.05  # seconds between two looks at a state in which writers wait
 _KEPT: Final = 10_000  # keys that are known to be behind; of more, the next pass finds them
 _TOLD_EVERY: Final = 5.0  # seconds
+_FITTED_EVERY: Final = 30.0  # seconds between two attempts to see that the target is the migration's
 _NOTE_LASTS: Final = timedelta(days=30)
 
 Answer = TypeVar("Answer")
@@ -60,13 +61,15 @@ class DualMemory:
     ) -> None:
         self.space = Space() if space is None else space
         self._source, self._target = End(source), End(target)
-        self._book = StateBook(self._source, name)
+        self._book = StateBook(self._source, self._target, name, self.space)
         self._note = f"transfer/{name}/behind/{secrets.token_hex(8)}"
         self._mirror_seconds = mirror.total_seconds()
         self._state: State | None = None
         self._read_at = -1e9
         self._told_at = -1e9
         self._apart = False
+        self._fits = False
+        self._fitted_at = -1e9
         self._reading: asyncio.Lock | None = None
         self.behind: dict[Key, str] = {}  # keys of the source whose other side may be older, and why
 
@@ -86,8 +89,9 @@ class DualMemory:
             if not self._fresh():
                 await self._connect()
                 at = self._source.engine.clock.monotonic()  # before it is read
-                self._state = await self._book.read()
-                self._read_at = at
+                state = await self._book.read()
+                await self._check(state)
+                self._state, self._read_at = state, at
         return self._state
 
     async def _connect(self) -> None:
@@ -102,6 +106,21 @@ class DualMemory:
         if shared:
             raise ConfigurationError(SHARED)
         self._apart = True
+
+    async def _check(self, state: State | None) -> None:
+        """Once, that this is the migration's own space and target."""
+        now = self._source.engine.clock.monotonic()
+        needed = state is not None and state.phase.in_target
+        if state is None or self._fits or (not needed and now - self._fitted_at < _FITTED_EVERY):
+            return
+        self._fitted_at = now
+        try:
+            await self._book.fits(state, 10 if needed else 1)
+        except TierUnavailable:  # a target that is down stops nobody before it has the word; it is asked again
+            if needed:
+                raise
+        else:
+            self._fits = True
 
     def _fresh(self) -> bool:
         state = self._state

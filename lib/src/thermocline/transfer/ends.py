@@ -12,7 +12,7 @@ from thermocline.client import MemoryClient
 from thermocline.client.batch_writes import Outcomes
 from thermocline.client.fences import FENCES, fence_name
 from thermocline.client.legacy import unknown
-from thermocline.client.moving.walk import page_of
+from thermocline.client.moving.walk import live, page_of
 from thermocline.client.reads import Notebook, notebook
 from thermocline.client.together import together
 from thermocline.client.writer import Intent
@@ -78,6 +78,24 @@ class End:
     async def page(self, stamp: Authority, tenant: str | None, scope: str | None, cursor: str | None) -> Inventory:
         """One page of an authority's census."""
         return await page_of(self.engine, stamp, tenant=tenant, scope=scope, cursor=cursor, limit=PAGE)
+
+    async def unreached(self, tenant: str | None, scope: str | None) -> int:
+        """How many live records lie in tiers that have the word for no key by these routes, but had it for another program's. Not in Redis, which would be
+        scanned whole."""
+        found = 0
+        reached = self.authorities()
+        for stamp, tier in self.engine.authorities.items():
+            if stamp is Authority.HOT or stamp in reached or not isinstance(tier, Census):
+                continue
+            cursor: str | None = None
+            while True:
+                page = await self.page(stamp, tenant, scope, cursor)
+                now_ms = self.engine.now_ms()
+                found += len({item.key for item in page.items if live(item, now_ms)})
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        return found
 
     # --- reading --------------------------------------------------------------------------------------------------------
 

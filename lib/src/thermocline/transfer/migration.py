@@ -54,7 +54,7 @@ class Migration:
         if self._keys is not None and any(not self.space.holds(key) for key in self._keys):
             raise InvalidArgument("one of the keys is not in the space that is moved")
         self._quiet = quiet
-        self._book = StateBook(self._source, name, lease=lease)
+        self._book = StateBook(self._source, self._target, name, self.space, lease=lease)
         self._per_second = max_records_per_second
 
     # --- looking --------------------------------------------------------------------------------------------------------
@@ -75,6 +75,8 @@ class Migration:
         each that differs is looked at three times."""
         await self._connect()
         state = await self._book.read()
+        if state is not None:
+            await self._book.fits(state)
         return await self._verify(State() if state is None else state, _nothing)
 
     # --- copying --------------------------------------------------------------------------------------------------------
@@ -90,7 +92,9 @@ class Migration:
         state = await self._book.read()
         if state is None:
             await self._first(merge)
-        elif merge and not state.merge:
+        else:
+            await self._book.fits(state)
+        if merge and state is not None and not state.merge:
             raise Conflict("this migration began with an empty target; merge is said with its first copy")
         if dry_run:
             terms = self._terms(state if state is not None else State(merge=merge), source_wins, dry_run=True)

@@ -191,8 +191,10 @@ class Pass:
         now_ms = self._source.engine.now_ms()
         copies = await self._source.read(keys)
         gone = [key for key, copy in copies.items() if not _there(copy, now_ms)]
-        if self._terms.merge:  # the target's own; only what the source knows to be deleted is looked at
-            gone = [key for key in gone if copies[key] is not None]
+        if self._terms.merge:  # the target's own; only what the source knows to be deleted or forgotten is looked at
+            unknown = [key for key in gone if copies[key] is None]
+            erased = await self._source.forgotten(unknown) if unknown else {}
+            gone = [key for key in gone if copies[key] is not None or (key.tenant, key.scope) in erased]
         await self._syncer.sync(gone)
 
     async def _named(self, cursor: str | None) -> str | None:

@@ -59,6 +59,16 @@ class FolderPlace:
                 Path(temporary).unlink()
             raise
 
+    async def tidy(self) -> None:
+        """Remove what processes that were killed left of files that they were just writing."""
+        await asyncio.to_thread(self._tidy)
+
+    def _tidy(self) -> None:
+        for pattern in (".chunk-*.jsonl.*", ".progress.json.*"):
+            for path in self.path.glob(pattern):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
     async def get(self, name: str) -> bytes | None:
         try:
             return await asyncio.to_thread((self.path / name).read_bytes)

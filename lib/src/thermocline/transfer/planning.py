@@ -22,7 +22,8 @@ _PART: Final = 4 * 2**20  # bytes of one request of an upload
 @dataclass(slots=True)
 class MigrationPlan:
     """What is there, and what it takes. ``records`` live ones, of ``bytes`` stored; ``payloads`` of them lie in cold, with ``payload_bytes``; ``dead`` are
-    deleted or expired and are not copied. ``in_target``: live records that the target has in the same place already.
+    deleted or expired and are not copied. ``in_target``: live records that the target has in the same place already. ``elsewhere``: live records of the
+    source that are not moved, because they lie under another authority than its client's routes give their keys.
 
     ``requests`` to the source, the target's authority and cold, for one pass; ``request_units`` of Cosmos DB for it, by the published figures (1 for a point
     read of 1 kB, 5 for a write of it, in proportion above). ``problems``: what must be mended before (``blocked``: how many records cannot be moved).
@@ -35,6 +36,7 @@ class MigrationPlan:
     payload_bytes: int = 0
     damaged: int = 0
     in_target: int = 0
+    elsewhere: int = 0
     requests: int = 0
     request_units: float = 0.0
     blocked: int = 0
@@ -80,9 +82,12 @@ class Planning:
                 for item in page.items:
                     if self._source.plan(item.key).authority is stamp:
                         self._count(item)
+                    else:
+                        self.plan.elsewhere += live(item, self._source.engine.now_ms())
                 cursor = page.cursor
                 if cursor is None:
                     break
+        self.plan.elsewhere += await self._source.unreached(self._space.tenant, self._space.scope)
         self._estimate()
         return self.plan
 

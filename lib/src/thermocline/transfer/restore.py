@@ -112,7 +112,8 @@ class Restore:
     async def _versions(self, heads: dict[Key, Head], overwrite: bool) -> dict[Key, int]:
         """The keys (as they are called here) that are to be written, and the version over which; the others are counted."""
         there = {self._space.there(key): head for key, head in heads.items()}
-        fences = await self._end.forgotten(list(there))
+        # of its old name too: under a new one what was forgotten would come back all the same
+        fences = await self._end.forgotten([*there, *heads])
         copies = await self._end.read(list(there))
         wanted: dict[Key, int] = {}
         for key, head in there.items():
@@ -122,7 +123,9 @@ class Restore:
                     raise other
                 self._report.fail(key, other)
                 continue
-            if await self._to_write(key, head, other, fences.get((key.tenant, key.scope), 0), overwrite):
+            names = (key, head.copy.key)
+            fence_ms = max(fences.get((name.tenant, name.scope), 0) for name in names)
+            if await self._to_write(key, head, other, fence_ms, overwrite):
                 wanted[key] = 0 if other is None else other.version
         return wanted
 

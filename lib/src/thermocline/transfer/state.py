@@ -4,17 +4,18 @@ import asyncio
 import logging
 import re
 import secrets
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
-from thermocline.errors import Conflict, CorruptRecord, InvalidArgument, ThermoclineError
+from thermocline.errors import ConfigurationError, Conflict, CorruptRecord, InvalidArgument, ThermoclineError
 from thermocline.model import instant
 from thermocline.protocols import Note
 from thermocline.transfer.ends import End
+from thermocline.transfer.spaces import Space
 
 log = logging.getLogger("thermocline.transfer")
 
@@ -50,7 +51,7 @@ class Phase(StrEnum):
 class State:
     """``until_ms``: so long nobody else than ``owner`` works on it; ``serial`` grows with each writing. ``fenced_ms``: when writers were told to wait.
     ``quiet_ms``: how long that takes to reach all of them, and their last write to end. ``merge``: the target had records of its own.
-    ``cut_ms``: when writers last waited for a cut-over that came to its end."""
+    ``cut_ms``: when writers last waited for a cut-over that came to its end. ``space``, ``mark``: which keys, and what tells the target from others."""
 
     phase: Phase = Phase.COPY
     owner: str = ""
@@ -62,6 +63,8 @@ class State:
     merge: bool = False
     cut_ms: int = 0
     began_ms: int = 0
+    space: tuple[str | None, ...] = ()
+    mark: str = ""
 
     @property
     def hold_ms(self) -> int:
@@ -84,9 +87,10 @@ def checked_name(name: Any) -> str:
 class StateBook:
     """The note of one migration, as one process sees it."""
 
-    def __init__(self, source: End, name: str, *, lease: timedelta = LEASE) -> None:
-        self._end = source
+    def __init__(self, source: End, target: End, name: str, space: Space, *, lease: timedelta = LEASE) -> None:
+        self._end, self._target, self._space = source, target, space
         self._note = f"transfer/{checked_name(name)}/state"
+        self._mark = f"transfer/{name}/mark"
         self._name = name
         self._lease_ms = lease // timedelta(milliseconds=1)
         self._owner = secrets.token_hex(10)
@@ -112,7 +116,10 @@ class StateBook:
         if found is None:
             if first is None:
                 raise Conflict(f"there is no migration {self._name!r} yet: begin with copy")
-            found = replace(first, began_ms=self.now_ms())
+            mark = await self._marked()
+            found = replace(first, began_ms=self.now_ms(), space=astuple(self._space), mark=mark)
+        else:
+            await self.fits(found)
         if found.owner not in ("", self._owner) and found.until_ms > self.now_ms():
             raise Conflict(
                 f"another operator is at {found.doing!r} of the migration {self._name!r}, at least until {instant(found.until_ms)}; nothing was done"
@@ -124,6 +131,33 @@ class StateBook:
             )
         self.state = found
         return await self.keep(doing=doing)
+
+    async def fits(self, state: State, seconds: float = 10) -> None:
+        """Raise `ConfigurationError` unless this process has the space and the target that the migration began with: in another target records would be
+        missed, or written where they do not belong. `TierUnavailable` if the target cannot be asked."""
+        if state.space != astuple(self._space):
+            raise ConfigurationError(
+                f"the migration {self._name!r} began with the space {state.space!r} (tenant, scope, and their new names), not {astuple(self._space)!r}:"
+                " name the same, or another migration"
+            )
+        note = await self._target.book().read(self._mark, self._target.call(seconds))
+        if note is None or note.data.decode("ascii", "replace") != state.mark:
+            raise ConfigurationError(
+                f"the migration {self._name!r} began with another target than this one: give it that, or name another migration"
+            )
+
+    async def _marked(self) -> str:
+        """What tells the target from every other one, written there with the first copy."""
+        book = self._target.book()
+        for _ in range(2):
+            note = await book.read(self._mark, self._target.call(10))
+            if note is not None:
+                return note.data.decode("ascii", "replace")
+            mark = secrets.token_hex(10).encode()
+            await book.call(
+                book.notes.write_note, self._mark, mark, if_absent=True, deadline=self._target.call(10)
+            )  # and read, for another may have been first
+        raise Conflict("the target's mark was written and is gone again: begin anew")
 
     async def keep(self, **changes: Any) -> State:
         """Write it down, and have it for another while. Raises `Conflict` if another has it."""

@@ -86,6 +86,8 @@ class Syncer:
         fences = await self._target.forgotten(list(there.values()))
         theirs = await self._target.read(list(there.values()))
         ours = await self._source.read(keys)
+        unknown = [key for key in keys if ours[key] is None and theirs[there[key]] is not None]
+        erased = await self._source.forgotten(unknown) if unknown else {}
         jobs: dict[Key, _Job] = {}
         again: dict[Key, ThermoclineError] = {}
         for key in keys:
@@ -94,7 +96,8 @@ class Syncer:
                 self._sort(key, mine if isinstance(mine, ThermoclineError) else other, again)
                 continue
             try:
-                act = await self._act(key, mine, other, fences.get((there[key].tenant, there[key].scope), 0))
+                fence_ms = fences.get((there[key].tenant, there[key].scope), 0)
+                act = await self._act(key, mine, other, fence_ms, erased.get((key.tenant, key.scope), 0))
             except ThermoclineError as error:
                 self._sort(key, error, again)
                 continue
@@ -128,7 +131,7 @@ class Syncer:
 
     # --- judging ------------------------------------------------------------------------------------------------------
 
-    async def _act(self, key: Key, mine: Envelope | None, other: Envelope | None, fence_ms: int) -> Act:
+    async def _act(self, key: Key, mine: Envelope | None, other: Envelope | None, fence_ms: int, erased_ms: int) -> Act:
         now_ms = self._source.engine.now_ms()
         tier = self._source.engine.authorities.get(self._source.plan(key).authority)
         grace = getattr(tier, "grace", _GRACE)
@@ -141,6 +144,7 @@ class Syncer:
             same=same,
             now_ms=now_ms,
             fence_ms=fence_ms,
+            erased_ms=erased_ms,
             grace_ms=(grace if isinstance(grace, timedelta) else _GRACE) // timedelta(milliseconds=1),
             merge=self._merge,
             source_wins=self._source_wins,
