@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from tests.integration.moving.home import DAY, SIZE, Home, noise
 
+from thermocline.client.moving.sweep import Sweep
 from thermocline.clock import Deadline
+from thermocline.codec import Codec
 from thermocline.errors import TierUnavailable
 from thermocline.tiers.local.folder import FolderMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
@@ -67,6 +69,49 @@ async def test_long_names_are_looked_for_in_their_scope(home: Home) -> None:
     report = await memory.sweep()
     assert (report.pointed, report.orphans, report.unresolved) == (1, 1, 0)
     assert await (await home.open(hot=None)).get(used) == noise(1)
+
+
+async def test_scope_is_counted_anew_where_a_sweep_takes_long(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pointer that was set after the first count belongs to a payload that may be old enough when it is listed."""
+    monkeypatch.setattr(Sweep, "page", 1)
+    memory, cold, warm, codec = await home.open(), home.cold(), home.warm(), Codec()
+    soon = Deadline.never()
+    await cold.connect()
+    await warm.connect()
+    pointers = {}
+    for key in (home.key("a" * 2000), home.key("b" * 2000)):
+        await memory.set(key, noise(1))
+        await memory.demote([key])
+        found = await warm.read(key, deadline=soon)
+        assert found is not None
+        pointers[codec.pointer_of(found).path] = (key, codec.pointer_of(found))
+    keys = [key for key, _ in pointers.values()]
+    await memory.promote(keys)
+    home.clock.advance(1.6 * DAY)
+    late, pointer = pointers[max(pointers)]  # whose payload is on the second page
+    renewed = await cold.renew_payload(late, pointer, deadline=soon)
+    assert renewed is not None
+    young = renewed
+    home.clock.advance(0.4 * DAY)
+
+    class Slow(FolderMemory):
+        turns = 0
+
+        async def list_payloads(self, *given: Any, **named: Any) -> Any:
+            self.turns += 1
+            if self.turns == 2:
+                inline = await warm.read(late, deadline=soon)
+                assert inline is not None
+                assert await warm.relocate(inline, codec.point(inline, young), deadline=soon)
+                home.clock.advance(0.7 * DAY)
+            return await super().list_payloads(*given, **(named | {"deadline": soon}))
+
+    sweeper = await home.open(cold=Slow(home.folder / "cold", clock=home.clock, fsync=False))
+    report = await sweeper.sweep()
+    assert (report.orphans, report.pointed) == (1, 1)
+    assert [await (await home.open(hot=None)).get(key) for key in keys] == [noise(1)] * 2
+    await cold.close()
+    await warm.close()
 
 
 async def test_payload_whose_scope_cannot_be_told_stays(home: Home) -> None:
