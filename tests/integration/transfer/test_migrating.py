@@ -204,8 +204,20 @@ async def test_what_a_target_cannot_hold_is_told_before(homes: Homes) -> None:
     plan = await Migration(source, target).plan()
     assert plan.blocked == 2
     assert sorted(words.split(":")[0] for words in plan.problems) == ["t/user/1/large", "t/user/1/long json"]
+    for dry_run in (True, False):
+        with pytest.raises(Conflict, match=r"2 records do not fit into the target: t/user/1/l.*nothing was written"):
+            await Migration(source, target).copy(dry_run=dry_run)
+    assert await everything(target) == {}
+    assert await Migration(source, target).status() == (None, None)
+    await source.delete(Key("t", "user/1", "large"))
+    await source.delete(Key("t", "user/1", "long json"))
+    assert (await Migration(source, target).copy()).clean
+    for name in ("large", "long json"):  # what came after the first copy
+        await source.set(Key("t", "user/1", name), VALUES[name])
     report = await Migration(source, target).copy()
-    assert (report.failed, report.written) == (2, len(VALUES) - 1)
+    assert (report.failed, report.written) == (2, 0)
+    with pytest.raises(Conflict, match="nothing was switched"):
+        await Migration(source, target).cut_over()
     assert sorted(words.split(":")[0] for words in report.errors) == ["t/user/1/large", "t/user/1/long json"]
 
 

@@ -83,10 +83,12 @@ class Migration:
 
     async def copy(self, *, merge: bool = False, source_wins: bool = False, dry_run: bool = False) -> CopyReport:
         """One pass over everything: new and changed records are written to the target, and what was deleted in the source is deleted there. It can be run
-        as often as one likes before the cut-over, and goes on where one was cut short. The first one refuses a target that holds records, unless
-        ``merge``: then of each key the record that was written later counts. ``source_wins``: what is newer in the target is overwritten too.
+        as often as one likes before the cut-over, and goes on where one was cut short. The first one refuses, before it writes, a target that cannot hold some
+        of the records, and one that holds records, unless ``merge``: then of each key the record that was written later counts. ``source_wins``: what is
+        newer in the target is overwritten too.
 
-        Raises `Conflict` where the target is not empty, another operator is at it, or the cut-over is over; `TierUnavailable`: call it again then.
+        Raises `Conflict` where the target is not empty or does not fit, another operator is at it, or the cut-over is over; `TierUnavailable`: call it again
+        then.
         """
         await self._connect()
         state = await self._book.read()
@@ -106,12 +108,13 @@ class Migration:
         return report
 
     async def _first(self, merge: bool) -> None:
-        planning = Planning(self._source, self._target, self.space)
+        planning = Planning(self._source, self._target, self.space, keys=self._keys)
         await planning.apart()
         if not merge and self._keys is None and await planning.live_in_target(most=1):
             raise Conflict(
                 "the target holds live records in this place already: empty it, choose another, or say merge, then the later one of each key counts"
             )
+        await planning.fit()
 
     async def dual_write(self) -> State:
         """Begin the window in which every `DualMemory` writes both sides. The source keeps the word."""

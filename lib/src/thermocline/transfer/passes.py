@@ -59,7 +59,7 @@ def together(items: Sequence[Stored]) -> Iterator[list[Stored]]:
 
 
 class Pass:
-    """``keeper`` is the side that keeps the checkpoint, in the note ``name``; ``beat`` is called after each group, and raises if another took over.
+    """``keeper`` is the side that keeps the checkpoint, in the note ``name``; ``beat`` is called before each group, and raises if another took over.
     ``keys``: these of the source instead of all."""
 
     def __init__(
@@ -159,9 +159,9 @@ class Pass:
             }
             self.report.records += len(mine)
             for group in together(list(mine.values())):
+                await self._beat()  # just before it writes: who slept meanwhile finds that another took over
                 await self._syncer.sync([item.key for item in group])
                 await self._pace.records(len(group))
-                await self._beat()
             return found.cursor
 
         return page
@@ -179,9 +179,9 @@ class Pass:
             }
             self.report.checked += len(there)
             for group in together(list(there.values())):
+                await self._beat()
                 await self._look_for([self._space.back(item.key) for item in group])
                 await self._pace.records(len(group))
-                await self._beat()
             return found.cursor
 
         return page
@@ -203,8 +203,8 @@ class Pass:
         part = list(dict.fromkeys(keys[at : at + PAGE]))
         self.report.records += len(part)
         for start in range(0, len(part), TOGETHER):
-            await self._syncer.sync(part[start : start + TOGETHER])
             await self._beat()
+            await self._syncer.sync(part[start : start + TOGETHER])
         await self._pace.records(len(part))
         return None if at + PAGE >= len(keys) else str(at + PAGE)
 

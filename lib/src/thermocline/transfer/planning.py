@@ -8,7 +8,7 @@ from typing import Final
 from thermocline.blobs.heads import INLINE_LIMIT
 from thermocline.client.moving.result import RU_READ_PER_KB, RU_WRITE_LEAST, RU_WRITE_PER_KB
 from thermocline.client.moving.walk import live
-from thermocline.errors import ConfigurationError, InvalidKey
+from thermocline.errors import ConfigurationError, Conflict, InvalidKey
 from thermocline.model import Authority, Key
 from thermocline.protocols import Stored
 from thermocline.transfer.ends import PAGE, SHARED, TOGETHER, End, share_hot
@@ -16,6 +16,7 @@ from thermocline.transfer.report import NAMED
 from thermocline.transfer.spaces import Space
 
 _ITEM: Final = 2_000_000  # bytes of an item in Cosmos DB
+_DAMAGED: Final = "damaged in the source"
 _PART: Final = 4 * 2**20  # bytes of one request of an upload
 
 
@@ -72,13 +73,33 @@ class Planning:
             self.plan.records = len(self._keys)
             self._estimate()
             return self.plan
+        await self._look()
+        self.plan.elsewhere += await self._source.unreached(self._space.tenant, self._space.scope)
+        self._estimate()
+        return self.plan
+
+    async def fit(self) -> None:
+        """Raise `Conflict` if there are records that the target cannot hold, which `MigrationPlan.problems` names. One census of the source."""
+        if self._keys is not None:
+            return
+        await self._look()
+        unfit = [words for words in self.plan.problems if not words.startswith(_DAMAGED)]
+        if self.plan.blocked > self.plan.damaged:
+            first = f": {unfit[0]}" if unfit else ""
+            raise Conflict(
+                f"{self.plan.blocked - self.plan.damaged} records do not fit into the target{first}; nothing was written. plan names them: mend the target,"
+                " or leave their scope out"
+            )
+
+    async def _look(self) -> None:
+        """Count and check what the source has."""
         for stamp in self._source.authorities():
             cursor: str | None = None
             while True:
                 page = await self._source.page(stamp, self._space.tenant, self._space.scope, cursor)
                 self.plan.damaged += len(page.damaged)
                 for words in page.damaged:
-                    self.plan.block(f"damaged in the source: {words}")
+                    self.plan.block(f"{_DAMAGED}: {words}")
                 for item in page.items:
                     if self._source.plan(item.key).authority is stamp:
                         self._count(item)
@@ -87,9 +108,6 @@ class Planning:
                 cursor = page.cursor
                 if cursor is None:
                     break
-        self.plan.elsewhere += await self._source.unreached(self._space.tenant, self._space.scope)
-        self._estimate()
-        return self.plan
 
     async def apart(self) -> None:
         """Raise `ConfigurationError` if source and target are the same records (the same store, authority and names), or share a hot tier."""
