@@ -1,14 +1,17 @@
 """What follows from a difference, which keys a space holds, and what a state says: without any tier."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from thermocline.client import MemoryClient
 from thermocline.codec import Codec
 from thermocline.errors import InvalidArgument, InvalidKey
 from thermocline.model import Authority, Envelope, Key
-from thermocline.transfer import Phase, Space, State
+from thermocline.tiers.local.process import ProcessMemory
+from thermocline.transfer import Backup, BlobPlace, DualMemory, FolderPlace, Migration, Phase, Restore, Space, State
 from thermocline.transfer.compare import SKEW_MS, Act, carried, decide, fingerprint, same_metadata
 
 NOW = 1_800_000_000_000
@@ -133,3 +136,33 @@ def test_writers_have_time_to_see_a_fence() -> None:
     assert (state.hold_ms, state.write_ms) == (2000, 20_000)
     assert [phase for phase in Phase if phase.waits] == [Phase.FENCED, Phase.RETURNING]
     assert not any(phase.waits and phase.both for phase in Phase)
+
+
+def test_arguments_of_the_wrong_kind_are_refused_in_words() -> None:
+    one: Any = MemoryClient(hot=ProcessMemory())
+    two: Any = MemoryClient(hot=ProcessMemory())
+    place: Any = FolderPlace("nowhere")
+    wrong: Any = 5
+    for make in (
+        lambda: Migration(wrong, two),
+        lambda: Migration(one, two, space=wrong),
+        lambda: Migration(one, two, name="Not A Name"),
+        lambda: Migration(one, two, quiet=wrong),
+        lambda: Migration(one, two, lease=timedelta(milliseconds=1)),
+        lambda: Migration(one, two, max_records_per_second=0),
+        lambda: Migration(one, two, max_records_per_second=float("nan")),
+        lambda: Migration(one, two, space=Space("t"), keys=["a plain name"]),
+        lambda: DualMemory(one, wrong),
+        lambda: DualMemory(one, two, mirror=wrong),
+        lambda: DualMemory(one, two, mirror=timedelta(0)),
+        lambda: DualMemory(one, two, space=wrong),
+        lambda: Backup(wrong, place),
+        lambda: Backup(one, wrong),
+        lambda: Backup(one, place, space=wrong),
+        lambda: Restore(one, wrong),
+        lambda: FolderPlace(wrong),
+        lambda: FolderPlace(""),
+        lambda: BlobPlace(wrong),
+    ):
+        with pytest.raises(InvalidArgument):
+            make()

@@ -34,9 +34,9 @@ from thermocline.transfer.chunks import (
 )
 from thermocline.transfer.ends import End
 from thermocline.transfer.passes import together
-from thermocline.transfer.places import BackupPlace, FolderPlace
+from thermocline.transfer.places import BackupPlace, FolderPlace, place_of
 from thermocline.transfer.report import NAMED
-from thermocline.transfer.spaces import Space
+from thermocline.transfer.spaces import Space, space_of
 
 _TRIES: Final = 3
 _END: Final = "end"  # the step after the last one: only the manifest is missing
@@ -64,8 +64,8 @@ class Backup:
     """Of ``memory``, into ``place``. ``space``: which tenant or scope (its new names mean nothing here)."""
 
     def __init__(self, memory: MemoryClient, place: BackupPlace, *, space: Space | None = None) -> None:
-        self._end, self._place = End(memory), place
-        self._space = Space() if space is None else space
+        self._end, self._place = End(memory), place_of(place)
+        self._space = space_of(space)
         self._owner = secrets.token_hex(8)
 
     async def run(self) -> Manifest:

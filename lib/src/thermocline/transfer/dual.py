@@ -23,7 +23,7 @@ from thermocline.errors import (
 from thermocline.model import Key, Outcome
 from thermocline.transfer.ends import SHARED, End, share_hot
 from thermocline.transfer.report import CopyReport
-from thermocline.transfer.spaces import Space
+from thermocline.transfer.spaces import Space, space_of
 from thermocline.transfer.state import Phase, State, StateBook
 from thermocline.transfer.syncing import Syncer
 
@@ -59,10 +59,13 @@ class DualMemory:
         space: Space | None = None,
         mirror: timedelta = MIRROR,
     ) -> None:
-        self.space = Space() if space is None else space
+        self.space = space_of(space)
         self._source, self._target = End(source), End(target)
         self._book = StateBook(self._source, self._target, name, self.space)
         self._note = f"transfer/{name}/behind/{secrets.token_hex(8)}"
+        given: Any = mirror
+        if not isinstance(given, timedelta) or mirror <= timedelta(0):
+            raise InvalidArgument(f"mirror is a timedelta above 0, not {mirror!r}")
         self._mirror_seconds = mirror.total_seconds()
         self._state: State | None = None
         self._read_at = -1e9

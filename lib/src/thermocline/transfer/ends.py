@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from thermocline.client import MemoryClient
 from thermocline.client.batch_writes import Outcomes
@@ -17,7 +17,7 @@ from thermocline.client.reads import Notebook, notebook
 from thermocline.client.together import together
 from thermocline.client.writer import Intent
 from thermocline.clock import Deadline
-from thermocline.errors import ConfigurationError, Conflict, ThermoclineError
+from thermocline.errors import ConfigurationError, Conflict, InvalidArgument, ThermoclineError
 from thermocline.model import Authority, Envelope, Key, MemoryTier, Pointer
 from thermocline.policy import Plan
 from thermocline.protocols import Census, Inventory, Notes
@@ -45,6 +45,9 @@ class End:
     """``client`` is connected on first use, and stays its owner's to close."""
 
     def __init__(self, client: MemoryClient) -> None:
+        given: Any = client
+        if not isinstance(given, MemoryClient):
+            raise InvalidArgument(f"data is moved between MemoryClients, and this is a {type(given).__name__}")
         self.client = client
         # The one place where this room reaches into a client: what it needs is asked of the client's own parts.
         self.engine = client._engine  # noqa: SLF001

@@ -1,6 +1,7 @@
 """`Migration`: records from one set of tiers or namespace to another, while an application goes on (docs/moving-data.md)."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ from thermocline.transfer.ends import End
 from thermocline.transfer.passes import Checkpoint, Pass, Terms, pace_of
 from thermocline.transfer.planning import MigrationPlan, Planning
 from thermocline.transfer.report import CopyReport, Differences
-from thermocline.transfer.spaces import Space
+from thermocline.transfer.spaces import Space, space_of
 from thermocline.transfer.state import LEASE, QUIET, Phase, State, StateBook, checked_name
 from thermocline.transfer.verify import Verification
 
@@ -48,13 +49,18 @@ class Migration:
             if not isinstance(given, timedelta) or span < LEAST_QUIET:
                 raise InvalidArgument(f"{what} is a timedelta of at least a second, not {span!r}")
         self.name = checked_name(name)
-        self.space = Space() if space is None else space
+        self.space = space_of(space)
         self._source, self._target = End(source), End(target)
         self._keys = None if keys is None else [Key.of(key) for key in keys]
         if self._keys is not None and any(not self.space.holds(key) for key in self._keys):
             raise InvalidArgument("one of the keys is not in the space that is moved")
         self._quiet = quiet
         self._book = StateBook(self._source, self._target, name, self.space, lease=lease)
+        rate: Any = max_records_per_second
+        if rate is not None and (
+            isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf
+        ):
+            raise InvalidArgument(f"max_records_per_second is a number above 0, not {rate!r:.80}")
         self._per_second = max_records_per_second
 
     # --- looking --------------------------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from thermocline.errors import InvalidArgument, NotFound, TierFull, TierUnavailable
 
 _FULL = 28  # ENOSPC
 
 
+@runtime_checkable
 class BackupPlace(Protocol):
     """``put`` replaces; ``get`` answers None where there is nothing of that name. Both raise `TierUnavailable`."""
 
@@ -29,10 +30,20 @@ class Blobs(Protocol):
     async def download_bytes(self, blob_name: str) -> bytes: ...
 
 
+def place_of(given: Any) -> BackupPlace:
+    """What a caller gave. Raises `InvalidArgument`."""
+    if not isinstance(given, BackupPlace):
+        raise InvalidArgument(f"a backup lies in a FolderPlace or BlobPlace, not in {given!r:.80}")
+    return given
+
+
 class FolderPlace:
     """A folder, made if it is missing. A file is written beside its name, synced to the disk and renamed."""
 
     def __init__(self, path: Path | str) -> None:
+        given: Any = path
+        if not isinstance(given, str | Path) or not str(given):
+            raise InvalidArgument(f"a backup's folder is a path, not {given!r:.80}")
         self.path = Path(path).expanduser()
 
     def __str__(self) -> str:

@@ -26,9 +26,9 @@ from thermocline.transfer.backup import checked
 from thermocline.transfer.chunks import Head, Manifest, read_head, read_lines, read_part
 from thermocline.transfer.compare import FENCE_MS, carried, same_metadata
 from thermocline.transfer.ends import TOGETHER, TOGETHER_BYTES, End, settle_down
-from thermocline.transfer.places import BackupPlace
+from thermocline.transfer.places import BackupPlace, place_of
 from thermocline.transfer.report import NAMED, CopyReport
-from thermocline.transfer.spaces import Space
+from thermocline.transfer.spaces import Space, space_of
 from thermocline.transfer.syncing import Syncer
 
 _TRIES: Final = 8
@@ -68,8 +68,8 @@ class Restore:
     """From ``place`` into ``memory``. ``space``: only that tenant or scope of the backup, under its new names if it has any."""
 
     def __init__(self, memory: MemoryClient, place: BackupPlace, *, space: Space | None = None) -> None:
-        self._end, self._place = End(memory), place
-        self._space = Space() if space is None else space
+        self._end, self._place = End(memory), place_of(place)
+        self._space = space_of(space)
         self._syncer = Syncer(self._end, self._end, self._space, CopyReport())
         self._report = RestoreReport()
 

@@ -1,6 +1,7 @@
 """Which keys are moved, and what they are called on the other side. Pure."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from thermocline.errors import InvalidArgument
 from thermocline.model import DEFAULT_TENANT, Key
@@ -61,3 +62,12 @@ class Space:
         """Whether a key's new name is in the source's selection too: then source and target must be different stores."""
         tenant, scope = self.target()
         return self.tenant in (None, tenant) and self.scope in (None, scope)
+
+
+def space_of(given: Any) -> Space:
+    """What a caller gave; None: everything. Raises `InvalidArgument`."""
+    if given is None:
+        return Space()
+    if not isinstance(given, Space):
+        raise InvalidArgument(f"space is a Space(tenant, scope, …), not {given!r:.80}")
+    return given
