@@ -215,7 +215,8 @@ def test_the_longest_matching_prefix_wins_and_the_first_of_equals() -> None:
         [
             Route("a", rules=rules(2)),
             Route("a:b", rules=rules(3)),
-            Route("a:b", rules=rules(4)),
+            Route("a:b", rules=rules(3)),  # said twice
+            Route("a:b", rules=rules(4), scope_prefix="never/"),
             Route("a:c", rules=rules(5), tenant="acme"),
             Route("a:c", rules=rules(6)),
             Route("a:d", rules=rules(7), scope_prefix="session/"),
@@ -237,7 +238,21 @@ def test_the_longest_matching_prefix_wins_and_the_first_of_equals() -> None:
     assert found("x", "session/1", "a:d") == 7
     assert found("x", "user/1", "a:d") == 2
     assert found("acme", "s", "z") == 8
-    assert len(routes.plans()) == 8
+    assert len(routes.plans()) == 9
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Route("a"), Route("a", authority=Authority.COLD)),
+        (Route("a", hot=False), Route("a")),
+        (Route("a", tenant="t"), Route("a", tenant="t", rules=MemoryRules(hot_ttl_seconds=7))),
+        (Route("", scope_prefix=""), Route("", hot=False)),
+    ],
+)
+def test_two_routes_of_the_same_keys_contradict_each_other(one: Route, other: Route) -> None:
+    with pytest.raises(ConfigurationError, match="contradict each other"):
+        Routes(MemoryRules(), [one, Route("b"), other], tiers=(HOT, WARM, COLD))
 
 
 def test_a_route_can_bypass_hot_or_choose_its_authority() -> None:

@@ -255,13 +255,14 @@ def serve(envelope: Envelope, *, now_ms: int, floor: int, plan: Plan) -> Serve:
 class Routes:
     """Finds the plan of a key: the route with the longest matching name prefix; among equally long ones the first given; else the default.
 
-    Raises `ConfigurationError` when built for rules that the given tiers cannot keep.
+    Raises `ConfigurationError` when built for rules that the given tiers cannot keep, and for two routes of the same keys that differ.
     """
 
     __slots__ = ("_by_tenant", "_general", "default")
 
     def __init__(self, default: MemoryRules, routes: Sequence[Route] = (), *, tiers: Collection[MemoryTier]) -> None:
         self.default: Final = _plan(Route("", rules=default), tiers, "the default rules")
+        _agree(routes)
         ordered = sorted(routes, key=lambda route: -len(route.prefix))
         planned = [
             (route.prefix, route.tenant, route.scope_prefix or "", _plan(route, tiers, f"the route {route.prefix!r}"))
@@ -291,6 +292,18 @@ class Routes:
         """The default's plan and each route's."""
         planned = {id(plan): plan for routes in (self._general, *self._by_tenant.values()) for _, _, plan in routes}
         return [self.default, *planned.values()]
+
+
+def _agree(routes: Sequence[Route]) -> None:
+    """Two routes of the same keys that say different things contradict each other: the second would never count."""
+    known: dict[tuple[str, str | None, str], Route] = {}
+    for route in routes:
+        other = known.setdefault((route.prefix, route.tenant, route.scope_prefix or ""), route)
+        if other != route:
+            raise ConfigurationError(
+                f"two routes for the prefix {route.prefix!r}, tenant {route.tenant!r}, scope_prefix {route.scope_prefix!r} contradict each other:"
+                f" {other!r:.200} and {route!r:.200}; leave one of them out"
+            )
 
 
 def _plan(route: Route, tiers: Collection[MemoryTier], where: str) -> Plan:
