@@ -27,7 +27,7 @@ class ControlError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class CosmosStats:
-    """Requests since the last reset: in all, by kind, by `status/substatus` ("dropped" for none), RU, and the last ones."""
+    """Requests that came since the last reset: in all, by kind, by `status/substatus` ("dropped" for none), RU, and the last ones."""
 
     requests: int
     kinds: Mapping[str, int]

@@ -54,6 +54,7 @@ class CosmosServer:
             f"{request.scheme}://{request.host}/",
         )
         call.kind = kind_of(call)
+        call.era = self.service.era
         return await self._serve(request, call)
 
     async def _serve(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:

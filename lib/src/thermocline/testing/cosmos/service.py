@@ -63,6 +63,7 @@ class Service:
         self.counts: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
         self.charge = 0.0
+        self.era = 0  # how often the counters were reset
         self.log: deque[dict[str, Any]] = deque(maxlen=LOG)
 
     def handle(self, call: Call) -> Reply:
@@ -151,7 +152,9 @@ class Service:
         return items.write(call, container)
 
     def count(self, call: Call, reply: Reply, faults: list[int], *, answered: bool) -> None:
-        """Keep a request for `stats`."""
+        """Keep a request for `stats`; one that came before the last reset is in nobody's."""
+        if call.era != self.era:
+            return
         kind = call.kind or "unknown"
         self.counts[kind] += 1
         self.statuses[f"{reply.status}/{reply.substatus}" if answered else "dropped"] += 1
@@ -173,6 +176,7 @@ class Service:
 
     def reset_counters(self) -> None:
         """Start `stats` anew."""
+        self.era += 1
         self.counts.clear()
         self.statuses.clear()
         self.charge = 0.0

@@ -29,6 +29,7 @@ class Call:
     lag: Lag | None = None
     container: Container | None = None
     range: Range | None = None
+    era: int = 0  # of the counters, when it came
     reached: dict[str, int] | None = None  # of a lagging replica: the LSN of each range
     _json: Any = field(default=_UNREAD, repr=False)
 
