@@ -1,6 +1,7 @@
 """A known secret goes through every part that holds one, and through every way in which that can fail. It must not turn up anywhere."""
 
 import asyncio
+import base64
 import json
 import logging
 import os
@@ -251,6 +252,25 @@ async def test_sas_of_a_service_that_does_not_speak(
         for writer in closed:
             writer.close()
     search.nothing_found()
+
+
+async def test_signature_to_a_cosmos_db_that_does_not_speak(search: Search) -> None:
+    """An answer that is no HTTP: aiohttp's error has the request with its Authorization header."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"no HTTP\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    key = base64.b64encode(b"k" * 64).decode()
+    async with server:
+        with pytest.raises(ThermoclineError) as caught:
+            await WarmMemory(url, "hidden", "hidden", key=key).connect()
+    seen: BaseException | None = caught.value
+    while seen is not None:
+        assert "sig%3d" not in repr(seen).lower()
+        seen = seen.__cause__ or seen.__context__
 
 
 async def test_token_of_redis(locked_redis: RedisServer, unique_name: Callable[[str], str], search: Search) -> None:

@@ -16,6 +16,7 @@ from thermocline.clock import SYSTEM_CLOCK, Clock
 from thermocline.errors import AccessDenied, ConfigurationError, ThermoclineError, TierTimeout, TierUnavailable
 from thermocline.identity.credentials import check_credential
 from thermocline.identity.held import Held, Value
+from thermocline.resilience.signing import unsigned
 
 if TYPE_CHECKING:
     from azure.keyvault.secrets.aio import SecretClient
@@ -237,6 +238,7 @@ def _client(uri: str, credential: Any, options: Mapping[str, Any]) -> "SecretCli
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=bool(getproxies()),  # without a proxy aiohttp need not look for one, nor into ~/.netrc
+        middlewares=(unsigned,),
     )
     # Few retries, and short ones: whoever waits has a deadline, and what is there goes on being used.
     quick = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}

@@ -10,6 +10,7 @@ import aiohttp
 from azure.core import exceptions as core
 from azure.core.pipeline.transport import AioHttpTransport
 
+from thermocline.resilience.signing import unsigned
 from thermocline.telemetry import correlate
 from thermocline.tiers.warm.signing import Signer
 from thermocline.tiers.warm.trouble import by_status, in_doubt
@@ -43,6 +44,7 @@ class Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it
                 auto_decompress=False,
                 max_line_size=HEADER_BYTES,
                 max_field_size=HEADER_BYTES,
+                middlewares=(unsigned,),
             )
         await super().open()
 
