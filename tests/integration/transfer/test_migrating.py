@@ -1,6 +1,7 @@
 """A migration from its plan to its end, and back."""
 
 import asyncio
+import json
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -291,6 +292,9 @@ async def test_a_target_that_is_down_costs_nobody_a_write(homes: Homes) -> None:
     book = memory._source.book()
     names, _ = await book.notes.list_notes("transfer/migration/behind/", limit=10, cursor=None, deadline=soon())
     assert len(names) == 1
+    note = await book.read(names[0], soon())
+    assert note is not None
+    assert json.loads(note.data)["why"] == "TierUnavailable", "no message, which may name keys"
     assert (await migration.copy()).written == 1, "the pass finds it without any note"
     assert await target.get("n") == 2
     assert await memory.repair() == 0

@@ -70,6 +70,7 @@ class DualMemory:
         self._state: State | None = None
         self._read_at = -1e9
         self._told_at = -1e9
+        self._why = ""
         self._apart = False
         self._fits = False
         self._fitted_at = -1e9
@@ -212,6 +213,7 @@ class DualMemory:
         for key in keys:
             if self.space.holds(key) and len(self.behind) < _KEPT:
                 self.behind[key] = words[:300]
+        self._why = type(error).__name__  # for the note, which no `forget` finds: messages may name keys
 
     async def _tell(self) -> None:
         """Write down that something is behind, for whoever looks at the migration; every few seconds at most."""
@@ -220,7 +222,7 @@ class DualMemory:
             return
         self._told_at = clock.monotonic()
         book = self._source.book()
-        told = {"behind": len(self.behind), "at_ms": self._source.engine.now_ms(), "why": [*self.behind.values()][-1]}
+        told = {"behind": len(self.behind), "at_ms": self._source.engine.now_ms(), "why": self._why}
         try:
             await book.call(
                 book.notes.write_note,
@@ -384,7 +386,7 @@ class DualMemory:
         now = await self._current() or State()
         if now.phase is not state.phase or now.fenced_ms != state.fenced_ms:
             raise UnknownOutcome(
-                f"the migration went on to another phase ({now.phase}) while {key.name!r:.80} was streamed; stream it again",
+                f"the migration went on to {now.phase} while {key.name!r:.80} was streamed; stream it again",
                 write_id="",
             )
         await self._mirror(state.phase, [key])
