@@ -265,7 +265,7 @@ async def test_transfers_under_chaos_take_effect_once_each(
     keys, chance = keys_of(5), random.Random(seed)
     await direct.write_atomic([put(key, 1000) for key in keys], deadline=soon())
     moved = [0] * len(keys)
-    running = True
+    running, unknown = True, 0
 
     def enough(seen: int, traffic: Traffic) -> bool:
         return traffic.request_bytes > seen or not running
@@ -276,6 +276,7 @@ async def test_transfers_under_chaos_take_effect_once_each(
             (proxy.lose_next_answer if chance.random() < 0.7 else proxy.lose_next_request)()
 
     async def transfer(tier: TableMemory, one: int, other: int, amount: int) -> bool:
+        nonlocal unknown
         there = await tier.read_many([keys[one], keys[other]], deadline=soon())
         if not all(isinstance(envelope, Envelope) for envelope in there):
             return False  # a read's answer was lost
@@ -291,6 +292,9 @@ async def test_transfers_under_chaos_take_effect_once_each(
             if error.sent:
                 pytest.fail("it may have taken effect, and does not say so")
             return False
+        except UnknownOutcome:  # more was written since than the rows remember
+            unknown += 1
+            return True
         return [answer.effect for answer in answers] == [Effect.TOOK, Effect.TOOK]
 
     async def transfers(tier: TableMemory, number: int) -> None:
@@ -310,5 +314,7 @@ async def test_transfers_under_chaos_take_effect_once_each(
     await asyncio.gather(loser, return_exceptions=True)
 
     found = [value_of(await direct.read(key, deadline=soon())) for key in keys]
-    assert found == [1000 + net for net in moved]
+    assert sum(found) == 5000  # no half of any
+    assert unknown or found == [1000 + net for net in moved]
+    assert unknown <= 4
     assert sum(map(abs, moved)) > 0

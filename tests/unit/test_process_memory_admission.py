@@ -54,7 +54,7 @@ async def test_a_scan_does_not_push_out_what_is_in_use() -> None:
     for number in range(1000, 1400):  # each once
         await read(memory, number)
     hits = sum([await memory.peek(key_of(number), deadline=NEVER) is not None for number in range(80)])
-    assert hits >= 78
+    assert hits >= 70  # LRU: none. The sketch is one of chance: names may share their counters
     assert memory.held_bytes <= HELD * (SIZE + 1000)
     await memory.close()
 

@@ -11,7 +11,7 @@ from thermocline.client.engine import Engine
 from thermocline.client.result import WriteResult
 from thermocline.client.writer import Writer
 from thermocline.clock import Deadline
-from thermocline.errors import Conflict, ThermoclineError
+from thermocline.errors import Conflict, Forgotten, ThermoclineError
 from thermocline.model import Envelope, Header, Key
 from thermocline.policy import Plan
 from thermocline.protocols import Verb
@@ -60,6 +60,8 @@ class Touches:
             ends = engine.lifetimes.touched_ms(ends_ms, key, found.tags, found.header)
             try:
                 return await self._write(key, plan, ends, now_ms, deadline, if_version=found.version)
+            except Forgotten:
+                raise  # the call is as old the next time
             except Conflict:
                 if deadline.remaining() <= pause:
                     raise

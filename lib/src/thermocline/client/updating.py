@@ -13,6 +13,7 @@ from thermocline.client.writing import WriteVerbs
 from thermocline.codec import LEGACY_TEXT, MEDIA_TYPES
 from thermocline.errors import (
     Conflict,
+    Forgotten,
     InvalidArgument,
     TypeMismatch,
 )
@@ -81,6 +82,8 @@ class UpdateVerbs(WriteVerbs):
             intent.begun_ms = begun_ms  # ``function`` may hold what was there before
             try:
                 await self._writer.carry_out(intent, deadline)
+            except Forgotten:
+                raise  # the call is as old the next time
             except Conflict:
                 if deadline.remaining() <= pause:
                     raise
