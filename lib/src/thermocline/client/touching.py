@@ -60,10 +60,8 @@ class Touches:
             ends = engine.lifetimes.touched_ms(ends_ms, key, found.tags, found.header)
             try:
                 return await self._write(key, plan, ends, now_ms, deadline, if_version=found.version)
-            except Forgotten:
-                raise  # the call is as old the next time
-            except Conflict:
-                if deadline.remaining() <= pause:
+            except Conflict as refused:
+                if isinstance(refused, Forgotten) or deadline.remaining() <= pause:  # a call is as old the next time
                     raise
             await asyncio.sleep(pause * (0.5 + engine.tokens.random()))
             pause = min(pause * 2, _LONGEST_PAUSE)

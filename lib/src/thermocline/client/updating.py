@@ -82,10 +82,8 @@ class UpdateVerbs(WriteVerbs):
             intent.begun_ms = begun_ms  # ``function`` may hold what was there before
             try:
                 await self._writer.carry_out(intent, deadline)
-            except Forgotten:
-                raise  # the call is as old the next time
-            except Conflict:
-                if deadline.remaining() <= pause:
+            except Conflict as refused:
+                if isinstance(refused, Forgotten) or deadline.remaining() <= pause:  # a call is as old the next time
                     raise
                 await asyncio.sleep(pause * (0.5 + engine.tokens.random()))
                 pause = min(pause * 2, 0.1)
