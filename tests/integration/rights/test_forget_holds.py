@@ -257,6 +257,14 @@ async def test_an_update_that_began_before_is_refused_when_it_is_made_anew_after
     fences_ms = memory._engine.now_ms() + 4000  # as if the scope had been forgotten while the update met other writers
     await Fences(memory._engine).put(Fence(tenant, "user/42", fences_ms, "id"), soon())
     monkeypatch.setattr(fences, "HEEDED_AFTER", -1.0)
+    tries = 0
+
+    def add(value: list[str]) -> list[str]:
+        nonlocal tries
+        tries += 1
+        return [*value, *held]
+
     with pytest.raises(Forgotten):
-        await writer.append(one, *held)
+        await writer.update(one, add, timeout=2)
+    assert tries == 1  # a call is as old the next time
     assert await memory.get(one) == ["old"]
