@@ -32,8 +32,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "msgspec": ("codec", "tiers", "client", "transfer"),
     "backports": ("codec",),
     "compression": ("codec",),
-    "pydantic_settings": ("settings",),
-    "pydantic": ("codec", "settings"),
+    "pydantic_settings": ("settings", "functions.settings"),
+    "pydantic": ("codec", "settings", "functions.settings"),
 }
 ONE_FILE = ("redis", "azure.cosmos", "azure.storage", "azure.data")  # an SDK is imported in its one file
 NOWHERE = ("pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve")  # reading them runs code

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 import thermocline.testing
 from thermocline.errors import ConfigurationError
+from thermocline.functions.settings import AppSettings, variable_of
 from thermocline.resilience.deadline import CALL, COLD, CONNECT, HOT, WARM
 from thermocline.settings import MemorySettings, data_folder, redis_url, variables
 
@@ -263,6 +264,8 @@ def test_the_page_lists_every_variable_with_its_default() -> None:
     for name, field in MemorySettings.model_fields.items():
         default = "the user's data folder" if name == "home" else "–" if field.default is None else str(field.default)
         expected[variables(name)[0]] = default
+    for name, field in AppSettings.model_fields.items():
+        expected[variable_of(name)] = "–" if field.default in (None, ()) else str(field.default)
     assert {variable: default for variable, (default, _) in table().items()} == expected
 
 

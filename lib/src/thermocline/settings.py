@@ -21,6 +21,14 @@ OWN_PREFIX: Final = "THERMOCLINE_"
 _RIG: Final = ("THERMOCLINE_AZURITE", "THERMOCLINE_REDIS_SERVER", "THERMOCLINE_REQUIRE_ALL")
 _RIG_PREFIXES: Final = ("THERMOCLINE_RIG_", "THERMOCLINE_TEST_")
 
+# And those that the Functions apps read besides (thermocline.functions.AppSettings).
+_APPS: Final = (
+    *(f"THERMOCLINE_{name}" for name in ("LEASES_CONTAINER", "DEAD_LETTERS_CONTAINER", "FEED_ATTEMPTS")),
+    *(f"THERMOCLINE_SWEEP_{name}" for name in ("SCHEDULE", "SECONDS", "REQUEST_UNITS")),
+    *(f"THERMOCLINE_{name}" for name in ("REPLAY_SCHEDULE", "VAULT_EVENTS_QUEUE", "JOBS_SCHEDULE")),
+    *(f"THERMOCLINE_API_{name}" for name in ("AUDIENCE", "TENANTS", "AUTHORITY")),
+)
+
 # Azure's own host names tell the port, and that TLS is on.
 _AZURE_REDIS: Final[Mapping[str, int]] = {".redis.azure.net": 10000, ".redis.cache.windows.net": 6380}
 
@@ -172,7 +180,9 @@ class MemorySettings(BaseSettings):
         try:
             super().__init__(_env_file=env_file, **{names[name]: value for name, value in values.items()})
         except ValidationError as error:
-            raise ConfigurationError("; ".join(_told(detail) for detail in error.errors(include_input=False))) from None
+            raise ConfigurationError(
+                "; ".join(told_of(detail) for detail in error.errors(include_input=False))
+            ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{env_file} cannot be read as a text file in UTF-8: {error}") from error
         _check_together(self)
@@ -284,7 +294,7 @@ def _with_password(url: str, password: str) -> str:
 
 
 def _refuse_unknown(given: Iterable[str]) -> None:
-    known = {variable for name in MemorySettings.model_fields for variable in variables(name)}
+    known = {variable for name in MemorySettings.model_fields for variable in variables(name)} | {*_APPS}
     for variable in (name.upper() for name in given):
         if (
             variable.startswith(OWN_PREFIX)
@@ -303,7 +313,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _told(detail: Mapping[str, Any]) -> str:
+def told_of(detail: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in plain words, with the variable's name and without the value."""
     place = str(detail["loc"][0]) if detail["loc"] else ""
     variable = next(
         (variables(name)[0] for name in MemorySettings.model_fields if place in (name, *variables(name))), place
