@@ -246,6 +246,13 @@ def test_azure_monitor_gets_deltas_and_spans_with_the_credentials_token(
     ]
     assert [point["count"] for point in durations] == [1, 1], "a write before each flush, and none told twice"
     assert all(0 < point["min"] <= point["value"] <= point["max"] for point in durations)
+    quantiles = [
+        one["properties"][names.QUANTILE]
+        for one in metrics
+        for point in one["metrics"]
+        if point["name"] == "thermocline.tier.latency" and one["properties"][names.VERB] == "write"
+    ]
+    assert sorted(quantiles) == ["0.5", "0.5", "0.99", "0.99"], "of a histogram Azure Monitor keeps no quantiles"
     writes = [
         point["value"]
         for one in metrics

@@ -76,6 +76,24 @@ async def test_charges_and_throttles_are_counted(client: MemoryClient, cosmos_se
     assert telemetry.CLIENTS.counted(telemetry.REQUEST_UNITS)["warm"] > before
 
 
+async def test_charges_are_told_by_verb(client: MemoryClient, cosmos_server: CosmosServer) -> None:
+    before = telemetry.CLIENTS.charged(telemetry.REQUEST_UNITS)
+    connecting = client.stats()["warm"]["request_units_by_verb"]
+    await asyncio.gather(*(client.set(f"key {number}", number) for number in range(8)), client.get("unknown"))
+    await client.get_many([f"unknown {number}" for number in range(40)])
+    figures = client.stats()["warm"]
+    shares = figures["request_units_by_verb"]
+    after = telemetry.CLIENTS.charged(telemetry.REQUEST_UNITS)
+
+    assert set(connecting) == {"other"}, "the account and the container were read, and nothing else"
+    assert shares["other"] == connecting["other"]
+    assert set(shares) == {"other", "read", "read_many", "write"}
+    assert all(units > 0 for units in shares.values())
+    assert sum(shares.values()) == pytest.approx(figures["request_units"], abs=0.01)
+    for verb in ("read", "read_many", "write"):
+        assert after["warm", verb] - before.get(("warm", verb), 0) == pytest.approx(shares[verb], abs=0.01)
+
+
 async def test_the_pools_use_is_told_while_calls_wait(redis_server: RedisServer, chaos_proxy: MakeProxy) -> None:
     proxy = await chaos_proxy(redis_server.url)
     hot = HotMemory(proxy.url, max_connections=2)

@@ -92,16 +92,35 @@ def test_a_clients_counts_outlive_it() -> None:
     assert registry.totals().latencies["get", "hot", "ok"].count == 3
 
 
-def test_gauges_are_sums_and_a_breaker_is_the_worst() -> None:
+def test_gauges_are_sums_and_of_a_breaker_and_a_lag_the_worst() -> None:
     registry = Registry()
     sources = [
-        Source((telemetry.FLOORS, "client", 2), (telemetry.BREAKER, "hot", 2)),
-        Source((telemetry.FLOORS, "client", 3), (telemetry.BREAKER, "hot", 1)),
+        Source((telemetry.FLOORS, "client", 2), (telemetry.BREAKER, "hot", 2), (telemetry.FEED_LAG, "client", 1.5)),
+        Source((telemetry.FLOORS, "client", 3), (telemetry.BREAKER, "hot", 1), (telemetry.FEED_LAG, "client", 40)),
     ]
     for source in sources:
         registry.add(source, Stats())
 
-    assert registry.gauges() == {(telemetry.FLOORS, "client"): 5, (telemetry.BREAKER, "hot"): 2}
+    assert registry.gauges() == {
+        (telemetry.FLOORS, "client"): 5,
+        (telemetry.BREAKER, "hot"): 2,
+        (telemetry.FEED_LAG, "client"): 40,
+    }
+
+
+def test_what_was_charged_is_kept_by_verb_and_outlives_its_client() -> None:
+    registry, source, stats, ended = Registry(), Source(), Stats(), Source()
+    registry.add(source, stats)
+    registry.add(ended, stats_of_ended := Stats())
+    stats.charge(telemetry.REQUEST_UNITS, "warm", "read", 1.0)
+    stats.charge(telemetry.REQUEST_UNITS, "warm", "write", 7.25)
+    stats_of_ended.charge(telemetry.REQUEST_UNITS, "warm", "write", 2.5)
+    registry.remove(ended)
+
+    assert stats.snapshot()["warm"] == {"request_units": 8.25, "request_units_by_verb": {"read": 1, "write": 7.25}}
+    assert registry.charged(telemetry.REQUEST_UNITS) == {("warm", "read"): 1, ("warm", "write"): 9.75}
+    assert registry.counted(telemetry.REQUEST_UNITS) == {"warm": 10.75}
+    assert registry.totals().charges[telemetry.REQUEST_UNITS, "warm", "write"] == 9.75
 
 
 def test_sums_can_be_taken_while_others_count() -> None:

@@ -161,8 +161,7 @@ class Guard:
         stats = self._stats
         try:
             answer = method(*arguments, deadline=deadline if deadline.at < ends else Deadline(ends, clock))
-            trail = telemetry.trail()
-            result = await (answer if trail is None else trail.follow(self.name, verb, answer))
+            result = await self._followed(verb, answer)
         except (TierUnavailable, UnknownOutcome) as error:
             held_up = isinstance(error, _LATE) and self._held_up(min(ends, deadline.at), stalls.seconds - stalled)
             if isinstance(error, _WELL):
@@ -201,6 +200,13 @@ class Guard:
         else:
             self.breaker.success()
         return result
+
+    def _followed(self, verb: str, answer: Awaitable[Result]) -> Awaitable[Result]:
+        """The call, for spans and for what it is charged."""
+        if self.tier is MemoryTier.WARM:  # the one whose service says what each request costs
+            answer = telemetry.charge_to(verb, answer)
+        trail = telemetry.trail()
+        return answer if trail is None else trail.follow(self.name, verb, answer)
 
     def _held_up(self, due: float, stalled: float) -> bool:
         """Whether a time-out that was ``due`` then says more of this process, which ``stalled`` for so many seconds meanwhile, than of the tier."""

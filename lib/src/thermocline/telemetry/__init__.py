@@ -6,6 +6,8 @@ the same figures, and spans, go to Azure Monitor, to OTLP or to the console. Eve
 
 from typing import TYPE_CHECKING
 
+from thermocline.telemetry.charging import charge_to as charge_to
+from thermocline.telemetry.charging import charged_to as charged_to
 from thermocline.telemetry.correlating import correlate as correlate
 from thermocline.telemetry.correlating import correlation as correlation
 from thermocline.telemetry.correlating import correlation_id as correlation_id

@@ -3,7 +3,7 @@
 Needs OpenTelemetry's API only.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -14,17 +14,17 @@ from thermocline.telemetry.registry import CLIENTS
 from thermocline.telemetry.stats import Histogram, Timed
 
 _QUANTILES: Final = (0.5, 0.99)
-_OF_DURATIONS: Final = (names.CALLS, names.TIME, names.LATENCY)  # what stands in for the histogram
+OF_DURATIONS: Final = (names.CALLS, names.TIME, names.LATENCY)  # what stands in for the histogram
 
 
 class Instruments:
     """All metrics of `names` on one meter, but for the histogram, which OpenTelemetry has no observable kind of.
 
-    ``summaries``: with the calls, their time and its quantiles instead of it. An instrument cannot be taken from a meter again, so ``live`` False
+    ``summaries``: those of `OF_DURATIONS` that are there instead of it, or beside it. An instrument cannot be taken from a meter again, so ``live`` False
     silences them.
     """
 
-    def __init__(self, meter: Meter, *, summaries: bool) -> None:
+    def __init__(self, meter: Meter, *, summaries: Sequence[str]) -> None:
         self.live = True
         self._summaries = summaries
         self._before: dict[Timed, Histogram] = {}
@@ -39,7 +39,7 @@ class Instruments:
         def callback(_: CallbackOptions) -> Iterable[Observation]:
             return observe() if self.live else ()
 
-        if metric.key not in _OF_DURATIONS or self._summaries:
+        if metric.key not in OF_DURATIONS or metric.key in self._summaries:
             make(metric.name, [callback], metric.unit, metric.description)
 
     def _observer(self, metric: Metric) -> Callable[[], list[Observation]]:
@@ -49,6 +49,11 @@ class Instruments:
             return lambda: [Observation(h.total, timed_attributes(t)) for t, h in CLIENTS.totals().latencies.items()]
         if metric.key == names.LATENCY:
             return self._quantiles
+        if metric.key == names.REQUEST_UNITS:
+            return lambda: [
+                Observation(n, {names.TIER: tier, names.VERB: verb})
+                for (tier, verb), n in CLIENTS.charged(metric.key).items()
+            ]
         if metric.kind is Kind.COUNTER:
             return lambda: [Observation(n, {names.TIER: tier}) for tier, n in CLIENTS.counted(metric.key).items()]
         return lambda: [

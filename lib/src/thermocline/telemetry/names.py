@@ -69,9 +69,10 @@ def _metric(key: str, kind: Kind, unit: str, description: str, name: str | None,
     return key
 
 
-def counter(key: str, unit: str, description: str, *, name: str | None = None) -> str:
-    """A sum that only grows, per tier; counted by ``stats.count(key, tier)``. ``name``: if it differs from ``key``."""
-    return _metric(key, Kind.COUNTER, unit, description, name, (TIER,))
+def counter(key: str, unit: str, description: str, *, name: str | None = None, attributes: tuple[str, ...] = ()) -> str:
+    """A sum that only grows, per tier; counted by ``stats.count(key, tier)``, or with the attribute `VERB` by ``stats.charge(key, tier, verb, amount)``.
+    ``name``: if it differs from ``key``."""
+    return _metric(key, Kind.COUNTER, unit, description, name, (TIER, *attributes))
 
 
 def gauge(key: str, unit: str, description: str, *, name: str | None = None, attributes: tuple[str, ...] = ()) -> str:
@@ -96,7 +97,12 @@ BYTES_RAW: Final = counter(
 )
 BYTES_STORED: Final = counter("bytes_stored", "By", "Of the same values: as the tier holds them", name="bytes.stored")
 REQUESTS: Final = counter("requests", "{request}", "Requests to the tier's service")
-REQUEST_UNITS: Final = counter("request_units", "{request_unit}", "What Cosmos DB charged")
+REQUEST_UNITS: Final = counter(
+    "request_units",
+    "{request_unit}",
+    "What Cosmos DB charged; `stats()` has the sum, and the verbs' shares as `request_units_by_verb`",
+    attributes=(VERB,),
+)
 THROTTLED: Final = counter("throttled", "{request}", "Requests that were refused as too many")
 STALE_SERVED: Final = counter(
     "stale_served", "{hit}", "Stale values served while the authority was down, as the rules ask"
@@ -111,6 +117,15 @@ RENEWALS_DROPPED: Final = counter(
 ROUTE_CONFLICTS: Final = counter(
     "route_conflict", "{read}", "Copies in hot of which another tier has the word: not served", name="route_conflicts"
 )
+FEED_SETTLED: Final = counter(
+    "feed_settled", "{document}", "Documents of the change feed that were settled in hot", name="feed.settled"
+)
+FEED_SET_ASIDE: Final = counter(
+    "feed_set_aside",
+    "{document}",
+    "Documents of the change feed that were set aside as dead letters, so that it goes on",
+    name="feed.set_aside",
+)
 
 BREAKER: Final = gauge(
     "breaker",
@@ -123,6 +138,13 @@ FLOORS: Final = gauge("floors", "{key}", "Keys of which the client remembers the
 READS_UNDER_WAY: Final = gauge("reads_under_way", "{read}", "Reads of the authority under way")
 POOL_IN_USE: Final = gauge("pool_in_use", "{connection}", "Connections in use", name="pool.in_use")
 POOL_LIMIT: Final = gauge("pool_limit", "{connection}", "Connections at most", name="pool.limit")
+FEED_LAG: Final = gauge(
+    "feed_lag",
+    "s",
+    "How old the oldest document of the change feed's last batch was when the batch came; of several readers the worst",
+    name="feed.lag",
+)
+WORST: Final = frozenset({BREAKER, FEED_LAG})  # gauges of which several clients have the worst, and not a sum
 
 # Durations. A pipeline that `configure` makes has the histogram; a MeterProvider of your own the three after it.
 DURATION: Final = _metric(
@@ -190,6 +212,9 @@ __all__ = [
     "DEMOTIONS",
     "DURATION",
     "ERROR_TYPE",
+    "FEED_LAG",
+    "FEED_SETTLED",
+    "FEED_SET_ASIDE",
     "FLIGHTS_SHARED",
     "FLOORS",
     "HITS",
@@ -225,6 +250,7 @@ __all__ = [
     "VERB",
     "VERBS",
     "VERSION",
+    "WORST",
     "WRITES",
     "Kind",
     "Metric",

@@ -252,7 +252,10 @@ def _own(wanted: _Wanted) -> Telemetry:
         readers = [PeriodicExportingMetricReader(WithHistograms(one), ms) for one in metric_exporters]
         meters = MeterProvider(readers, resource)
         made._providers.append(meters)  # noqa: SLF001
-        made._instruments = Instruments(meters.get_meter(names.SCOPE), summaries=False)  # noqa: SLF001
+        quantiles = (
+            [names.LATENCY] if wanted.azure_monitor else []
+        )  # of a histogram it keeps count, sum, least and most
+        made._instruments = Instruments(meters.get_meter(names.SCOPE), summaries=quantiles)  # noqa: SLF001
     if wanted.spans:
         tracers = TracerProvider(sampler=wanted.sampler, resource=resource)
         for exporter in span_exporters:
@@ -339,12 +342,12 @@ def _given(wanted: _Wanted) -> Telemetry:
 
 def _instruments(wanted: _Wanted, get_meter: Callable[..., Any]) -> "Instruments":
     """Those that were made before on this provider, if there are: what is on a meter cannot be taken off, nor put there twice."""
-    from thermocline.telemetry.instruments import Instruments
+    from thermocline.telemetry.instruments import OF_DURATIONS, Instruments
 
     provider = wanted.meter_provider
     found = (_of_program[0] if _of_program else None) if provider is None else _of_provider.get(provider)
     if found is None:
-        found = Instruments(get_meter(names.SCOPE, meter_provider=provider), summaries=True)
+        found = Instruments(get_meter(names.SCOPE, meter_provider=provider), summaries=OF_DURATIONS)
         if provider is None:
             _of_program.append(found)
         else:

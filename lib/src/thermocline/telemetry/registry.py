@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from thermocline.telemetry.names import BREAKER
+from thermocline.telemetry.names import WORST
 from thermocline.telemetry.stats import Stats
 
 Figure = tuple[str, str, float]
@@ -79,15 +79,27 @@ class Registry:
                     found[str(tier)] = found.get(str(tier), 0.0) + amount
         return found
 
+    def charged(self, key: str) -> dict[tuple[str, str], float]:
+        """One counter by tier and verb, as in `totals`."""
+        with self._lock:
+            self._bury()
+            charges = [self._ended.charges.copy(), *(stats.charges.copy() for _, stats in self._live.values())]
+        found: dict[tuple[str, str], float] = {}
+        for one in charges:
+            for (name, tier, verb), amount in one.items():
+                if name == key:
+                    found[str(tier), verb] = found.get((str(tier), verb), 0.0) + amount
+        return found
+
     def gauges(self) -> dict[tuple[str, str], float]:
-        """The figures of now by key and tier: sums over the clients, and of a breaker the worst."""
+        """The figures of now by key and tier: sums over the clients, and of those in `WORST` the highest."""
         with self._lock:
             sources = [source for reference, _ in self._live.values() if (source := reference()) is not None]
         found: dict[tuple[str, str], float] = {}
         for source in sources:
             for key, tier, value in source.gauges():
                 before = found.get((key, tier), 0.0)
-                found[key, tier] = max(before, value) if key == BREAKER else before + value
+                found[key, tier] = max(before, value) if key in WORST else before + value
         return found
 
 

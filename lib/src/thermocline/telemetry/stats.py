@@ -82,15 +82,21 @@ class Sample:
 class Stats:
     """Counters and latency histograms of one client. Not thread-safe: a client lives in one event loop; only `added_to` may be called from another thread."""
 
-    __slots__ = ("counters", "latencies", "samples")
+    __slots__ = ("charges", "counters", "latencies", "samples")
 
     def __init__(self) -> None:
         self.counters: defaultdict[tuple[str, str], float] = defaultdict(float)
+        self.charges: defaultdict[tuple[str, str, str], float] = defaultdict(float)
         self.latencies: dict[Timed, Histogram] = {}
         self.samples: dict[tuple[Timed, int], Sample] = {}  # the last one of each bucket
 
     def count(self, name: str, tier: str, amount: float = 1) -> None:
         self.counters[name, tier] += amount
+
+    def charge(self, name: str, tier: str, verb: str, amount: float) -> None:
+        """Count, and remember which of the tier's verbs it was for. The sum over the verbs is the count."""
+        self.counters[name, tier] += amount
+        self.charges[name, tier, verb] += amount
 
     def observe(self, verb: str, tier: str, seconds: float, outcome: str = OK) -> None:
         histogram = self.latencies.get((verb, tier, outcome))
@@ -109,6 +115,8 @@ class Stats:
         """Add all of this to ``other``. Copies before it walks: the client may count meanwhile in its own thread."""
         for name_tier, amount in self.counters.copy().items():
             other.counters[name_tier] += amount
+        for charge, amount in self.charges.copy().items():
+            other.charges[charge] += amount
         for timed, histogram in self.latencies.copy().items():
             other.latencies.setdefault(timed, Histogram()).add(histogram)
         other.samples.update(self.samples.copy())
@@ -121,10 +129,12 @@ class Stats:
         return found
 
     def snapshot(self) -> dict[str, dict[str, Any]]:
-        """Per tier: each counter, and ``latency``: per verb count, mean, p50 and p99 in milliseconds."""
+        """Per tier: each counter, what was charged by verb (``request_units_by_verb``), and ``latency``: per verb count, mean, p50 and p99 in milliseconds."""
         tiers: dict[str, dict[str, Any]] = {}
         for (name, tier), amount in sorted(self.counters.items()):
-            tiers.setdefault(str(tier), {})[name] = int(amount) if amount == int(amount) else round(amount, 3)
+            tiers.setdefault(str(tier), {})[name] = _short(amount)
+        for (name, tier, verb), amount in sorted(self.charges.items()):
+            tiers[str(tier)].setdefault(f"{name}_by_verb", {})[verb] = _short(amount)
         for (tier, verb), h in self.by_verb().items():
             tiers.setdefault(tier, {}).setdefault("latency", {})[verb] = {
                 "count": h.count,
@@ -133,3 +143,7 @@ class Stats:
                 "p99_ms": round(h.quantile(0.99) * 1000, 4),
             }
         return tiers
+
+
+def _short(amount: float) -> float:
+    return int(amount) if amount == int(amount) else round(amount, 3)

@@ -12,7 +12,7 @@ from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, CorruptRecord, TierTimeout
 from thermocline.model import Authority, MemoryTier
 from thermocline.resilience import Rotating
-from thermocline.telemetry import REQUEST_UNITS, REQUESTS, THROTTLED, Stats
+from thermocline.telemetry import REQUEST_UNITS, REQUESTS, THROTTLED, Stats, charged_to
 from thermocline.tiers.warm import raw
 from thermocline.tiers.warm.calls import bounded, once, told
 from thermocline.tiers.warm.shape import DEFAULT_TTL, INDEXING, PATHS, check_account, check_container
@@ -194,7 +194,7 @@ class Connection:
         self.stats.count(REQUESTS, TIER)
         charge = headers.get("x-ms-request-charge")
         if charge is not None:
-            self.stats.count(REQUEST_UNITS, TIER, float(charge))
+            self.stats.charge(REQUEST_UNITS, TIER, charged_to(), float(charge))
         if status == 429:
             self.stats.count(THROTTLED, TIER)
         date = headers.get("Date")
