@@ -9,11 +9,12 @@ from thermocline.client.health import Health, unconnected
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.moving.verbs import MovingVerbs
 from thermocline.client.scoped import ScopedMemory
+from thermocline.client.settling import SettlingVerbs
 from thermocline.errors import TierUnavailable
 
 
 @telemetry.traced
-class MemoryClient(AliasVerbs, MovingVerbs):
+class MemoryClient(AliasVerbs, SettlingVerbs, MovingVerbs):
     """One memory over hot, warm and cold, any of which may be missing.
 
     Usable as ``async with MemoryClient(hot=…, warm=…, cold=…) as memory``; it connects on first use otherwise. It lives in one event loop, and closes

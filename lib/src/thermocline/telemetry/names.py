@@ -187,6 +187,7 @@ VERBS: Final[dict[str, str]] = {
     "promote": "call",
     "prefetch": "call",
     "sweep": "call",
+    "settle": "call",
     "export": "stream",
     "forget": "call",
 }
