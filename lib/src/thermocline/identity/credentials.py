@@ -43,3 +43,17 @@ def check_credential(credential: Any) -> None:
         raise ConfigurationError(
             f"{kind} is a synchronous credential, which would block the event loop: take the one of azure.identity.aio"
         )
+
+
+def managed_identity(client_id: str | None) -> Any:
+    """A synchronous credential of this workload's managed identity, as Azure Monitor's exporters take one; ``client_id``: of a user-assigned one.
+
+    Makes no request. Raises `ConfigurationError` if the extra is not installed.
+    """
+    try:
+        from azure.identity import ManagedIdentityCredential
+    except ImportError as error:
+        raise ConfigurationError(
+            'signing in to Azure needs azure-identity; install it with: pip install "thermocline[azure]"'
+        ) from error
+    return ManagedIdentityCredential(client_id=client_id) if client_id is not None else ManagedIdentityCredential()
