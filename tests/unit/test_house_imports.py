@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "azure.core": ("tiers.warm", "tiers.cold", "tiers.table", "identity"),
     "aiohttp": ("tiers.warm", "tiers.cold", "tiers.table", "identity"),
     "redis_entraid": ("identity",),
+    "jwt": ("identity.bearer",),
     "opentelemetry": ("telemetry",),
     "fastapi": ("agents",),
     "starlette": ("agents",),

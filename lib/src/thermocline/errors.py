@@ -23,6 +23,8 @@
     │   ├── AccessDenied                      ... wrong or missing credential or role
     │   ├── TierFull                          ... no space left (disk, memory, partition)
     │   └── TierDamaged                       ... its store as a whole cannot be read (a corrupt database file)
+    ├── TokenRefused                          a caller's token is none that this service takes: 401
+    │   └── RoleMissing                       ... it is, and does not allow what was asked: 403
     └── ClientClosed (RuntimeError)           used before it was connected, after it was closed, or from another event loop
 
 An outage is a `TierUnavailable`, never a missing value: a missing value is an answer.
@@ -139,6 +141,18 @@ class TierFull(TierUnavailable):
 
 class TierDamaged(TierUnavailable):
     """A tier's store as a whole cannot be read, as a database file that is corrupt."""
+
+
+class TokenRefused(ThermoclineError):
+    """A caller's token is not one that this service takes. The message says why, and holds nothing of the token."""
+
+
+class RoleMissing(TokenRefused):
+    """A caller's token is good, and has none of ``roles``, of which what was asked needs one."""
+
+    def __init__(self, message: str, *, roles: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.roles = roles
 
 
 class ClientClosed(ThermoclineError, RuntimeError):
