@@ -9,6 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from thermocline.cost.units import column_of
+
 OK: Final = "ok"
 
 _FIRST: Final = 1e-6  # seconds: the first bucket's upper edge
@@ -17,6 +19,9 @@ BUCKETS: Final = 120  # up to 2**30 microseconds, about 18 minutes
 
 Timed = tuple[str, str, str]
 """Verb, tier, outcome."""
+
+Operated = tuple[str, str, int]
+"""Tier, operation, and the size class of its items: the upper end in KB (`thermocline.cost.COLUMNS`)."""
 
 
 @dataclass(slots=True)
@@ -82,12 +87,13 @@ class Sample:
 class Stats:
     """Counters and latency histograms of one client. Not thread-safe: a client lives in one event loop; only `added_to` may be called from another thread."""
 
-    __slots__ = ("charges", "counters", "latencies", "samples")
+    __slots__ = ("charges", "counters", "latencies", "operations", "samples")
 
     def __init__(self) -> None:
         self.counters: defaultdict[tuple[str, str], float] = defaultdict(float)
         self.charges: defaultdict[tuple[str, str, str], float] = defaultdict(float)
         self.latencies: dict[Timed, Histogram] = {}
+        self.operations: dict[Operated, list[float]] = {}  # count, bytes, rows
         self.samples: dict[tuple[Timed, int], Sample] = {}  # the last one of each bucket
 
     def count(self, name: str, tier: str, amount: float = 1) -> None:
@@ -97,6 +103,13 @@ class Stats:
         """Count, and remember which of the tier's verbs it was for. The sum over the verbs is the count."""
         self.counters[name, tier] += amount
         self.charges[name, tier, verb] += amount
+
+    def operated(self, tier: str, operation: str, size: int = 0, *, rows: int = 0) -> None:
+        """Count an operation that a service bills for, of an item (or a page, with its ``rows``) of ``size`` bytes."""
+        done = self.operations.setdefault((tier, operation, column_of(size)), [0, 0, 0])
+        done[0] += 1
+        done[1] += size
+        done[2] += rows
 
     def observe(self, verb: str, tier: str, seconds: float, outcome: str = OK) -> None:
         histogram = self.latencies.get((verb, tier, outcome))
@@ -117,6 +130,10 @@ class Stats:
             other.counters[name_tier] += amount
         for charge, amount in self.charges.copy().items():
             other.charges[charge] += amount
+        for operated, figures in self.operations.copy().items():
+            theirs = other.operations.setdefault(operated, [0, 0, 0])
+            for at, figure in enumerate(figures):
+                theirs[at] += figure
         for timed, histogram in self.latencies.copy().items():
             other.latencies.setdefault(timed, Histogram()).add(histogram)
         other.samples.update(self.samples.copy())
@@ -129,12 +146,16 @@ class Stats:
         return found
 
     def snapshot(self) -> dict[str, dict[str, Any]]:
-        """Per tier: each counter, what was charged by verb (``request_units_by_verb``), and ``latency``: per verb count, mean, p50 and p99 in milliseconds."""
+        """Per tier: each counter, what was charged by verb (``request_units_by_verb``), ``operations`` that the service bills for, by name and size class
+        (count and bytes), and ``latency``: per verb count, mean, p50 and p99 in milliseconds."""
         tiers: dict[str, dict[str, Any]] = {}
         for (name, tier), amount in sorted(self.counters.items()):
             tiers.setdefault(str(tier), {})[name] = _short(amount)
         for (name, tier, verb), amount in sorted(self.charges.items()):
             tiers[str(tier)].setdefault(f"{name}_by_verb", {})[verb] = _short(amount)
+        for (tier, operation, column), (count, size, rows) in sorted(self.operations.items()):
+            sizes = tiers.setdefault(str(tier), {}).setdefault("operations", {}).setdefault(operation, {})
+            sizes[str(column)] = {"count": count, "bytes": size, **({"rows": rows} if rows else {})}
         for (tier, verb), h in self.by_verb().items():
             tiers.setdefault(tier, {}).setdefault("latency", {})[verb] = {
                 "count": h.count,

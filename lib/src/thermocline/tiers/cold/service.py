@@ -21,6 +21,7 @@ from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient
 
 from thermocline.clock import Clock, Deadline
+from thermocline.cost.units import of_blobs
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
 from thermocline.resilience import Rotating, Signing, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
@@ -338,6 +339,10 @@ class BlobService:
         correlate(request.http_request.headers)
 
     def _on_response(self, response: Any) -> None:
+        request, answer = response.http_request, response.http_response
+        size = request.headers.get("Content-Length") or answer.headers.get("Content-Length") or ""
+        operation = of_blobs(request.method, request.url)
+        self.stats.operated(TIER, operation, int(size) if size.isdigit() and request.method != "HEAD" else 0)
         date = response.http_response.headers.get("Date")
         if date is None or date == self._date:
             return

@@ -21,6 +21,7 @@ from thermocline.tiers.warm.skew import Skew
 from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
 
 if TYPE_CHECKING:
+    from thermocline.tiers.warm.billing import Billed
     from thermocline.tiers.warm.sdk import Service
 
 CONNECT_SECONDS: Final = 15.0
@@ -145,6 +146,7 @@ class Connection:
             self._database,
             self._container,
             answered=self._answered,
+            bills=self._billed,
             connection_limit=self._limit,
             signer=self._signer,
             preferred_regions=self._preferred,
@@ -201,6 +203,9 @@ class Connection:
         if date is not None:
             now = self._clock.wall_ms()
             self._skew.answered(date, now - seconds * 1000, now)
+
+    def _billed(self, done: "Billed") -> None:
+        self.stats.operated(TIER, done.operation, done.size, rows=done.rows)
 
     @property
     def skew_ms(self) -> int:

@@ -20,8 +20,9 @@ from azure.cosmos.aio import ContainerProxy, CosmosClient
 from azure.cosmos.documents import ConnectionPolicy
 
 from thermocline.errors import ClientClosed, InvalidArgument, TierTimeout, TierUnavailable
+from thermocline.tiers.warm.billing import billed_in_batch
 from thermocline.tiers.warm.signing import Signer
-from thermocline.tiers.warm.transport import Answered, Watching, never_left, substatus_of
+from thermocline.tiers.warm.transport import Answered, Bills, Watching, never_left, substatus_of
 from thermocline.tiers.warm.trouble import BatchRefused, Kind, Trouble, by_status, unreachable
 
 OURS: Final = frozenset(
@@ -178,6 +179,7 @@ class Service:
         container: str,
         *,
         answered: Answered,
+        bills: Bills,
         connection_limit: int | None,
         signer: Signer | None = None,
         preferred_regions: Sequence[str],
@@ -185,7 +187,7 @@ class Service:
     ) -> None:
         self._uri, self._credential, self._options = uri, credential, dict(options)
         self._names = database, container
-        self._answered, self._limit, self._signer = answered, connection_limit, signer
+        self._answered, self._bills, self._limit, self._signer = answered, bills, connection_limit, signer
         self._preferred = list(preferred_regions)
         self._client: CosmosClient | None = None
         self._container: ContainerProxy | None = None
@@ -215,7 +217,7 @@ class Service:
                 retry_connect=0,
                 retry_read=0,
                 retry_status=0,
-                transport=Watching(self._answered, self._limit, self._signer),
+                transport=Watching(self._answered, self._bills, self._limit, self._signer),
                 **options,
             )
             await client.__aenter__()
@@ -295,6 +297,8 @@ class Service:
                 answers = await self._items.execute_item_batch(given, list(partition))
             except cosmos.CosmosBatchOperationError as error:
                 raise BatchRefused(translate(error), error.error_index) from error
+            for one in billed_in_batch(operations, answers.get_response_headers()):
+                self._bills(one)
             bodies = [answer.get("resourceBody", {}) for answer in answers]
             connection = self._items.client_connection
             if connection.session is not None:  # which the SDK tells of other writes, but not of these

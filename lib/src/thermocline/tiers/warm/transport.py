@@ -12,6 +12,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 
 from thermocline.resilience.signing import unsigned
 from thermocline.telemetry import correlate
+from thermocline.tiers.warm.billing import Billed, billed
 from thermocline.tiers.warm.signing import Signer
 from thermocline.tiers.warm.trouble import by_status, in_doubt
 from thermocline.tiers.warm.watching import NEVER, current
@@ -22,13 +23,19 @@ AT_ONCE_BYTES: Final = 2**20  # aiohttp warns of a longer body in one piece, and
 Answered = Callable[[int, Mapping[str, str], float], None]
 """Called for each response with its status, its headers, and the seconds since its request was sent."""
 
+Bills = Callable[[Billed], None]
+"""Called for what a request is billed as."""
+
 
 class Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it lazily, without a type
     session: aiohttp.ClientSession | None
 
-    def __init__(self, answered: Answered, connection_limit: int | None, signer: Signer | None = None) -> None:
+    def __init__(
+        self, answered: Answered, bills: Bills, connection_limit: int | None, signer: Signer | None = None
+    ) -> None:
         super().__init__()
         self._answered = answered
+        self._bills = bills
         self._signer = signer
         self._limit = connection_limit
 
@@ -79,6 +86,9 @@ class Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it
             raise
         statuses[place] = response.status_code
         self._answered(response.status_code, response.headers, asyncio.get_running_loop().time() - started)
+        done = billed(request.method, request.url, request.headers, response.status_code, response.headers)
+        if done is not None:
+            self._bills(done)
         if in_doubt(response.status_code) and "/docs" in request.url:
             # The SDK would wait half a second and send it again, writes too. Not an AzureError, so it leaves the SDK at once.
             raise by_status(response.status_code, substatus_of(response.headers), response.text())
