@@ -112,7 +112,6 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
   }
   properties: {
     serverFarmId: plan.id
-    reserved: true
     httpsOnly: true
     clientAffinityEnabled: false
     publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
