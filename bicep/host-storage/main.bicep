@@ -3,7 +3,7 @@ targetScope = 'resourceGroup'
 metadata name = 'Host storage'
 metadata description = 'Storage of one Functions app: its package, its timers\' locks, its queues. No memory lies here.'
 
-import { roleAssignment } from '../types.bicep'
+import { roleAssignment, customerManagedKey as customerKey } from '../types.bicep'
 
 @description('Name of the account, unique in Azure: small letters and digits.')
 @minLength(3)
@@ -30,6 +30,9 @@ param queues string[] = []
 @description('Roles on the account.')
 param roleAssignments roleAssignment[] = []
 
+@description('Key of your own for the data. Storage wants the URI without a version, and follows the rotation by itself. The identity must hold its role on the vault before.')
+param customerManagedKey customerKey?
+
 @description('Whether the public endpoints answer; false: private endpoints, and Azure\'s own services (Event Grid) with their identity.')
 param publicAccess bool = true
 
@@ -54,6 +57,9 @@ resource account 'Microsoft.Storage/storageAccounts@2025-08-01' = {
   sku: {
     name: sku
   }
+  identity: customerManagedKey == null
+    ? { type: 'None' }
+    : { type: 'UserAssigned', userAssignedIdentities: { '${customerManagedKey!.identityId}': {} } }
   properties: {
     accessTier: 'Hot'
     allowBlobPublicAccess: false
@@ -73,6 +79,23 @@ resource account 'Microsoft.Storage/storageAccounts@2025-08-01' = {
       // Event Grid delivers to a queue from outside of any network: as a trusted service, with its identity.
       bypass: 'AzureServices'
       defaultAction: publicAccess ? 'Allow' : 'Deny'
+    }
+    encryption: {
+      keySource: customerManagedKey == null ? 'Microsoft.Storage' : 'Microsoft.Keyvault'
+      // Immutable: without Account a key of your own, given later, would not reach queues and the host's tables.
+      services: {
+        blob: { enabled: true, keyType: 'Account' }
+        file: { enabled: true, keyType: 'Account' }
+        queue: { enabled: true, keyType: 'Account' }
+        table: { enabled: true, keyType: 'Account' }
+      }
+      identity: customerManagedKey == null ? null : { userAssignedIdentity: customerManagedKey!.identityId }
+      keyvaultproperties: customerManagedKey == null
+        ? null
+        : {
+            keyvaulturi: split(customerManagedKey!.keyUri, '/keys/')[0]
+            keyname: split(split(customerManagedKey!.keyUri, '/keys/')[1], '/')[0]
+          }
     }
   }
 }

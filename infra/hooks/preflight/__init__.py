@@ -1,0 +1,1 @@
+"""What the check before provisioning looks at. Standard library only: it runs before anything is installed."""
