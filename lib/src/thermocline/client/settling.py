@@ -6,27 +6,32 @@ from typing import Any, Final
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.reading import each_key
 from thermocline.client.result import Batch
-from thermocline.client.together import chunks
+from thermocline.client.together import chunks, together
 from thermocline.client.updating import UpdateVerbs
-from thermocline.errors import InvalidArgument, TierTimeout
+from thermocline.clock import Deadline
+from thermocline.errors import InvalidArgument, ThermoclineError, TierTimeout
 from thermocline.model import MAX_VERSION, Authority, Key
 from thermocline.protocols import EntryOperation, Settle
 
 CHUNK: Final = 100  # keys of one pipeline
+ASKED_AT_ONCE: Final = 8  # keys that the authority is asked for side by side
 
 
 class SettlingVerbs(UpdateVerbs):
     """`settle`."""
 
     async def settle(
-        self, versions: Mapping[Any, int], *, authority: Authority | None = None, timeout: Lifetime = None
+        self, versions: Mapping[Any, int | None], *, authority: Authority | None = None, timeout: Lifetime = None
     ) -> Batch[bool]:
         """Tell hot that its authority has these versions of these keys: from then on nobody is answered an older one. Hot gets no value by it: the next
         read brings that. Harmless in any order, twice, and of versions that are long past (docs/coherence.md, section 3, "settle by feed").
 
+        A version that is None is asked for: the authority says which one it has now, never this client's memory or hot.
+
         The answer says of each key whether hot was told (True), or need not be (False): its route has no copies in hot, or another tier than
-        ``authority`` (left out: each key's own) has the word for it. ``errors`` holds what no key or version can be, and what hot did not take; nothing
-        of that is tried again later, so ask again. This client heeds all of these versions itself, whether hot was told or not (P6).
+        ``authority`` (left out: each key's own) has the word for it, or nothing is known of it. ``errors`` holds what no key or version can be, what the
+        authority could not say, and what hot did not take; nothing of that is tried again later, so ask again. This client heeds all of these versions
+        itself, whether hot was told or not (P6).
         Raises `InvalidArgument` only for what is no mapping; `TierUnavailable` if the client cannot connect.
         """
         given: Any = versions
@@ -35,38 +40,61 @@ class SettlingVerbs(UpdateVerbs):
         told: Batch[bool] = Batch()
         names = each_key(versions, told.errors)
         deadline = await self._begin(timeout)
-        engine = self._engine
-        wanted: dict[Key, int] = {}
+        due: dict[Key, int | None] = {}  # two names may be one key
+        of_key: dict[Key, list[Any]] = {}
         for name, key in names.items():
             version: Any = versions[name]
-            if type(version) is not int or not 0 < version <= MAX_VERSION:
+            if version is not None and (type(version) is not int or not 0 < version <= MAX_VERSION):
                 told.errors[name] = InvalidArgument(
                     f"a version is a whole number from 1 to {MAX_VERSION}, not {str(version)[:50]!r}"
                 )
                 continue
-            plan = engine.routes.route(key)
+            of_key.setdefault(key, []).append(name)
+            before = due.get(key, 0)
+            due[key] = None if version is None or before is None else max(version, before)
+        answers = await self._settled(due, authority, deadline)
+        for key, names_of_key in of_key.items():
+            answer = answers[key]
+            for name in names_of_key:
+                if isinstance(answer, ThermoclineError):
+                    told.errors[name] = answer
+                else:
+                    told[name] = answer
+        return told
+
+    async def _settled(
+        self, due: Mapping[Key, int | None], authority: Authority | None, deadline: Deadline
+    ) -> dict[Key, bool | ThermoclineError]:
+        """Of each key whether hot was told, or why not."""
+        engine = self._engine
+        answers: dict[Key, bool | ThermoclineError] = {}
+        wanted: dict[Key, int] = {}
+
+        async def prepare(key: Key) -> None:
+            plan, version = engine.routes.route(key), due[key]
+            answers[key] = False
             if authority is not None and plan.authority != authority:
-                told[name] = False
-                continue
+                return
+            if version is None:
+                try:
+                    found = await self._cascade.ask(key, plan, 0, deadline)
+                except ThermoclineError as error:
+                    answers[key] = error
+                    return
+                version = 0 if found is None else found.version
             engine.floors.note(key, version)
-            if plan.uses_hot:
-                wanted[key] = max(version, wanted.get(key, 0))  # two names may be one key
-            else:
-                told[name] = False
-        errors: dict[Key, Any] = {}
+            if plan.uses_hot and version:
+                wanted[key] = version
+
+        await together([*due], prepare, at_once=ASKED_AT_ONCE if None in due.values() else 1)
         for chunk in chunks(list(wanted.items()), CHUNK):
             if deadline.expired():
                 late = TierTimeout("the batch's deadline came before its turn", tier="hot", sent=False)
-                errors |= dict.fromkeys((key for key, _ in chunk), late)
+                answers.update(dict.fromkeys((key for key, _ in chunk), late))
                 continue
             words: list[EntryOperation] = [Settle(key, None, version, None) for key, version in chunk]
-            answers = await self._writer.tell_hot(words, paced=True)
-            errors |= {key: error for (key, _), error in zip(chunk, answers, strict=True) if error is not None}
-        for name, key in names.items():
-            if key not in wanted or name in told or name in told.errors:
-                continue
-            if key in errors:
-                told.errors[name] = errors[key]
-            else:
-                told[name] = True
-        return told
+            errors = await self._writer.tell_hot(words, paced=True)
+            answers.update(
+                {key: True if error is None else error for (key, _), error in zip(chunk, errors, strict=True)}
+            )
+        return answers

@@ -20,6 +20,7 @@ from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
 from thermocline.writes import pointable_until, too_old
 
 if TYPE_CHECKING:
+    from thermocline.tiers.warm.letters import CosmosLetters
     from thermocline.tiers.warm.writing import Writing
 
 AT_ONCE: Final = 16  # writes of a batch under way at the same time
@@ -190,6 +191,25 @@ class WarmMemory(PlainDocuments, KeptNotes):
         check_census(tenant, scope, limit)
         deadline = bounded(deadline)
         return await Count(service, tenant, scope, cursor).page(limit, deadline)
+
+    def letters(self, container: str) -> "CosmosLetters":
+        """The place for dead letters in another container of the same database, by the same identity; not connected. It counts into these ``stats``."""
+        from thermocline.tiers.warm.letters import CosmosLetters
+
+        made = CosmosLetters(
+            self._uri,
+            self._database,
+            container,
+            connection_limit=self._limit,
+            client_kwargs=self._options,
+            credential=self.credential,
+            key=self.key,
+            clock=self._clock,
+            preferred_regions=self._preferred,
+            create=self._create,
+        )
+        made.stats = self.stats
+        return made
 
     async def relocate(self, old: Envelope, new: Envelope, *, deadline: Deadline) -> bool:
         """Replace the record of exactly the copy that was read as ``old`` (by its ETag) by ``new``, a pointer to its payload or the payload

@@ -1,0 +1,178 @@
+"""A batch of the change feed, settled in hot: the same whether its documents come once or twice, in order or out of it (docs/change-feed.md)."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from thermocline import telemetry
+from thermocline.client import MemoryClient
+from thermocline.client.together import together
+from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
+from thermocline.errors import AccessDenied, ClientClosed, InvalidArgument, ThermoclineError, TierUnavailable
+from thermocline.feed.documents import Change, Poison, change_of, changed_at
+from thermocline.letters import Cause, Letter, Letters, clean, letter_id, outline
+from thermocline.model import Authority, Key
+from thermocline.telemetry import Stats
+
+log = logging.getLogger("thermocline.feed")
+
+ATTEMPTS: Final = 5
+_FIRST_PAUSE: Final = 0.1  # seconds before the second try; doubled each time
+_LONGEST_PAUSE: Final = 2.0
+_TRY: Final = timedelta(seconds=10)  # one try of a batch
+_LETTER_SECONDS: Final = 10.0
+_LETTERS_AT_ONCE: Final = 8
+_PINGS: Final = 3  # of a cluster each goes to some node
+_PING_SECONDS: Final = 1.0
+_ERROR: Final = 500  # characters of an error that a letter keeps
+
+
+@dataclass(slots=True)
+class Settled:
+    """What became of a batch, in documents: ``settled`` in hot (older ones of the same key with the newest), ``skipped`` as no records of the cascade,
+    ``without_hot`` as their routes keep no copies there. ``lag``: seconds since the oldest was written, by whole seconds."""
+
+    settled: int = 0
+    skipped: int = 0
+    without_hot: int = 0
+    set_aside: list[Letter] = field(default_factory=list)
+    lag: float = 0.0
+
+
+class Settling:
+    """Settles batch after batch. ``attempts``: how often a document is tried before it is set aside in ``letters``; the pauses between them double from
+    0.1 s to 2 s. ``pause`` waits for so many seconds."""
+
+    def __init__(
+        self,
+        client: MemoryClient,
+        letters: Letters,
+        *,
+        attempts: int = ATTEMPTS,
+        clock: Clock = SYSTEM_CLOCK,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        if type(attempts) is not int or attempts < 1:
+            raise InvalidArgument(f"attempts is a whole number from 1 on, not {attempts!r}")
+        self._client = client
+        self._letters = letters
+        self._attempts = attempts
+        self._clock = clock
+        self._pause = pause
+        self._lag = 0.0
+        self.stats = Stats()
+        telemetry.CLIENTS.add(self, self.stats)
+
+    def gauges(self) -> Iterator[tuple[str, str, float]]:
+        """For `telemetry.CLIENTS`."""
+        yield telemetry.FEED_LAG, telemetry.CLIENT, self._lag
+
+    def close(self) -> None:
+        """End being counted. The client and the letters are others' to close."""
+        telemetry.CLIENTS.remove(self)
+
+    async def settle(self, documents: Sequence[Any]) -> Settled:
+        """All of a batch: afterwards hot answers nothing older than these documents, and what could not be settled is set aside.
+
+        Raises `TierUnavailable` where hot as a whole cannot be told, or a letter cannot be stored: the batch has to come again then. Twice does no harm.
+        """
+        result = Settled(lag=self._lag_of(documents))
+        self._lag = result.lag
+        changes: dict[Key, Change] = {}
+        newest: dict[Key, Any] = {}
+        counts: dict[Key, int] = {}
+        poison: list[tuple[Any, Poison]] = []
+        for document in documents:
+            found = change_of(document)
+            if found is None:
+                result.skipped += 1
+            elif isinstance(found, Poison):
+                poison.append((document, found))
+            else:
+                counts[found.key] = counts.get(found.key, 0) + 1
+                if found.key not in changes or found.version > changes[found.key].version:
+                    changes[found.key], newest[found.key] = found, document
+        failed = await self._tell({key: change.version for key, change in changes.items()}, counts, result)
+        letters = [self._letter(document, why.cause, why.error, None, 0, 1) for document, why in poison]
+        letters += [
+            self._letter(newest[key], Cause.UNAVAILABLE, str(error), key, changes[key].version, self._attempts)
+            for key, error in failed.items()
+        ]
+        await self._set_aside({letter.id: letter for letter in letters}, result)
+        return result
+
+    async def _tell(self, due: Mapping[Key, int], counts: Mapping[Key, int], result: Settled) -> dict[Key, Exception]:
+        """Tell hot, again and again; what it did not take. Raises where it takes nothing at all."""
+        left = dict(due)
+        failed: dict[Key, ThermoclineError] = {}
+        alive = True
+        for attempt in range(self._attempts):
+            if not left:
+                return {}
+            if attempt:
+                await self._pause(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
+            told = await self._client.settle(left, authority=Authority.WARM, timeout=_TRY)
+            for key, reached in told.items():
+                if reached:
+                    result.settled += counts[key]
+                else:
+                    result.without_hot += counts[key]
+            self.stats.count(telemetry.FEED_SETTLED, telemetry.CLIENT, sum(counts[k] for k, r in told.items() if r))
+            failed = {key: told.errors[key] for key in left if key in told.errors}
+            left = {key: left[key] for key in failed}
+            alive = any(told.values())
+        if failed and not alive:
+            await self._check_hot(list(failed.values()))
+        return {**failed}
+
+    async def _check_hot(self, errors: Sequence[ThermoclineError]) -> None:
+        """Raise if it is hot that is down or shut to us, rather than a part of it: then every document would be set aside, one batch after the other."""
+        first = errors[0]
+        if all(isinstance(error, AccessDenied | ClientClosed) for error in errors):
+            raise first
+        hot = self._client.hot
+        for _ in range(_PINGS):
+            try:
+                if hot is not None:
+                    await hot.ping(deadline=Deadline.after(_PING_SECONDS, self._clock))
+                return
+            except ThermoclineError:
+                log.debug("hot did not answer a ping")
+        raise first
+
+    def _letter(self, document: Any, cause: Cause, error: str, key: Key | None, version: int, attempts: int) -> Letter:
+        told: Mapping[str, Any] = document if isinstance(document, Mapping) else {}
+        return Letter(
+            id=letter_id(told),
+            cause=cause,
+            error=clean(error, _ERROR),
+            key=key,
+            version=version,
+            attempts=attempts,
+            set_aside_ms=self._clock.wall_ms(),
+            document=outline(told),
+        )
+
+    async def _set_aside(self, letters: Mapping[str, Letter], result: Settled) -> None:
+        async def put(letter: Letter) -> None:
+            await self._letters.put(letter, deadline=Deadline.after(_LETTER_SECONDS))
+            log.warning("a document of the change feed was set aside as %s (letter %s)", letter.cause.value, letter.id)
+
+        if not letters:
+            return
+        try:
+            await self._letters.connect()
+            await together(list(letters.values()), put, at_once=_LETTERS_AT_ONCE)
+        except TierUnavailable as error:
+            raise TierUnavailable(
+                f"what could not be settled could not be set aside either, and comes again: {error}", tier=error.tier
+            ) from error
+        result.set_aside = list(letters.values())
+        self.stats.count(telemetry.FEED_SET_ASIDE, telemetry.CLIENT, len(letters))
+
+    def _lag_of(self, documents: Sequence[Any]) -> float:
+        written = [at for document in documents if (at := changed_at(document)) is not None]
+        return max(0.0, self._clock.wall_ms() / 1000 - min(written)) if written else 0.0
