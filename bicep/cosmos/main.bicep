@@ -154,9 +154,13 @@ resource account 'Microsoft.DocumentDB/databaseAccounts@2025-10-15' = {
       totalThroughputLimit: mode == 'autoscale' ? throughputOfAll * length(regions) : -1
     }
     capabilities: mode == 'serverless' ? [{ name: 'EnableServerless' }] : []
-    // Immutable once it is set.
-    keyVaultKeyUri: customerManagedKey.?keyUri
-    defaultIdentity: customerManagedKey == null ? 'FirstPartyIdentity' : 'UserAssignedIdentity=${customerManagedKey!.identityId}'
+    // Once it is set, it stays.
+    ...(customerManagedKey == null
+      ? {}
+      : {
+          keyVaultKeyUri: customerManagedKey!.keyUri
+          defaultIdentity: 'UserAssignedIdentity=${customerManagedKey!.identityId}'
+        })
   }
 }
 

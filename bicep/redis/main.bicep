@@ -42,7 +42,7 @@ param persistence 'none' | 'rdb' = 'none'
 @description('Principals that may use the data, each with the access policy "default" (all commands, all keys).')
 param principals redisPrincipal[] = []
 
-@description('Key of your own for the disks. Redis wants the URI with its version, and takes a new version with the next deployment. Chosen when the instance is made.')
+@description('Key of your own for the disks. Redis wants the URI with its version, and takes a new version with the next deployment.')
 param customerManagedKey customerKey?
 
 @description('Whether the public endpoint answers; false: private endpoints alone.')
@@ -68,18 +68,19 @@ resource cluster 'Microsoft.Cache/redisEnterprise@2025-07-01' = {
     minimumTlsVersion: '1.2'
     publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
     highAvailability: highAvailability ? 'Enabled' : 'Disabled'
-    // Immutable: chosen when the instance is made.
-    encryption: customerManagedKey == null
-      ? null
+    ...(customerManagedKey == null
+      ? {}
       : {
-          customerManagedKeyEncryption: {
-            keyEncryptionKeyUrl: customerManagedKey!.keyUri
-            keyEncryptionKeyIdentity: {
-              identityType: 'userAssignedIdentity'
-              userAssignedIdentityResourceId: customerManagedKey!.identityId
+          encryption: {
+            customerManagedKeyEncryption: {
+              keyEncryptionKeyUrl: customerManagedKey!.keyUri
+              keyEncryptionKeyIdentity: {
+                identityType: 'userAssignedIdentity'
+                userAssignedIdentityResourceId: customerManagedKey!.identityId
+              }
             }
           }
-        }
+        })
   }
 }
 
@@ -90,7 +91,7 @@ resource database 'Microsoft.Cache/redisEnterprise/databases@2025-07-01' = {
     accessKeysAuthentication: 'Disabled'
     clientProtocol: 'Encrypted'
     port: 10000
-    // Immutable. The client speaks to a cluster in any case, and each shard serves its own keys without a proxy between.
+    // Immutable, and the same in every profile. The client speaks to a cluster in any case, and each shard serves its own keys without a proxy between.
     clusteringPolicy: 'OSSCluster'
     // The same in every profile. A full hot memory gives up what was used least of that which ends anyway. Fences, the epoch and records that live in hot
     // alone without an end have no expiry, so they stay; an announcement under way was used a moment ago. VolatileTTL would take those first, AllKeysLRU

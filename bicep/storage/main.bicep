@@ -108,13 +108,16 @@ resource account 'Microsoft.Storage/storageAccounts@2025-08-01' = {
         queue: { enabled: true, keyType: 'Account' }
         table: { enabled: true, keyType: 'Account' }
       }
-      identity: customerManagedKey == null ? null : { userAssignedIdentity: customerManagedKey!.identityId }
-      keyvaultproperties: customerManagedKey == null
-        ? null
+      ...(customerManagedKey == null
+        ? {}
         : {
-            keyvaulturi: split(customerManagedKey!.keyUri, '/keys/')[0]
-            keyname: split(split(customerManagedKey!.keyUri, '/keys/')[1], '/')[0]
-          }
+            identity: { userAssignedIdentity: customerManagedKey!.identityId }
+            // In lower case, as Azure spells them; without a version, so that Storage follows the rotation.
+            keyvaultproperties: {
+              keyvaulturi: split(customerManagedKey!.keyUri, '/keys/')[0]
+              keyname: split(split(customerManagedKey!.keyUri, '/keys/')[1], '/')[0]
+            }
+          })
     }
   }
 }
