@@ -55,7 +55,7 @@ def blobs(world: World) -> ContainerClient:
 async def lose_payloads(world: World) -> int:
     """As an administrator's clean-up, or a storage account's lifecycle rule, would."""
     async with blobs(world) as container:
-        names = [blob.name async for blob in container.list_blobs()]
+        names = [blob.name async for blob in container.list_blobs("tc1/p/")]
         for name in names:
             await container.delete_blob(name)
     return len(names)
@@ -221,7 +221,7 @@ class Watching(HotMemory):
     async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
         if isinstance(operation, Announce):
             async with blobs(self.world) as container:
-                self.seen.append(len([blob async for blob in container.list_blobs()]))
+                self.seen.append(len([blob async for blob in container.list_blobs("tc1/p/")]))
         return await super().operate(operation, deadline=deadline)
 
 

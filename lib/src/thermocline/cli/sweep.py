@@ -47,6 +47,12 @@ async def sweep(
     even_if_empty: Annotated[
         bool, typer.Option("--even-if-empty", help="Remove payloads though there are no records at all.")
     ] = False,
+    disown: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the authorities whose names stand in cold, one that is gone for good.", show_default=False
+        ),
+    ] = None,
 ) -> int:
     """Demote by the given rules, remove orphans and dead records. Goes on where the last pass was cut short."""
     lasting = _span(max_duration, "--max-duration")
@@ -65,6 +71,7 @@ async def sweep(
             max_request_units=max_request_units,
             max_duration=lasting,
             even_if_empty=even_if_empty,
+            disown=disown or (),
         )
     terminal = session.terminal
     if terminal.as_json:

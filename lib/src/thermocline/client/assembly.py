@@ -19,6 +19,7 @@ from thermocline.client.floors import LIFETIME, Floors
 from thermocline.client.gate import Stalls
 from thermocline.client.guard import Guard
 from thermocline.client.legacy import connect_sources, sources_of
+from thermocline.client.owners import Owners
 from thermocline.client.reads import interest_of
 from thermocline.client.recovery import Recovery
 from thermocline.client.writer import Writer
@@ -150,6 +151,7 @@ def assemble(
         lifetimes=lifetimes if lifetimes is not None else Lifetimes(),
     )
     engine.interest = interest_of(engine, save_reads)
+    engine.sign = Owners(engine).sign
     return _wire(engine, tiers, list(closes))
 
 

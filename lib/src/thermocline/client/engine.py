@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
@@ -53,6 +53,9 @@ class Engine:
     executor: Executor | None = None
     skew_ms: int = 0
     interest: Interest | None = None
+    sign: Callable[[Authority, Deadline], Awaitable[None]] | None = (
+        None  # before a payload is put into cold (owners.py)
+    )
     tokens: Any = field(default_factory=secrets.SystemRandom)  # a test seeds it
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
 
@@ -118,6 +121,11 @@ class Engine:
         drawn: bytes = self.tokens.getrandbits(80 * count).to_bytes(10 * count, "big")
         bits = [int.from_bytes(drawn[at : at + 10], "big") for at in range(0, 10 * count, 10)]
         return [moment + "".join([_PAIRS[one >> shift & 1023] for shift in _SHIFTS]) for one in bits]
+
+    async def signed(self, authority: Authority, deadline: Deadline) -> None:
+        """Before a payload is put for a record of this authority: cold knows whose it is."""
+        if self.sign is not None:
+            await self.sign(authority, deadline)
 
     def token(self) -> str:
         """A lease's token: 80 random bits."""

@@ -48,6 +48,7 @@ class Streams:
             )
         else:
             guard = engine.guards[MemoryTier.COLD]
+            await engine.signed(plan.authority, deadline)
             pointer = await guard.call(
                 "put_payload",
                 engine.cold.put_payload,

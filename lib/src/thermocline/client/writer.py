@@ -92,7 +92,7 @@ class Writer:
                     " for larger ones use set_stream"
                 )
             if plan.cold_above is not None and size > plan.cold_above:
-                envelope = await self.to_cold(inline, deadline)
+                envelope = await self.to_cold(inline, plan, deadline)
             holder = MemoryTier.COLD if envelope.pointer else plan.tier
             engine.stats.count(telemetry.BYTES_RAW, holder, inline.header.raw_length)
             engine.stats.count(telemetry.BYTES_STORED, holder, size)
@@ -101,12 +101,13 @@ class Writer:
         write = Write(verb, write_id, envelope, known, if_version, if_absent)
         return Intent(plan, write, inline, around or plan.rules.write_around)
 
-    async def to_cold(self, inline: Envelope, deadline: Deadline) -> Envelope:
+    async def to_cold(self, inline: Envelope, plan: Plan, deadline: Deadline) -> Envelope:
         """Upload the payload; what points to it."""
         engine = self._engine
         if engine.cold is None:
             raise ConfigurationError("a payload is to go to cold, but no cold tier is configured")
         guard = engine.guards[MemoryTier.COLD]
+        await engine.signed(plan.authority, deadline)
         pointer = await guard.call(
             "put_payload",
             engine.cold.put_payload,
@@ -174,7 +175,7 @@ class Writer:
             empty = replace(envelope, header=replace(envelope.header, flags=Flags.NONE), payload=b"")
             again = engine.codec.point(empty, renewed)
         elif not intent.inline.pointer:
-            again = await self.to_cold(intent.inline, deadline)
+            again = await self.to_cold(intent.inline, intent.plan, deadline)
         else:
             raise TierUnavailable(
                 f"the payload of {envelope.key.name!r:.80} has left cold before its record was written; nothing was written, stream it again",

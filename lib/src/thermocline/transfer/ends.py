@@ -172,6 +172,7 @@ class End:
             raise ConfigurationError("a payload is to go to cold, and no cold tier is configured on this side")
         guard = self.engine.guards[MemoryTier.COLD]
         async with aclosing(chunks):
+            await self.engine.signed(self.plan(key).authority, self.call())
             pointer = await guard.call(
                 "put_payload", cold.put_payload, key, chunks, deadline=self.call(_STREAM), times=1000, aside=True
             )

@@ -20,6 +20,7 @@ from thermocline.client.moving.pace import Pace
 from thermocline.client.moving.report import SweepReport
 from thermocline.client.moving.rules import Rules
 from thermocline.client.moving.walk import PAGE, counted, page_of
+from thermocline.client.owners import Owners
 from thermocline.client.reads import notebook, tidy_reads
 from thermocline.clock import Deadline
 from thermocline.errors import InvalidArgument, TierUnavailable
@@ -27,6 +28,7 @@ from thermocline.model import Authority, MemoryTier, instant
 from thermocline.protocols import Purges
 
 PURGED_AT_ONCE: Final = 200
+_OWNERS_SHARES: Final = 4.0
 _GIVES_UP: Final = 20  # failures in a row, after which a pass stops: the tier is down rather than a record sick
 
 Step = Callable[[str | None], Awaitable[str | None]]
@@ -199,11 +201,23 @@ class Sweep:
         return page
 
     def _of_payloads(self, orphans: Orphans, even_if_empty: bool) -> Step:
+        owners = Owners(self._engine)
+        strangers: list[str] | None = None
+
         async def page(cursor: str | None) -> str | None:
+            nonlocal strangers
             report = self._report
             if report.records == 0 and not even_if_empty:
                 report.errors.append(
                     "the authorities hold no record at all, so the payloads in cold were left alone: is this the right container? If it is, say even_if_empty"
+                )
+                return None
+            if strangers is None:
+                strangers = await owners.strangers(self._engine.budget.call(_OWNERS_SHARES))
+            if strangers:
+                report.errors.append(
+                    f"cold also holds the payloads of other authorities ({', '.join(strangers)}), so all payloads were left alone: sweep with all of them"
+                    " configured; of one that is gone for good say disown=[its name] (docs/moving-data-between-tiers.md)"
                 )
                 return None
             seen, following = await orphans.page(self._pace.page(self.page), cursor)

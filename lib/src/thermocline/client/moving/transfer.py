@@ -70,6 +70,7 @@ class Transfer:
         engine, cold, guard = self._engine, self._cold(), self._engine.guards[MemoryTier.COLD]
         digest = hashlib.sha256(found.payload).hexdigest()
         clean = Pointer(payload_path(found.key, digest), digest, len(found.payload), 0)
+        await engine.signed(found.header.authority, deadline)
         renewed = await guard.call("renew_payload", cold.renew_payload, found.key, clean, deadline=deadline)
         if renewed is not None:
             return renewed, True

@@ -99,6 +99,7 @@ class MovingVerbs(RightsVerbs):
         max_request_units: float | None = None,
         max_duration: timedelta | None = None,
         even_if_empty: bool = False,
+        disown: Iterable[str] = (),
         lease: timedelta = LEASE,
     ) -> "SweepReport":
         """One pass over everything that the authorities of the routes and cold hold, or the rest of a pass that was cut short.
@@ -115,13 +116,15 @@ class MovingVerbs(RightsVerbs):
         eight records' moves and one page's reading; ``max_duration``. It then stops cleanly and says where. ``dry_run``: only counts. ``even_if_empty``:
         remove payloads though the authorities hold no record at all, which else looks like the wrong container.
 
-        One set of authorities for one cold container: payloads of others in it are orphans to this sweep. Raises `InvalidArgument` for a bound that cannot be,
-        `ConfigurationError`; an outage is no error: the report says why it stopped.
+        One set of authorities for one cold container: where others have put payloads into it, no payload is removed, and ``errors`` names them. ``disown``: the
+        names of those that are gone for good, with all their records. Raises `InvalidArgument` for a bound that cannot be and for a name that does not
+        stand in cold, `ConfigurationError`; an outage is no error: the report says why it stopped.
         """
         from thermocline.client.moving.pace import Pace
         from thermocline.client.moving.report import SweepReport
         from thermocline.client.moving.rules import Rules
         from thermocline.client.moving.sweep import Sweep, spent
+        from thermocline.client.owners import disowned
 
         given: Any = lease
         if not isinstance(given, timedelta) or given < timedelta(seconds=1):
@@ -134,7 +137,8 @@ class MovingVerbs(RightsVerbs):
             duration=max_duration,
             spent=spent(engine),
         )
-        await self._begin(None)
+        deadline = await self._begin(None)
+        await disowned(engine, disown, deadline, dry_run=dry_run)
         report = SweepReport(dry_run=dry_run)
         sweep = Sweep(engine, self._mover(), Rules(engine, self._writer), report, pace)
         return await sweep.run(lease=lease, even_if_empty=even_if_empty)
