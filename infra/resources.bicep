@@ -271,7 +271,6 @@ module openai '../bicep/openai/main.bicep' = if (embeddings) {
   }
 }
 
-// The network of the profiles without public access: every service that is spoken to has an address in it.
 module network '../bicep/network/main.bicep' = if (profile.private) {
   params: {
     name: 'vnet-${suffix}'
@@ -283,72 +282,6 @@ module network '../bicep/network/main.bicep' = if (profile.private) {
       ['blob', 'cosmos', 'monitor', 'queue', 'redis', 'sites', 'table', 'vault'],
       embeddings ? ['openai'] : []
     )
-  }
-}
-
-var doors = concat(
-  [
-    { name: 'redis', service: 'redis', group: 'redisEnterprise', id: resourceId('Microsoft.Cache/redisEnterprise', names.redis) }
-    { name: 'cosmos', service: 'cosmos', group: 'Sql', id: resourceId('Microsoft.DocumentDB/databaseAccounts', names.cosmos) }
-    { name: 'cold-blob', service: 'blob', group: 'blob', id: resourceId('Microsoft.Storage/storageAccounts', names.cold) }
-    { name: 'cold-table', service: 'table', group: 'table', id: resourceId('Microsoft.Storage/storageAccounts', names.cold) }
-    { name: 'vault', service: 'vault', group: 'vault', id: resourceId('Microsoft.KeyVault/vaults', names.vault) }
-  ],
-  embeddings
-    ? [{ name: 'openai', service: 'openai', group: 'account', id: resourceId('Microsoft.CognitiveServices/accounts', names.openai) }]
-    : [],
-  flatten(map(range(0, length(apps)), place => concat(
-    map(['blob', 'queue', 'table'], part => {
-      name: '${apps[place]}-${part}'
-      service: part
-      group: part
-      id: resourceId('Microsoft.Storage/storageAccounts', names.hosts[place])
-    }),
-    [
-      {
-        name: '${apps[place]}-site'
-        service: 'sites'
-        group: 'sites'
-        id: resourceId('Microsoft.Web/sites', names.sites[place])
-      }
-    ]
-  )))
-)
-
-module endpoints '../bicep/private-endpoint/main.bicep' = [
-  for door in doors: if (profile.private) {
-    dependsOn: [redis, cosmos, cold, vault, openai, hosts, functions]
-    params: {
-      name: 'pe-${door.name}-${suffix}'
-      location: location
-      tags: tags
-      subnetId: network!.outputs.endpointsSubnetId
-      serviceId: door.id
-      groupId: door.group
-      zoneIds: network!.outputs.zoneIds[door.service]
-    }
-  }
-]
-
-module monitorLink '../bicep/monitor-link/main.bicep' = if (profile.private) {
-  params: {
-    name: 'ampls-${suffix}'
-    tags: tags
-    workspaceId: monitoring.outputs.workspaceId
-    insightsId: monitoring.outputs.insightsId
-  }
-}
-
-module monitorEndpoint '../bicep/private-endpoint/main.bicep' = if (profile.private) {
-  dependsOn: [endpoints] // they share zones with Azure Monitor's, and a zone takes one change at a time
-  params: {
-    name: 'pe-monitor-${suffix}'
-    location: location
-    tags: tags
-    subnetId: network!.outputs.endpointsSubnetId
-    serviceId: monitorLink!.outputs.id
-    groupId: 'azuremonitor'
-    zoneIds: network!.outputs.zoneIds.monitor
   }
 }
 
@@ -416,13 +349,47 @@ module functions '../bicep/functions/main.bicep' = [
   }
 ]
 
-module budget '../bicep/budget/main.bicep' = if (monthlyBudget > 0) {
+module endpoints 'endpoints.bicep' = if (profile.private) {
   params: {
-    name: 'budget-${suffix}'
-    amount: monthlyBudget
-    startDate: budgetStart
-    contactEmails: alertEmails
+    suffix: suffix
+    location: location
+    tags: tags
+    subnetId: network!.outputs.endpointsSubnetId
+    zoneIds: network!.outputs.zoneIds
+    redisId: redis.outputs.id
+    cosmosId: cosmos.outputs.id
+    coldId: cold.outputs.id
+    vaultId: vault.outputs.id
+    openaiId: embeddings ? openai!.outputs.id : ''
+    apps: [
+      for (app, place) in apps: {
+        name: app
+        siteId: functions[place].outputs.id
+        hostId: hosts[place].outputs.id
+        queue: app == 'memory-worker'
+      }
+    ]
+    workspaceId: monitoring.outputs.workspaceId
+    insightsId: monitoring.outputs.insightsId
+  }
+}
+
+module watching 'watching.bicep' = {
+  params: {
+    suffix: suffix
+    location: location
+    tags: tags
+    alerts: profile.alerts
+    monthlyBudget: monthlyBudget
+    budgetStart: budgetStart
+    emails: alertEmails
     actionGroupId: monitoring.outputs.actionGroupId
+    workspaceId: monitoring.outputs.workspaceId
+    insightsId: monitoring.outputs.insightsId
+    redisId: redis.outputs.id
+    cosmosId: cosmos.outputs.id
+    coldId: cold.outputs.id
+    vaultId: vault.outputs.id
   }
 }
 
