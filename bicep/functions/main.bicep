@@ -9,7 +9,7 @@ type AlwaysReady = {
   @description('What they are kept for: `http` (all HTTP functions together) or `function:NAME`.')
   name: string
 
-  @description('How many. With zone redundancy at least 2.')
+  @description('How many. With zone redundancy the module makes it 2 at least, as Azure asks.')
   @minValue(0)
   instanceCount: int
 }
@@ -71,7 +71,7 @@ param memoryMB int = 2048
 @maxValue(1000)
 param maximumInstances int = 40
 
-@description('Instances that are kept warm (billed all the time).')
+@description('Instances that are kept warm (billed all the time); with zone redundancy at least two of a kind.')
 param alwaysReady AlwaysReady[] = []
 
 @description('Whether instances are spread over availability zones.')
@@ -141,7 +141,10 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: memoryMB
         maximumInstanceCount: maximumInstances
-        alwaysReady: alwaysReady
+        alwaysReady: map(alwaysReady, group => {
+          name: group.name
+          instanceCount: zoneRedundant ? max(2, group.instanceCount) : group.instanceCount
+        })
       }
     }
   }
