@@ -92,7 +92,7 @@ param roleAssignments dataRoleAssignment[] = []
 @description('Key of your own for the data. Cosmos DB wants the URI without a version, and follows the rotation by itself. The identity must hold its role on the vault before.')
 param customerManagedKey customerKey?
 
-@description('Whether each request is logged: who read or wrote, not what. About 1 KB a request, so it may cost more than the requests.')
+@description('Whether each request is logged: who read or wrote, not what. A line is about 1 KB and costs more than the read of an item.')
 param logRequests bool = false
 
 @description('Whether the public endpoint answers; false: private endpoints alone.')

@@ -51,6 +51,9 @@ param roleAssignments containerRoleAssignment[] = []
 @description('Key of your own for the data. Storage wants the URI without a version, and follows the rotation by itself. The identity must hold its role on the vault before.')
 param customerManagedKey customerKey?
 
+@description('Whether each read is logged, beside what is written and deleted. A line is about 1 KB and costs more than the read.')
+param logRequests bool = false
+
 @description('Whether the public endpoints answer; false: private endpoints alone.')
 param publicAccess bool = true
 
@@ -66,6 +69,7 @@ var onContainers = filter(roleAssignments, one => !empty(one.container))
 var versionDays = 1
 // The policy runs once a day, and takes up to a day to begin and to end.
 var policyDays = 2
+var logCategories = concat(['StorageWrite', 'StorageDelete'], logRequests ? ['StorageRead'] : [])
 
 resource account 'Microsoft.Storage/storageAccounts@2025-08-01' = {
   name: name
@@ -254,7 +258,7 @@ resource blobDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-previ
   name: 'to-workspace'
   properties: {
     workspaceId: workspaceId
-    logs: [{ categoryGroup: 'allLogs', enabled: true }]
+    logs: [for category in logCategories: { category: category, enabled: true }]
     metrics: [{ category: 'AllMetrics', enabled: true }]
   }
 }
@@ -264,7 +268,7 @@ resource tableDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-prev
   name: 'to-workspace'
   properties: {
     workspaceId: workspaceId
-    logs: [{ categoryGroup: 'allLogs', enabled: true }]
+    logs: [for category in logCategories: { category: category, enabled: true }]
     metrics: [{ category: 'AllMetrics', enabled: true }]
   }
 }

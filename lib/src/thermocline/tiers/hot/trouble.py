@@ -39,7 +39,7 @@ FORBIDDEN: Final = Hint(
 )
 LOADING: Final = Hint(TierUnavailable, "the server has just started and is still loading its data")
 READONLY: Final = Hint(TierUnavailable, "the server is a replica, which takes no writes: use the primary's address")
-FULL: Final = Hint(TierFull, "the memory is full: raise maxmemory, or set an eviction policy such as allkeys-lru")
+FULL: Final = Hint(TierFull, "the memory is full: raise maxmemory, or set an eviction policy such as volatile-lru")
 CLUSTER: Final = Hint(TierUnavailable, "the cluster is not complete or being changed")
 MOVED: Final = Hint(TierUnavailable, "the server is a node of a cluster: give cluster=True")
 BUSY_POOL: Final = Hint(TierUnavailable, "there are no connections left: raise max_connections")
