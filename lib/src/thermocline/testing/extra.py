@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def needed_by(what: str) -> Iterator[None]:
+def needed_by(what: str, extras: str = "testing") -> Iterator[None]:
     """Around imports: `ImportError` that says what to install, instead of a package's bare name."""
     try:
         yield
@@ -13,5 +13,5 @@ def needed_by(what: str) -> Iterator[None]:
         if error.name is None or error.name.startswith("thermocline"):
             raise
         raise ImportError(
-            f'{what} needs {error.name.partition(".")[0]}; install it with: pip install "thermocline[testing]"'
+            f'{what} needs {error.name.partition(".")[0]}; install it with: pip install "thermocline[{extras}]"'
         ) from None

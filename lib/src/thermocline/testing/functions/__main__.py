@@ -1,0 +1,75 @@
+"""`python -m thermocline.testing.functions`: the apps of this checkout on one machine; with ``--app`` one of them, which prints `READY http://…`."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from thermocline.testing.functions.errors import BadApp
+from thermocline.testing.functions.host import FunctionsHost
+
+
+def _arguments() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m thermocline.testing.functions", description="Azure Functions apps without Azure."
+    )
+    p.add_argument(
+        "--app", type=Path, required=True, help="serve the app of this folder alone, until SIGTERM or Ctrl-C"
+    )
+    p.add_argument("--port", type=int, default=0, help="its port; 0 (default) takes a free one")
+    p.add_argument("--listen", action="store_true", help="follow the change feed and the queues")
+    p.add_argument(
+        "--lenient", action="store_true", help="leave out functions whose settings are missing, as Azure does"
+    )
+    p.add_argument("--local-settings", action="store_true", help="read local.settings.json")
+    for name, what in (
+        ("lease", "a lease of the change feed lasts"),
+        ("poll", "between two looks at an empty feed or queue"),
+        ("retry-delay", "before a failed batch is repeated"),
+    ):
+        p.add_argument(f"--{name}", type=float, help=f"seconds {what}, instead of what the app says")
+    return p
+
+
+def _seconds(value: float | None) -> timedelta | None:
+    return None if value is None else timedelta(seconds=value)
+
+
+async def serve(args: argparse.Namespace) -> None:
+    """One app, until a signal."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    host = FunctionsHost(
+        args.app,
+        port=args.port,
+        strict=not args.lenient,
+        listen=args.listen,
+        local_settings=args.local_settings,
+        lease=_seconds(args.lease),
+        poll=_seconds(args.poll),
+        retry_delay=_seconds(args.retry_delay),
+    )
+    async with host:
+        for name, reason in host.in_error.items():
+            print(f"{name} is not served: {reason}", flush=True)
+        print(f"READY {host.url}", flush=True)
+        await stop.wait()
+
+
+def main() -> None:
+    """Parse the command line and serve."""
+    args = _arguments().parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(serve(args))
+    except BadApp as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
