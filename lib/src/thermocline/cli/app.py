@@ -7,8 +7,10 @@ import typer
 
 from thermocline import __version__
 from thermocline.cli.backup import backup, restore
+from thermocline.cli.cost import cost
 from thermocline.cli.demo.command import demo
 from thermocline.cli.doctor import doctor
+from thermocline.cli.epoch import epoch
 from thermocline.cli.migrate import migrate
 from thermocline.cli.records import get, ls, rm, set_
 from thermocline.cli.rights import export, forget
@@ -31,9 +33,11 @@ for _name, _verb in (
     ("stat", stat),
     ("doctor", doctor),
     ("sweep", sweep),
+    ("cost", cost),
     ("export", export),
     ("forget", forget),
     ("migrate", migrate),
+    ("epoch", epoch),
     ("backup", backup),
     ("restore", restore),
 ):

@@ -27,6 +27,9 @@ _LETTER_SECONDS: Final = 10.0
 _LETTERS_AT_ONCE: Final = 8
 _PINGS: Final = 3  # of a cluster each goes to some node
 _PING_SECONDS: Final = 1.0
+_LAG_SECONDS: Final = (
+    120.0  # for so long a batch's lag is told; the next batch of a feed that is behind comes within seconds
+)
 _ERROR: Final = 500  # characters of an error that a letter keeps
 
 
@@ -63,12 +66,14 @@ class Settling:
         self._clock = clock
         self._pause = pause
         self._lag = 0.0
+        self._lag_until = 0.0
         self.stats = Stats()
         telemetry.CLIENTS.add(self, self.stats)
 
     def gauges(self) -> Iterator[tuple[str, str, float]]:
-        """For `telemetry.CLIENTS`."""
-        yield telemetry.FEED_LAG, telemetry.CLIENT, self._lag
+        """For `telemetry.CLIENTS`. A feed with nothing new is not late, however late its last batch was."""
+        late = self._clock.monotonic() < self._lag_until
+        yield telemetry.FEED_LAG, telemetry.CLIENT, self._lag if late else 0.0
 
     def close(self) -> None:
         """End being counted. The client and the letters are others' to close."""
@@ -80,7 +85,7 @@ class Settling:
         Raises `TierUnavailable` where hot as a whole cannot be told, or a letter cannot be stored: the batch has to come again then. Twice does no harm.
         """
         result = Settled(lag=self._lag_of(documents))
-        self._lag = result.lag
+        self._lag, self._lag_until = result.lag, self._clock.monotonic() + _LAG_SECONDS
         changes: dict[Key, Change] = {}
         newest: dict[Key, Any] = {}
         counts: dict[Key, int] = {}
