@@ -1,0 +1,39 @@
+"""The change feed against real servers: a container of each test's own, its feed read by the official SDK, and its dead letters."""
+
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = str(Path(__file__).parents[3])
+if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.integration.feed.…``
+    sys.path.insert(0, ROOT)
+
+from tests.integration.feed.world import FeedWorld  # noqa: E402
+
+from thermocline.testing.cosmos.control import CosmosControl  # noqa: E402
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def feed_cosmos() -> Iterator[CosmosServer]:
+    with CosmosServer(kind="strict") as server:
+        yield server
+
+
+@pytest.fixture
+def control(feed_cosmos: CosmosServer) -> Iterator[CosmosControl]:
+    control: CosmosControl = feed_cosmos.control
+    yield control
+    control.reset("faults", "clock", "counters")
+
+
+@pytest.fixture
+async def world(
+    redis_server: RedisServer, feed_cosmos: CosmosServer, azurite: Azurite, control: CosmosControl
+) -> AsyncIterator[FeedWorld]:
+    world = FeedWorld(redis_server.url, feed_cosmos, azurite, f"f{uuid.uuid4().hex[:16]}")
+    yield world
+    await world.close()
