@@ -89,13 +89,15 @@ resource account 'Microsoft.Storage/storageAccounts@2025-08-01' = {
         queue: { enabled: true, keyType: 'Account' }
         table: { enabled: true, keyType: 'Account' }
       }
-      identity: customerManagedKey == null ? null : { userAssignedIdentity: customerManagedKey!.identityId }
-      keyvaultproperties: customerManagedKey == null
-        ? null
+      ...(customerManagedKey == null
+        ? {}
         : {
-            keyvaulturi: split(customerManagedKey!.keyUri, '/keys/')[0]
-            keyname: split(split(customerManagedKey!.keyUri, '/keys/')[1], '/')[0]
-          }
+            identity: { userAssignedIdentity: customerManagedKey!.identityId }
+            keyvaultproperties: {
+              keyvaulturi: split(customerManagedKey!.keyUri, '/keys/')[0]
+              keyname: split(split(customerManagedKey!.keyUri, '/keys/')[1], '/')[0]
+            }
+          })
     }
   }
 }

@@ -93,7 +93,7 @@ resource database 'Microsoft.Cache/redisEnterprise/databases@2025-07-01' = {
     port: 10000
     // Immutable, and the same in every profile. The client speaks to a cluster in any case, and each shard serves its own keys without a proxy between.
     clusteringPolicy: 'OSSCluster'
-    // The same in every profile. A full hot memory gives up what was used least of that which ends anyway. Fences, the epoch and records that live in hot
+    // The same in every profile. A full hot memory gives up what was used least of that which ends anyway. Fences and records that live in hot
     // alone without an end have no expiry, so they stay; an announcement under way was used a moment ago. VolatileTTL would take those first, AllKeysLRU
     // the fences too, and NoEviction would refuse every new copy until old ones end.
     evictionPolicy: 'VolatileLRU'
