@@ -100,7 +100,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-08-01' = {
     supportsHttpsTrafficOnly: true
     publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
     networkAcls: {
-      bypass: 'None'
+      bypass: 'AzureServices' // lifecycle rules run from outside of any network: without this they may be refused
       defaultAction: publicAccess ? 'Allow' : 'Deny'
     }
     encryption: {
