@@ -1,7 +1,7 @@
 """The verb of the change feed: telling hot of versions that the authority has, whoever wrote them."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.reading import each_key
@@ -17,8 +17,27 @@ CHUNK: Final = 100  # keys of one pipeline
 ASKED_AT_ONCE: Final = 8  # keys that the authority is asked for side by side
 
 
+@runtime_checkable
+class Secrets(Protocol):
+    """What is closed with a client and holds secrets that it signs in with, as a `Vault` does."""
+
+    def secret(self, name: str) -> object: ...
+
+    async def renew(self, name: str | None = None) -> dict[str, bool]: ...
+
+
 class SettlingVerbs(UpdateVerbs):
-    """`settle`."""
+    """`settle`, `renew_secrets`."""
+
+    async def renew_secrets(self, name: str | None = None) -> dict[str, bool]:
+        """Read the secrets that the tiers sign in with again at once: that of this name, or all. By name whether its value is a new one; those that this
+        client does not use are not in it. Raises `AccessDenied`, `ConfigurationError`, `TierUnavailable`; the value from before then goes on being used."""
+        await self._begin(None)
+        renewed: dict[str, bool] = {}
+        for part in self._parts.closes:
+            if isinstance(part, Secrets):
+                renewed |= await part.renew(name)
+        return renewed
 
     async def settle(
         self, versions: Mapping[Any, int | None], *, authority: Authority | None = None, timeout: Lifetime = None

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from thermocline import telemetry
 from thermocline.client import MemoryClient, Verdict
@@ -40,11 +40,19 @@ class AppHealth:
         return 200 if self.ready else 503
 
 
+class Closeable(Protocol):
+    """What is closed before the client."""
+
+    async def close(self) -> None: ...
+
+
 class AppProcess:
-    """The memory of one process. ``make`` connects a client by settings (`thermocline.connect`)."""
+    """The memory of one process. ``make`` connects a client by settings (`thermocline.connect`); give another one for routes and lifetimes, which are
+    set in code."""
 
     def __init__(self, make: Make = connect) -> None:
         self._make = make
+        self._parts: list[Closeable] = []
         self._client: MemoryClient | None = None
         self._starting: asyncio.Task[MemoryClient] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -62,6 +70,7 @@ class AppProcess:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # a new loop: what the old one had ended with it
             self._client = self._starting = None
+            self._parts = []
             self._loop = loop
         if self._client is not None:
             return self._client
@@ -129,16 +138,25 @@ class AppProcess:
         document |= {"status": found.verdict.value, "memory": found.as_dict()}
         return AppHealth(found.ready, document)
 
+    def keep(self, part: Closeable) -> None:
+        """Close this with the client, and before it."""
+        self._parts.append(part)
+
     async def close(self) -> None:
-        """Close the client, if there is one. Idempotent; an event that comes after it makes a new one."""
+        """Close the client, if there is one, and what is kept with it. Idempotent; an event that comes after it makes a new one."""
         starting, self._starting = self._starting, None
         if starting is not None:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
         client, self._client = self._client, None
         atexit.unregister(self._at_exit)
-        if client is not None:
-            await client.close()
+        parts, self._parts = self._parts, []
+        try:
+            for part in reversed(parts):
+                await part.close()
+        finally:
+            if client is not None:
+                await client.close()
 
     def _at_exit(self) -> None:
         """The process ends, and its loop has stopped: tell hot what it has not been told, and let go of the connections."""

@@ -104,6 +104,13 @@ class Held:
                 raise ClientClosed(f"{self.name} was closed while it was fetched") from None
             raise
 
+    async def fetch_anew(self) -> None:
+        """Fetch it by a request that begins after this call: one that is under way may have been answered before the value changed."""
+        older = self._flight is not None
+        await self.fetch()
+        if older:
+            await self.fetch()
+
     async def try_fetch(self) -> bool:
         """The same in the background: a failure is logged, and the value that is there goes on being used."""
         try:

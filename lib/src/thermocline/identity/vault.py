@@ -103,6 +103,26 @@ class Vault:
         for secret in self._secrets.values():
             await secret.current()
 
+    async def renew(self, name: str | None = None) -> dict[str, bool]:
+        """Read secrets again at once: that of this name, or all. By name whether its value is a new one; one that nobody asked for is not in it.
+
+        For an event that says so. Where one cannot be read, the value from before goes on being used, and what is wrong is raised after all were tried.
+        """
+        renewed: dict[str, bool] = {}
+        wrong: list[ThermoclineError] = []
+        for own, secret in tuple(self._secrets.items()):
+            if name is not None and own.lower() != name.lower():  # names in Key Vault know no case
+                continue
+            seen = secret.generation
+            try:
+                await secret.fetch_anew()
+                renewed[own] = secret.generation != seen
+            except ThermoclineError as error:
+                wrong.append(error)
+        if wrong:
+            raise wrong[0]
+        return renewed
+
     async def close(self) -> None:
         """Forget the secrets and close the connections; the credential stays open. Idempotent."""
         self._closed = True
