@@ -49,7 +49,7 @@ async def vault_event(message: func.QueueMessage) -> None:
 
 
 @app.function_name("health")
-@app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route="health", trigger_arg_name="request", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(request: func.HttpRequest) -> func.HttpResponse:
     """How the worker is, and what is missing of its settings."""
     found = await WORKER.health()
