@@ -16,11 +16,11 @@ INPUTS := pyproject.toml uv.lock
 
 WORKERS ?= 2
 MARKS := not soak$(if $(THERMOCLINE_TEST_DOCKER),, and not docker)
-CODE = $(shell for d in lib/src tests benchmarks examples; do find $$d -name '*.py' 2>/dev/null | grep -q . && echo $$d; done)
+CODE = $(shell for d in lib/src tests benchmarks examples infra; do find $$d -name '*.py' 2>/dev/null | grep -q . && echo $$d; done)
 SCRATCH := .cache/check
 FIND_AZURITE := -c 'from thermocline.testing.rig.azurite import find_azurite; find_azurite()'
 
-.PHONY: help demo test lint bench soak wheel-check lowest-check clean
+.PHONY: help demo test lint bench soak wheel-check lowest-check snapshots infra-check clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -57,6 +57,12 @@ lowest-check: $(UV) | python ## unit tests and conformance with the lowest versi
 	$(UV) pip install --quiet --python $(SCRATCH)/lowest --resolution lowest-direct --group dev -e '.[all]'
 	$(SCRATCH)/lowest/bin/python $(FIND_AZURITE)
 	$(SCRATCH)/lowest/bin/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/wire tests/conformance $(ARGS)
+
+snapshots: | python ## what each profile would build, into infra/snapshots (BICEPCHECK=path/to/bicepcheck)
+	$(PYTHON) .ci/infra.py write
+
+infra-check: | python ## the Bicep is clean, and the snapshots are up to date
+	$(PYTHON) .ci/infra.py check
 
 clean: ## remove what the targets made, but not the downloads in .cache
 	rm -rf $(VENV) .uv $(SCRATCH) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = [path for part in ("lib/src", "tests", "benchmarks", "examples") for path in sorted((ROOT / part).rglob("*.py"))]
+CODE = [
+    path
+    for part in ("lib/src", "tests", "benchmarks", "examples", "infra")
+    for path in sorted((ROOT / part).rglob("*.py"))
+]
 
 LINES = 440  # the design says about 400
 FUNCTION_LINES = 60

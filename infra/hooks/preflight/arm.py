@@ -27,15 +27,7 @@ class Arm:
         if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
             raise CannotLookError(f"the endpoint {endpoint} is not https")
         self._token = token
-        self._make = (
-            (
-                lambda: http.client.HTTPSConnection(
-                    host, parts.port, timeout=_SECONDS, context=ssl.create_default_context()
-                )
-            )
-            if parts.scheme == "https"
-            else (lambda: http.client.HTTPConnection(host, parts.port, timeout=_SECONDS))
-        )
+        self._secure, self._host, self._port = parts.scheme == "https", host, parts.port
 
     def get(self, path: str, version: str, **query: str) -> Any:
         """The document at ``path``; None: there is none. Raises `CannotLookError`."""
@@ -62,6 +54,12 @@ class Arm:
             answer = self._send("GET", f"{parts.path}?{parts.query}", None)
         return found
 
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._secure:
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(self._host, self._port, timeout=_SECONDS, context=context)
+        return http.client.HTTPConnection(self._host, self._port, timeout=_SECONDS)
+
     def _ask(self, verb: str, path: str, version: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Any:
         named = {"api-version": version, **{name.replace("_", "-"): value for name, value in query.items()}}
         text = "&".join(f"{name}={quote(value)}" for name, value in named.items())
@@ -71,7 +69,7 @@ class Arm:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection = self._make()
+        connection = self._connection()
         try:
             connection.request(verb, target, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from preflight.arm import Arm, CannotLookError
-from preflight.findings import Finding
-from preflight.naming import APPS
-from preflight.wants import Wants
+from infra.hooks.preflight.arm import Arm, CannotLookError
+from infra.hooks.preflight.findings import Finding
+from infra.hooks.preflight.naming import APPS
+from infra.hooks.preflight.wants import Wants
 
 PROVIDERS: Final = "2021-04-01"
 _STORAGE: Final = "2025-08-01"

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from preflight.arm import Arm
-from preflight.findings import Finding
-from preflight.wants import Wants
+from infra.hooks.preflight.arm import Arm
+from infra.hooks.preflight.findings import Finding
+from infra.hooks.preflight.wants import Wants
 
 
 def needed(wanted: Wants) -> dict[str, str]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from preflight.arm import Arm
-from preflight.findings import Finding
-from preflight.wants import Wants
+from infra.hooks.preflight.arm import Arm
+from infra.hooks.preflight.findings import Finding
+from infra.hooks.preflight.wants import Wants
 
 _STORAGE: Final = "2025-08-01"
 _COSMOS: Final = "2025-10-15"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from preflight.findings import Finding
-from preflight.naming import Names, names
+from infra.hooks.preflight.findings import Finding
+from infra.hooks.preflight.naming import Names, names
 
 PROFILES: Final[dict[str, dict[str, Any]]] = json.loads(
     (Path(__file__).parents[2] / "profiles.json").read_text(encoding="utf-8")

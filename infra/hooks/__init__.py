@@ -1,0 +1,1 @@
+"""What azd runs before and after its own steps."""
