@@ -11,6 +11,7 @@ from thermocline.client.moving.bookmark import Place
 from thermocline.client.moving.pace import Pace
 from thermocline.client.moving.report import SweepReport
 from thermocline.client.moving.result import Fate, Moved, Savings
+from thermocline.cost import units
 from thermocline.testing import ManualClock
 
 
@@ -120,8 +121,9 @@ def test_errors_are_counted_and_the_first_hundred_named() -> None:
 def test_savings_by_the_published_figures() -> None:
     saves = Savings.of(10**9, 10_000)  # ten thousand records of 100 kB
     assert saves.dollars_a_month == pytest.approx(0.232)
-    assert saves.units_per_read_of_all == pytest.approx(100_000 - 10_000)
-    assert saves.units_per_write_of_all == pytest.approx(500_000 - 50_000)
+    assert saves.units_per_read_of_all == pytest.approx(10_000 * (units.read(100_600) - 1.0))
+    assert saves.units_per_write_of_all == pytest.approx(10_000 * 2 * (units.create(100_600) - units.create(700)))
+    assert Savings.of(1000, 1).units_per_read_of_all < 1, "a small record saves next to nothing"
     assert Moved().saves == Savings(0, 0.0, 0.0, 0.0, 0.0)
 
 

@@ -11,6 +11,7 @@ from thermocline.cli.cost import cost
 from thermocline.cli.demo.command import demo
 from thermocline.cli.doctor import doctor
 from thermocline.cli.epoch import epoch
+from thermocline.cli.letters import letters
 from thermocline.cli.migrate import migrate
 from thermocline.cli.records import get, ls, rm, set_
 from thermocline.cli.rights import export, forget
@@ -42,6 +43,7 @@ for _name, _verb in (
     ("restore", restore),
 ):
     app.command(_name)(_verb)
+app.add_typer(letters, name="letters")
 
 
 def _version(asked: bool) -> None:

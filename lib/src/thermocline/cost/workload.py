@@ -1,6 +1,6 @@
 """What a memory does in a month: as it was counted while it ran, or as it is planned. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -22,10 +22,10 @@ from thermocline.cost.units import (
 from thermocline.errors import InvalidArgument
 
 MONTH: Final = timedelta(hours=730)  # as Azure's price list counts
-ITEM_BYTES: Final = 760  # of an item without its value: ids, the ring of writes, the record's header, what the service adds (measured)
-TOMBSTONE_BYTES: Final = 900  # of a deleted key's item (measured)
-POINTER_BYTES: Final = 1100  # of an item whose value lies in cold (measured)
-HOT_BYTES: Final = 350  # of a hot entry without its value: key, header, Redis's own (measured with MEMORY USAGE)
+ITEM_BYTES: Final = 600  # of an item without its value (measured; names of ten letters)
+TOMBSTONE_BYTES: Final = 590  # of a deleted key's item (measured)
+POINTER_BYTES: Final = 780  # of an item whose value lies in cold (measured)
+HOT_BYTES: Final = 350  # of a hot entry without its value: key, header, Redis's own (an estimate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,19 @@ class Workload:
     def written(self) -> float:
         """Items that were written in warm: each passes through the change feed once."""
         return sum(one.count for one in self.warm if one.operation in (CREATES, PATCHES))
+
+
+def added(parts: Sequence[Workload], **instead: float) -> Workload:
+    """Several clients' workloads as one; ``instead`` sets fields of the sum, such as the GB that are held."""
+    charges = [one.charged for one in parts if one.charged is not None]
+    names = ("commands", "stored_hot", "stored_warm", "stored_cold", "moved_out", "executions")
+    sums = {name: sum(getattr(one, name) for one in parts) for name in names}
+    return Workload(
+        warm=tuple(work for one in parts for work in one.warm),
+        cold=tuple(work for one in parts for work in one.cold),
+        charged=sum(charges) if charges else None,
+        **{**sums, **instead},
+    )
 
 
 def counted(stats: Mapping[str, Any], over: timedelta = MONTH, **given: float) -> Workload:
@@ -97,14 +110,14 @@ def _work(tier: Mapping[str, Any], times: float, known: Mapping[str, str], where
     found = []
     for operation, sizes in _mapping(tier.get("operations", {}), f"operations of {where}").items():
         if operation not in known:
-            raise InvalidArgument(f"the statistics of {where} have an operation {operation!r}; known are {', '.join(known)}")
+            raise InvalidArgument(
+                f"the statistics of {where} have an operation {operation!r}; known are {', '.join(known)}"
+            )
         for column, figures in _mapping(sizes, f"{operation} of {where}").items():
             if not column.isdigit() or int(column) not in COLUMNS:
                 raise InvalidArgument(f"the statistics of {where} have a size class {column!r}; known are {COLUMNS}")
             figures = _mapping(figures, f"{operation} {column} of {where}")
-            count, size, rows = (
-                (_number(figures, name, where) or 0.0) * times for name in ("count", "bytes", "rows")
-            )
+            count, size, rows = ((_number(figures, name, where) or 0.0) * times for name in ("count", "bytes", "rows"))
             found.append(Work(operation, int(column), count, size, rows))
     return tuple(found)
 
@@ -167,7 +180,11 @@ def planned(plan: Plan) -> Workload:
         work_of(MISSING, asked * (1 - plan.found), 0),
         work_of(PATCHES, plan.delete, TOMBSTONE_BYTES),
     ]
-    cold = (work_of(WRITES, outside, plan.cold_size), work_of(READS, read_outside, plan.cold_size), work_of(LISTS, 30, 0))
+    cold = (
+        work_of(WRITES, outside, plan.cold_size),
+        work_of(READS, read_outside, plan.cold_size),
+        work_of(LISTS, 30, 0),
+    )
     kept_outside = plan.records * plan.cold
     return Workload(
         warm=tuple(one for one in warm if one.count > 0),

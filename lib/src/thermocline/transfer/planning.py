@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import Final
 
 from thermocline.blobs.heads import INLINE_LIMIT
-from thermocline.client.moving.result import RU_READ_PER_KB, RU_WRITE_LEAST, RU_WRITE_PER_KB
 from thermocline.client.moving.walk import live
+from thermocline.cost import units
+from thermocline.cost.workload import ITEM_BYTES, POINTER_BYTES
 from thermocline.errors import ConfigurationError, Conflict, InvalidKey
 from thermocline.model import Authority, Key
 from thermocline.protocols import Stored
@@ -163,13 +164,12 @@ class Planning:
             plan.payloads += 1
             plan.payload_bytes += size
         self._check(item, size)
-        kilobytes = size / 1000
         if _cosmos(self._source):
-            plan.request_units += max(1.0, item.size / 1000 * RU_READ_PER_KB)
+            plan.request_units += units.read(ITEM_BYTES + item.size)
         if _cosmos(self._target):
             above = self._target.plan(item.key).cold_above
-            there = 1.0 if above is not None and size > above else kilobytes
-            plan.request_units += 1.0 + max(RU_WRITE_LEAST, there * RU_WRITE_PER_KB)
+            there = POINTER_BYTES if above is not None and size > above else ITEM_BYTES + size
+            plan.request_units += units.NOT_DONE + units.create(there)
 
     def _check(self, item: Stored, size: int) -> None:
         """What the target certainly refuses."""

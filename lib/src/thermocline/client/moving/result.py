@@ -4,18 +4,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+from thermocline.cost import units
+from thermocline.cost.prices import list_prices
+from thermocline.cost.workload import ITEM_BYTES, POINTER_BYTES
 from thermocline.errors import ThermoclineError
 from thermocline.model import Key
 
 ERRORS_KEPT: Final = 100  # errors that a result names; all are counted
-
-# List prices and figures as published by Microsoft (Azure Cosmos DB pricing, Blob Storage pricing, "Request Units in Azure Cosmos DB"), US dollars,
-# pay as you go, one region, locally redundant, 2025. Yours differ by region and contract.
-COSMOS_GB_MONTH: Final = 0.25
-BLOB_GB_MONTH: Final = 0.018
-RU_READ_PER_KB: Final = 0.1  # a point read: 1 RU for 1 KB, 10 RU for 100 KB
-RU_WRITE_PER_KB: Final = 0.5  # a write: 5 RU for 1 KB, 50 RU for 100 KB, without indexing
-RU_WRITE_LEAST: Final = 5.0
 _GB: Final = 1e9
 
 
@@ -93,9 +88,9 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """Of ``bytes_moved`` from Cosmos DB to Blob Storage: US dollars a month for keeping them (`COSMOS_GB_MONTH` less `BLOB_GB_MONTH`), request units
+    """Of ``bytes_moved`` from Cosmos DB to Blob Storage: US dollars a month for keeping them (in one region, locally redundant), request units
     less for each time that all of these items are read or written once, and request units that the demotion itself costs, once. Back up the first three are
-    below zero. By list prices and published figures: an estimate, and none of the blob transactions."""
+    below zero. By the list prices and figures of `thermocline.cost`, as if all were of one size: an estimate, and none of the blob transactions."""
 
     bytes_moved: int
     dollars_a_month: float
@@ -105,12 +100,15 @@ class Savings:
 
     @classmethod
     def of(cls, size: int, records: int, *, up: bool = False) -> "Savings":
-        kilobytes, sign = size / 1000, -1 if up else 1
-        read, write = kilobytes * RU_READ_PER_KB, kilobytes * RU_WRITE_PER_KB
+        if records == 0:
+            return cls(0, 0.0, 0.0, 0.0, 0.0)
+        prices, sign = list_prices(), -1 if up else 1
+        kept = prices["cosmos.stored"].amount - prices["blob.stored.Standard_LRS"].amount
+        item, pointer = ITEM_BYTES + size // records, POINTER_BYTES
         return cls(
             size,
-            sign * round(size / _GB * (COSMOS_GB_MONTH - BLOB_GB_MONTH), 6),
-            sign * round(max(0.0, read - records), 3),
-            sign * round(max(0.0, write - records * RU_WRITE_LEAST), 3),
-            round(records * (RU_WRITE_LEAST + 1) + write + (0.0 if up else read), 3),
+            sign * round(size / _GB * kept, 6),
+            sign * round(records * max(0.0, units.read(item) - units.read(pointer)), 3),
+            sign * round(records * max(0.0, units.patch(item, item) - units.patch(pointer, pointer)), 3),
+            round(records * (units.patch(pointer, item) + units.read(pointer if up else item)), 3),
         )

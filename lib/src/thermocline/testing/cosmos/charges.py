@@ -9,9 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
-_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
-_READ: Final = (1.00, 1.04, 1.14, 1.33, 1.67, 2.19, 4.76, 9.95, 20.28, 40.95, 145.9, 291.8)
-_WRITE: Final = (4.95, 6.29, 6.67, 7.04, 9.52, 11.23, 22.67, 48.19, 98.29, 184.57, 625.0, 1250.0)
+from thermocline.cost.units import (
+    COLUMNS as _SIZES,  # the table alone: what each operation is charged is worked out apart
+)
+from thermocline.cost.units import READ as _READ
+from thermocline.cost.units import WRITE as _WRITE
+
 TERM: Final = 0.2
 PATCHED_PROPERTY: Final = 0.4
 NOT_FOUND: Final = 1.0  # an estimate

@@ -1,0 +1,77 @@
+"""The command ``cost``, and the tables of docs/cost.md, which it stands for."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from thermocline.cli.app import app
+from thermocline.cost.__main__ import EXAMPLE, written
+from thermocline.cost.profiles import PROFILES
+from thermocline.telemetry import Stats
+
+PAGE = Path(__file__).parents[2] / "docs" / "cost.md"
+PLAN = f"get={EXAMPLE.get},set={EXAMPLE.set},delete={EXAMPLE.delete},records={EXAMPLE.records},cold={EXAMPLE.cold}"
+
+
+def run(*words: str, code: int = 0, given: str | None = None) -> str:
+    result = CliRunner().invoke(app, ["cost", *words], input=given)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_the_pages_tables_are_current() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert written(page) == page, "python -m thermocline.cost docs/cost.md"
+    assert "| **in all** |" in page
+
+
+def test_the_command_gives_the_pages_figures() -> None:
+    idle = json.loads(run("--json"))["profiles"]
+    busy = json.loads(run("--json", "--operations", PLAN))["profiles"]
+    page = PAGE.read_text(encoding="utf-8")
+    for bills in (idle, busy):
+        assert tuple(bills) == PROFILES
+        assert "| **in all** | " + " | ".join(f"**{bills[name]['total']:,.2f}**" for name in PROFILES) + " |" in page
+
+
+def test_from_statistics(tmp_path: Path) -> None:
+    stats = Stats()
+    for _ in range(100):
+        stats.operated("warm", "create", 700)
+    stats.count("request_units", "warm", 640)
+    (tmp_path / "a.json").write_text(json.dumps(stats.snapshot()))
+    (tmp_path / "b.json").write_text(json.dumps({"stats": stats.snapshot()}))
+    files = ["--stats", str(tmp_path / "a.json"), "--stats", str(tmp_path / "b.json")]
+    told = json.loads(run(*files, "--over", "73h", "--profile", "dev", "--stored", "warm=2", "--json"))
+    assert told["request_units"] == {"formula": 12700.0, "charged": 12800.0, "by_operation": {"create": 12700.0}}
+    data = next(
+        line for line in told["profiles"]["dev"]["lines"] if line["service"] == "Cosmos DB" and line["what"] == "data"
+    )
+    assert data["cost"] == pytest.approx(0.5)
+    assert "12,800 as charged" in run("--stats", "-", "--over", "36.5h", given=json.dumps(stats.snapshot()))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--profile", "prod"], 2, "there is no profile"),
+        (["--operations", "gets=3"], 2, "gets=3"),
+        (["--operations", "get"], 2, "NAME=NUMBER"),
+        (["--operations", "get=many"], 2, "get=many"),
+        (["--stored", "cool=3"], 2, "hot, warm, cold"),
+        (["--stats", "missing.json"], 2, "cannot be read"),
+        (["--stats", "-", "--operations", "get=1"], 2, "not both"),
+        (["--stats", "-", "--over", "never"], 2, "--over"),
+        (["--prices", "missing.json"], 2, "cannot be read"),
+        (["--peak", "0"], 2, "peak"),
+    ],
+)
+def test_what_cannot_be_is_told(words: list[str], code: int, said: str) -> None:
+    assert said in run(*words, code=code, given="{}")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"stats": 3}', '{"warm": {"operations": {"read": 1}}}', "{" * 5000])
+def test_statistics_that_are_none_are_told(text: str) -> None:
+    assert "thermocline: " in run("--stats", "-", code=2, given=text)
