@@ -31,8 +31,9 @@ def test_every_command_and_shared_option_is_on_the_page() -> None:
 
 
 def test_every_option_of_a_command_that_the_page_names_exists() -> None:
-    commands = getattr(typer.main.get_command(app), "commands")  # noqa: B009
-    known = {option for command in commands.values() for parameter in command.params for option in parameter.opts}
+    commands = [*getattr(typer.main.get_command(app), "commands").values()]  # noqa: B009
+    commands += [one for command in commands for one in getattr(command, "commands", {}).values()]
+    known = {option for command in commands for parameter in command.params for option in parameter.opts}
 
     assert set(re.findall(r"`(--[a-z-]+)", PAGE)) - known == set()
 
