@@ -20,7 +20,7 @@ CODE = $(shell for d in lib/src tests benchmarks examples infra; do find $$d -na
 SCRATCH := .cache/check
 FIND_AZURITE := -c 'from thermocline.testing.rig.azurite import find_azurite; find_azurite()'
 
-.PHONY: help demo test lint bench soak wheel-check lowest-check snapshots infra-check clean
+.PHONY: help demo test lint bench soak wheel-check lowest-check functions apps functions-env snapshots infra-check clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -29,7 +29,7 @@ help: ## what there is to make
 demo: $(VENV)/.demo ## the main job on a real conversation, in under a minute (ARGS="--transcript FILE")
 	$(BIN)/thermocline demo $(ARGS)
 
-test: $(VENV)/.dev servers ## all tests but the long runs (ARGS="-k name", WORKERS=2)
+test: $(VENV)/.dev servers functions-env ## all tests but the long runs (ARGS="-k name", WORKERS=2)
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m "$(MARKS)" $(ARGS)
 
 lint: $(VENV)/.dev ## style, types, the import contract
@@ -57,6 +57,14 @@ lowest-check: $(UV) | python ## unit tests and conformance with the lowest versi
 	$(UV) pip install --quiet --python $(SCRATCH)/lowest --resolution lowest-direct --group dev -e '.[all]'
 	$(SCRATCH)/lowest/bin/python $(FIND_AZURITE)
 	$(SCRATCH)/lowest/bin/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/wire tests/conformance $(ARGS)
+
+functions: $(VENV)/.dev ## the three Functions apps on this machine, over the embedded tiers (SERVICES=1: the rig's servers)
+	$(BIN)/python -m thermocline.testing.functions $(if $(SERVICES),--services) $(ARGS)
+
+apps: $(UV) | python ## the apps' pinned requirements, and the library's wheel in their folders (PACKAGES=1: all packages as well, as azd packs them)
+	$(PYTHON) infra/hooks/prepackage.py --uv $(UV) --lock $(if $(PACKAGES),,--no-packages)
+
+functions-env: $(SCRATCH)/functions-3.13/.made ## Python 3.13 with the worker's own runtime, which tests index the apps by
 
 snapshots: | python ## what each profile would build, into infra/snapshots (BICEPCHECK=path/to/bicepcheck)
 	$(PYTHON) .ci/infra.py write
@@ -89,6 +97,11 @@ $(VENV)/.demo: $(INPUTS) | $(VENV)/bin/python
 $(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
 	$(SYNC) --inexact --group bench
 	@touch $@
+
+# As Azure runs the apps; nothing is made where there is no Python 3.13.
+$(SCRATCH)/functions-3.13/.made: $(INPUTS) .ci/functions_env.py | $(UV) python
+	$(PYTHON) .ci/functions_env.py $(UV) $(SCRATCH)/functions-3.13
+	@mkdir -p $(@D) && touch $@
 
 # Azurite comes by npm, once; here and not in a test, whose time limit a slow line would break.
 servers: $(VENV)/.dev

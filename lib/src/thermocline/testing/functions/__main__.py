@@ -10,15 +10,15 @@ from pathlib import Path
 
 from thermocline.testing.functions.errors import BadApp
 from thermocline.testing.functions.host import FunctionsHost
+from thermocline.testing.functions.indexing import described, index
 
 
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m thermocline.testing.functions", description="Azure Functions apps without Azure."
     )
-    p.add_argument(
-        "--app", type=Path, required=True, help="serve the app of this folder alone, until SIGTERM or Ctrl-C"
-    )
+    p.add_argument("--app", type=Path, help="serve the app of this folder alone, until SIGTERM or Ctrl-C")
+    p.add_argument("--index", type=Path, help="print the functions of this folder as JSON, and end")
     p.add_argument("--port", type=int, default=0, help="its port; 0 (default) takes a free one")
     p.add_argument("--listen", action="store_true", help="follow the change feed and the queues")
     p.add_argument(
@@ -66,7 +66,10 @@ def main() -> None:
     args = _arguments().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(serve(args))
+        if args.index is not None:
+            print(described(index(args.index)))
+        else:
+            asyncio.run(serve(args))
     except BadApp as error:
         sys.exit(str(error))
 
