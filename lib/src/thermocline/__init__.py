@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thermocline.agents import Agent, AgentBuilder, Caller, build_service_app
+    from thermocline.agents import Agent, AgentBuilder, Caller, MemoryApi, build_service_app
     from thermocline.client import (
         NOT_GIVEN,
         Batch,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TypeMismatch,
         UnknownOutcome,
     )
+    from thermocline.identity.bearer import EntraTokens
     from thermocline.lifetimes import AS_ROUTED, PRESETS, Ceiling, Lifetime, LifetimeRule, Lifetimes
     from thermocline.model import Corrupt, Hit, Key, MemoryTier, Miss, NotAsked, Outcome, Record, Unavailable
     from thermocline.policy import LegacySource, MemoryConfig, MemoryRules, Route
@@ -55,7 +56,7 @@ except PackageNotFoundError:  # run from a tree that is not installed
     __version__ = "0"
 
 _HOMES = {
-    "agents": ("Agent", "AgentBuilder", "Caller", "build_service_app"),
+    "agents": ("Agent", "AgentBuilder", "Caller", "MemoryApi", "build_service_app"),
     "client": (
         "NOT_GIVEN",
         "Batch",
@@ -83,6 +84,7 @@ _HOMES = {
         "TypeMismatch",
         "UnknownOutcome",
     ),
+    "identity.bearer": ("EntraTokens",),
     "lifetimes": ("AS_ROUTED", "PRESETS", "Ceiling", "Lifetime", "LifetimeRule", "Lifetimes"),
     "model": ("Corrupt", "Hit", "Key", "MemoryTier", "Miss", "NotAsked", "Outcome", "Record", "Unavailable"),
     "policy": ("LegacySource", "MemoryConfig", "MemoryRules", "Route"),
@@ -114,6 +116,7 @@ __all__ = [
     "Conflict",
     "Corrupt",
     "CorruptRecord",
+    "EntraTokens",
     "FolderMemory",
     "Health",
     "Hit",
@@ -126,6 +129,7 @@ __all__ = [
     "LifetimeRule",
     "Lifetimes",
     "Listing",
+    "MemoryApi",
     "MemoryBuilder",
     "MemoryClient",
     "MemoryConfig",

@@ -25,7 +25,7 @@ from thermocline.codec.envelope import (
     unpack,
     unpack_pointer,
 )
-from thermocline.codec.serialise import Serialised, deserialise, serialise, to_json
+from thermocline.codec.serialise import Serialised, deserialise, serialise, shown_json, to_json
 from thermocline.codec.typed import as_type
 from thermocline.errors import CorruptRecord, InvalidArgument, TooLarge, TypeMismatch
 from thermocline.model import MAX_VERSION, Envelope, Flags, Header, Key, Pointer
@@ -47,6 +47,7 @@ __all__ = [
     "Codec",
     "Serialised",
     "decompress",
+    "shown_json",
 ]
 
 TAGS: Final = 10  # as many as a blob's index holds

@@ -100,6 +100,15 @@ def to_json(value: Any) -> bytes:
         raise CorruptRecord(f"a record's JSON cannot be read: {error}") from error
 
 
+def shown_json(value: Any) -> bytes:
+    """The value as JSON, for readers who have nothing else: dates and decimals as text, bytes in Base64, sets as lists, NaN as null. Raises
+    `NotSerialisable` for what even that cannot say."""
+    try:
+        return json.encode(value)
+    except (*_BROKEN, OverflowError) as error:
+        raise NotSerialisable(f"a value of type {type(value).__name__} cannot be said in JSON: {error}") from error
+
+
 def survives_json(value: Any) -> bool:
     """Whether a value comes back from JSON unchanged, also through a store that keeps numbers as doubles and may write 1.0 as 1."""
     level: list[Any] = [value]

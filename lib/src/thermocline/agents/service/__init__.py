@@ -9,6 +9,7 @@ from thermocline.agents.base_agent import BaseRetailAgent
 from thermocline.agents.builder import AgentBuilder
 from thermocline.agents.dependencies import ModelTarget
 from thermocline.agents.service.caller import Caller, current_caller
+from thermocline.agents.service.memory.api import MemoryApi
 from thermocline.agents.service.plan import Limits, Makings, MemorySource, Plan, seconds_of
 from thermocline.errors import ConfigurationError
 from thermocline.protocols import Entries, Payloads, Versions
@@ -18,7 +19,7 @@ from thermocline.wiring import MemoryBuilder
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["Caller", "build_service_app", "current_caller"]
+__all__ = ["Caller", "MemoryApi", "build_service_app", "current_caller"]
 
 BODY_BYTES: Final = 2**20
 REQUEST_SECONDS: Final = 120.0
@@ -27,8 +28,9 @@ READY_SECONDS: Final = 2.0
 
 def build_service_app(
     service_name: str,
-    agent_class: type[Agent | BaseRetailAgent],
+    agent_class: type[Agent | BaseRetailAgent] | None = None,
     *,
+    memory_api: MemoryApi | None = None,
     hot_memory: Entries | None = None,
     warm_memory: Versions | None = None,
     cold_memory: Payloads | Versions | None = None,
@@ -60,14 +62,22 @@ def build_service_app(
     `AgentBuilder` can do. ``mcp_setup(mcp, agent)``: ``mcp.add_tool(path, handler)`` offers a handler at ``/mcp/path``. Times are seconds or timedeltas:
     ``request_timeout`` for a request's body, and again for its answer, ``ready_timeout`` for ``/ready``, which leaves out why if ``ready_reasons`` is False.
 
+    ``memory_api``: the memory itself over HTTP below ``/v1``, for callers with Entra tokens (docs/memory-api.md); then ``agent_class`` may be left out.
+
     Raises `ConfigurationError` for what cannot work, and if FastAPI is not installed.
     """
     if caller is not None and trust_body:
         raise ConfigurationError("build_service_app takes caller=…, or trust_body=True, not both")
     source = MemorySource((hot_memory, warm_memory, cold_memory), memory_settings, memory_builder)
-    makings = Makings(agent_class, dict(agent_options or {}), slm_config, llm_config, agent_setup, mcp_setup)
+    makings = None
+    if agent_class is not None:
+        makings = Makings(agent_class, dict(agent_options or {}), slm_config, llm_config, agent_setup, mcp_setup)
+    elif any((agent_options, slm_config, llm_config, agent_setup, mcp_setup, caller, trust_body)):
+        raise ConfigurationError(
+            "without an agent's class there is nothing for models, options, setups, caller and trust_body"
+        )
     limits = Limits(max_body_bytes, seconds_of(request_timeout), seconds_of(ready_timeout))
-    plan = Plan(service_name, source, makings, limits, lifespan, caller, trust_body, ready_reasons)
+    plan = Plan(service_name, source, makings, limits, lifespan, caller, trust_body, ready_reasons, memory_api)
     try:
         from thermocline.agents.service.app import made_app
     except ModuleNotFoundError as error:

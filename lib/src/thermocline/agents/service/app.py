@@ -19,7 +19,7 @@ from thermocline.agents.service import body, problems
 from thermocline.agents.service.caller import Caller, asking
 from thermocline.agents.service.events import EventStream, is_stream, one, plain
 from thermocline.agents.service.life import Life
-from thermocline.agents.service.plan import Plan
+from thermocline.agents.service.plan import Makings, Plan
 from thermocline.client import Verdict
 from thermocline.errors import ConfigurationError, InvalidArgument
 
@@ -39,7 +39,10 @@ def made_app(plan: Plan) -> FastAPI:
     for kind in (HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _told)
     _add_probes(app, life)
-    _add_invoke(app, life)
+    if plan.makings is not None:
+        _add_invoke(app, life, plan.makings)
+    if life.routes is not None:
+        life.routes.add_to(app)
     return app
 
 
@@ -124,7 +127,7 @@ def _add_probes(app: FastAPI, life: Life) -> None:
         )
 
 
-def _add_invoke(app: FastAPI, life: Life) -> None:
+def _add_invoke(app: FastAPI, life: Life, makings: Makings) -> None:
     plan = life.plan
     who: Callable[..., Any] = plan.caller if plan.caller is not None else _nobody
 
@@ -140,7 +143,7 @@ def _add_invoke(app: FastAPI, life: Life) -> None:
         if plan.trust_body:
             return asked, body.of_body(asked)
         body.check_claims(asked, caller)
-        reads = caller is not None and not issubclass(plan.makings.kind, Agent)
+        reads = caller is not None and not issubclass(makings.kind, Agent)
         return (body.signed(asked, caller) if reads and caller is not None else asked), caller
 
     @app.post("/invoke", response_model=None, openapi_extra=_TAKES_JSON)

@@ -18,19 +18,29 @@ async def read_object(request: Request, *, most: int, seconds: float) -> dict[st
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise HTTPException(415, "Send JSON, with the header content-type: application/json.")
+    value = parsed(await read_bytes(request, most=most, seconds=seconds))
+    if not isinstance(value, dict):
+        raise HTTPException(422, "The body is to be a JSON object.")
+    return value
+
+
+async def read_bytes(request: Request, *, most: int, seconds: float) -> bytes:
+    """The whole body. Raises `HTTPException`: 408, 413."""
     try:
         async with asyncio.timeout(seconds):
-            body = await _read(request, most)
+            return await _read(request, most)
     except TimeoutError:
         raise HTTPException(408, f"The body did not arrive within {seconds:g} seconds.") from None
+
+
+def parsed(body: bytes) -> Any:
+    """The JSON value that a body is. Raises `HTTPException` (400) for what is none, or holds what can be neither stored nor answered."""
     try:
         value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
         if b"\\ud" in body.lower():  # half a surrogate pair can be neither stored nor answered
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):  # ValueError: also what is no UTF-8
         raise HTTPException(400, "The body is no JSON.") from None
-    if not isinstance(value, dict):
-        raise HTTPException(422, "The body is to be a JSON object.")
     return value
 
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from thermocline import telemetry
 from thermocline.agents.service.mcp import McpRoutes
+from thermocline.agents.service.memory.routes import MemoryRoutes
 from thermocline.agents.service.plan import Plan
 from thermocline.client import Health, MemoryClient, Verdict
 from thermocline.errors import ClientClosed, ConfigurationError, TierUnavailable
@@ -27,6 +28,7 @@ class Life:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.mcp = McpRoutes()
+        self.routes = None if plan.memory_api is None else MemoryRoutes(plan.memory_api, plan.limits)
         self._memory: MemoryClient | None = None
         self._agent: Any = None
         self._started = False
@@ -52,9 +54,15 @@ class Life:
         async with AsyncExitStack() as stack:
             memory = self._memory = self.plan.source.made()
             stack.push_async_callback(self._forget, memory)
-            self._agent = app.state.agent = self.plan.agent(memory, self.mcp)
             app.state.memory = memory
-            await stack.enter_async_context(self._live(self._agent))
+            if self.routes is not None:
+                stack.push_async_callback(self.routes.end)
+                app.state.jobs = self.routes.begin(memory)
+            if self.plan.makings is None:
+                self._started = True
+            else:
+                self._agent = app.state.agent = self.plan.agent(memory, self.mcp)
+                await stack.enter_async_context(self._live(self._agent))
             given = self.plan.lifespan
             if given is None:
                 yield None
@@ -64,6 +72,7 @@ class Life:
 
     async def _forget(self, memory: MemoryClient) -> None:
         self._memory = self._agent = None
+        self._started = False
         if self._look is not None:
             self._look.cancel()
             await asyncio.gather(self._look, return_exceptions=True)

@@ -11,6 +11,7 @@ from thermocline.agents.dependencies import ModelTarget
 from thermocline.agents.orchestration.router import RoutingStrategy
 from thermocline.agents.service.caller import CallersMemory
 from thermocline.agents.service.mcp import McpRoutes
+from thermocline.agents.service.memory.api import MemoryApi
 from thermocline.client import MemoryClient, ScopedMemory
 from thermocline.errors import ConfigurationError
 from thermocline.settings import MemorySettings
@@ -99,14 +100,17 @@ class Plan:
 
     service_name: str
     source: MemorySource
-    makings: Makings
+    makings: Makings | None
     limits: Limits
     lifespan: Callable[[Any], Any] | None
     caller: Callable[..., Any] | None
     trust_body: bool
     ready_reasons: bool
+    memory_api: MemoryApi | None = None
 
     def __post_init__(self) -> None:
+        if self.makings is None and self.memory_api is None:
+            raise ConfigurationError("build_service_app takes the class of an agent, or memory_api=…, or both")
         name: object = self.service_name
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"a service's name is a string that is not empty, not {name!r}")
@@ -114,6 +118,7 @@ class Plan:
     def agent(self, memory: MemoryClient, mcp: McpRoutes) -> Any:
         """The agent over that client, which it does not own. Raises `ConfigurationError`."""
         made = self.makings
+        assert made is not None
         builder = _ServiceBuilder() if self.caller is not None or self.trust_body else AgentBuilder[Any]()
         builder.with_agent(made.kind, **made.options).with_memory(client=memory)
         builder.with_router(RoutingStrategy()).with_mcp(mcp).with_models(slm=made.slm, llm=made.llm)

@@ -54,7 +54,7 @@ def _of_class(error: BaseException) -> Told:
     for kind, status, title, detail in _KNOWN:
         if isinstance(error, kind):
             return _told(status, title, detail=detail)
-    return _told(500, None, detail="The agent failed. The log has more under the correlation id.")
+    return _told(500, None, detail="The service failed. The log has more under the correlation id.")
 
 
 _KNOWN: Final[tuple[tuple[type[Exception], int, str, str], ...]] = (

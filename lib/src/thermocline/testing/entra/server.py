@@ -19,8 +19,8 @@ class EntraServer:
     ``asked`` counts requests by ``configuration`` and ``keys``; while ``down`` is set every request is dropped; ``answers`` replaces what is answered.
     """
 
-    def __init__(self) -> None:
-        self.signers = [Signer()]
+    def __init__(self, *signers: Signer) -> None:
+        self.signers = [*signers] if signers else [Signer()]
         self.asked: Counter[str] = Counter()
         self.down = False
         self.answers: dict[str, Any] = {}
