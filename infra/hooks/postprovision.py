@@ -25,15 +25,15 @@ def interpreter() -> str | None:
     return sys.executable if _has_library(sys.executable) else None
 
 
-def examine(python: str, variables: Mapping[str, str], pause: Callable[[float], None]) -> int:
+def examine(python: str, variables: Mapping[str, str], pause: Callable[[float], None], tries: int = TRIES) -> int:
     """Runs the doctor until roles that were just given count. Returns its last exit code."""
     code = 0
     with tempfile.TemporaryDirectory() as folder:  # an .env of the repository would mix in
-        for attempt in range(TRIES):
-            code = subprocess.run(
+        for attempt in range(tries):
+            code = subprocess.run(  # noqa: S603
                 [python, "-m", "thermocline.cli", "doctor"], env=dict(variables), cwd=folder, check=False
-            ).returncode  # noqa: S603
-            if code != _UNREACHED or attempt + 1 == TRIES:
+            ).returncode
+            if code != _UNREACHED or attempt + 1 == tries:
                 break
             print(f"A role does not count yet, which is usual; the doctor looks again in {PAUSE:.0f} seconds.")
             pause(PAUSE)

@@ -87,7 +87,7 @@ def _judged(status: int, text: bytes) -> Any:
     try:
         document = json.loads(text) if text else {}
     except ValueError:
-        document = {}
+        raise CannotLookError(f"Azure Resource Manager answers {status} with something that is no JSON") from None
     if 200 <= status < 300:
         return document
     error = document.get("error") if isinstance(document, dict) else None
