@@ -12,7 +12,7 @@ import pytest
 from tests.integration.api.desk import OTHER, Desk
 
 from thermocline import ConfigurationError, Key, MemoryApi, build_service_app
-from thermocline.agents.service.memory.api import RESERVED
+from thermocline.agents.service.memory_api import RESERVED
 from thermocline.testing.entra import TENANT, EntraServer, Signer, claims_of
 from thermocline.testing.entra.minting import part, unsigned
 

@@ -9,7 +9,7 @@ from thermocline.agents.base_agent import BaseRetailAgent
 from thermocline.agents.builder import AgentBuilder
 from thermocline.agents.dependencies import ModelTarget
 from thermocline.agents.service.caller import Caller, current_caller
-from thermocline.agents.service.memory.api import MemoryApi
+from thermocline.agents.service.memory_api import MemoryApi
 from thermocline.agents.service.plan import Limits, Makings, MemorySource, Plan, seconds_of
 from thermocline.errors import ConfigurationError
 from thermocline.protocols import Entries, Payloads, Versions

@@ -11,7 +11,7 @@ from thermocline.agents.dependencies import ModelTarget
 from thermocline.agents.orchestration.router import RoutingStrategy
 from thermocline.agents.service.caller import CallersMemory
 from thermocline.agents.service.mcp import McpRoutes
-from thermocline.agents.service.memory.api import MemoryApi
+from thermocline.agents.service.memory_api import MemoryApi
 from thermocline.client import MemoryClient, ScopedMemory
 from thermocline.errors import ConfigurationError
 from thermocline.settings import MemorySettings

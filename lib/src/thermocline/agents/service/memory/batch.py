@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from thermocline.agents.service import body, problems
 from thermocline.agents.service.memory.answering import json_of, moment, of_write, told
-from thermocline.agents.service.memory.api import READ, WRITE
 from thermocline.agents.service.memory.asking import BASE64, LONGEST_SECONDS, MEDIA_TYPE, Ask, refuse_strangers
 from thermocline.agents.service.memory.records import found
+from thermocline.agents.service.memory_api import READ, WRITE
 from thermocline.client import NOT_GIVEN
 from thermocline.client.result import NotGiven
 from thermocline.errors import ThermoclineError

@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from thermocline.agents.service.memory.api import ERASE, READ, WRITE
 from thermocline.agents.service.memory.asking import CURSOR_CHARACTERS, QUERY_CHARACTERS, TAGS, TTL, VERSION
 from thermocline.agents.service.memory.records import LONGEST_PAGE, PAGE
 from thermocline.agents.service.memory.schemas import JOB_ID, SCHEMAS, ref
+from thermocline.agents.service.memory_api import ERASE, READ, WRITE
 from thermocline.model import PART_BYTES
 
 Told = dict[str, Any]

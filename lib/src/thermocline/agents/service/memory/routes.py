@@ -15,10 +15,10 @@ from starlette.responses import Response
 from thermocline.agents.service import problems
 from thermocline.agents.service.memory import batch, openapi, records
 from thermocline.agents.service.memory.answering import http_error, moment
-from thermocline.agents.service.memory.api import ERASE, READ, RESERVED, WRITE, MemoryApi
 from thermocline.agents.service.memory.asking import Ask, bearer
 from thermocline.agents.service.memory.job_routes import JobRoutes
 from thermocline.agents.service.memory.runner import Runner
+from thermocline.agents.service.memory_api import ERASE, READ, RESERVED, WRITE, MemoryApi
 from thermocline.agents.service.plan import Limits
 from thermocline.client import MemoryClient
 from thermocline.errors import ClientClosed, TierUnavailable, TokenRefused

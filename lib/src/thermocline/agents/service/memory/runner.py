@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 from thermocline import telemetry
-from thermocline.agents.service.memory.api import MemoryApi
 from thermocline.agents.service.memory.store import (
     DONE,
     FAILED,
@@ -24,6 +23,7 @@ from thermocline.agents.service.memory.store import (
     JobStore,
     new_id,
 )
+from thermocline.agents.service.memory_api import MemoryApi
 from thermocline.client import MemoryClient
 from thermocline.clock import SYSTEM_CLOCK, Clock
 from thermocline.errors import Conflict, TierUnavailable, UnknownOutcome

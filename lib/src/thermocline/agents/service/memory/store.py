@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import uuid4
 
-from thermocline.agents.service.memory.api import RESERVED
+from thermocline.agents.service.memory_api import RESERVED
 from thermocline.client import MemoryClient
 from thermocline.errors import Conflict
 from thermocline.model import Corrupt, Hit, Key, Unavailable
