@@ -163,13 +163,17 @@ def _seeing(of: Profile, workload: Workload, prices: Prices) -> Iterator[Line]:
     yield _line(prices, "Monitor", "logs and metrics", "logs.taken", idle, fixed=True)
     yield _line(prices, "Monitor", "logs and metrics of the work", "logs.taken", busy)
     yield _line(prices, "Monitor", "logs kept longer than 31 days", "logs.kept", (idle + busy) * months, fixed=True)
-    yield _line(prices, "Monitor", "log alerts", "alerts.logs", of.log_alerts, fixed=True)
+    for every in ("PT5M", "PT15M", "PT30M", "PT1H"):
+        name = f"log alerts, {every}"
+        yield _line(prices, "Monitor", name, f"alerts.logs.{every}", of.log_alerts.get(every, 0), fixed=True)
     yield _line(prices, "Monitor", "metric alerts", "alerts.metrics", of.metric_alerts, fixed=True)
 
 
 def _network(of: Profile, workload: Workload, prices: Prices) -> Iterator[Line]:
     yield _line(prices, "Network", "private endpoints", "network.endpoint", of.endpoints * HOURS, fixed=True)
     yield _line(prices, "Network", "private DNS zones", "network.zone", of.zones, fixed=True)
+    yield _line(prices, "Network", "NAT gateways", "network.gateway", of.gateways * HOURS, fixed=True)
+    yield _line(prices, "Network", "public addresses", "network.address", of.addresses * HOURS, fixed=True)
     moved = sum(one.size for one in (*workload.warm, *workload.cold)) / 1e9
     through = moved if of.endpoints else 0.0
     yield _line(prices, "Network", "data through endpoints", "network.endpoint.data", through)

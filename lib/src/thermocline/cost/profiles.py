@@ -1,6 +1,7 @@
 """What each profile of infra/ has that costs money whether it is used or not: profiles.json of this package, held equal to infra/ by a test."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,8 +17,9 @@ REDIS_GB: Final = {"Balanced_B0": 0.5, "Balanced_B1": 1.0, "Balanced_B3": 3.0, "
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """``max_throughput``: RU/s that Cosmos DB scales up to. ``endpoints``, ``zones``: private endpoints and DNS zones. ``keys``: customer-managed keys.
-    ``always_ready``: instances of each app that are kept ready."""
+    """``max_throughput``: RU/s that Cosmos DB scales up to. ``always_ready``: instances of each app that are kept ready. ``endpoints``, ``zones``: private
+    endpoints and DNS zones. ``gateways``, ``addresses``: NAT gateways and public IP addresses. ``log_alerts``: how many look how often, as ``PT5M``. ``keys``:
+    customer-managed keys."""
 
     name: str
     max_throughput: int
@@ -32,7 +34,9 @@ class Profile:
     retention_days: int
     endpoints: int
     zones: int
-    log_alerts: int
+    gateways: int
+    addresses: int
+    log_alerts: Mapping[str, int]
     metric_alerts: int
     keys: int
 
