@@ -33,23 +33,19 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """``key`` None and ``version`` 0: it cannot be told. ``attempts``: how often it was tried. ``document`` is the outline of what came (`outline`).
-    ``etag``: the store's mark of the letter that was read."""
+    """``key`` None and ``version`` 0: it cannot be told. ``partition``: the tenant and scope where it is filed. ``attempts``: how often it was tried.
+    ``document`` is the outline of what came (`outline`). ``etag``: the store's mark of the letter that was read."""
 
     id: str
     cause: Cause
     error: str
     key: Key | None
+    partition: tuple[str, str]
     version: int
     attempts: int
     set_aside_ms: int
     document: Mapping[str, Any]
     etag: str | None = field(default=None, compare=False)
-
-    @property
-    def partition(self) -> tuple[str, str]:
-        """The tenant and scope where it is filed."""
-        return (self.key.tenant, self.key.scope) if self.key is not None else partition_of(self.document)
 
     def fields(self) -> dict[str, Any]:
         """All but the id and the mark, for JSON."""
@@ -194,6 +190,7 @@ def letter_of(letter: str, tenant: str, scope: str, fields: Mapping[str, Any], e
             cause=Cause(fields["cause"]),
             error=str(fields["error"]),
             key=None if name is None else Key(tenant, scope, name),
+            partition=(tenant, scope),
             version=whole[0],
             attempts=whole[1],
             set_aside_ms=whole[2],

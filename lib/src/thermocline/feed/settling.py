@@ -13,7 +13,7 @@ from thermocline.client.together import together
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import AccessDenied, ClientClosed, InvalidArgument, ThermoclineError, TierUnavailable
 from thermocline.feed.documents import Change, Poison, change_of, changed_at
-from thermocline.letters import Cause, Letter, Letters, clean, letter_id, outline
+from thermocline.letters import Cause, Letter, Letters, clean, letter_id, outline, partition_of
 from thermocline.model import Authority, Key
 from thermocline.telemetry import Stats
 
@@ -155,6 +155,7 @@ class Settling:
             cause=cause,
             error=clean(error, _ERROR),
             key=key,
+            partition=partition_of(told),
             version=version,
             attempts=attempts,
             set_aside_ms=self._clock.wall_ms(),

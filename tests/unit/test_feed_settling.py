@@ -1,0 +1,407 @@
+"""The verb `settle` and the feed's settling over the embedded tiers: every state of the hot entry, every kind of key, every failure."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thermocline import Key, MemoryClient, MemoryRules, Route, telemetry
+from thermocline.clock import Deadline
+from thermocline.errors import AccessDenied, InvalidArgument, InvalidKey, ThermoclineError, TierUnavailable
+from thermocline.feed import Replay, Settling, letters_of
+from thermocline.keys import cosmos_id
+from thermocline.letters import Cause, Letter, LetterFilter
+from thermocline.model import Authority, Envelope
+from thermocline.protocols import Announce, EntryOperation, Found, Leased, Look, Publish, Settle
+from thermocline.testing import ChaosTier, ManualClock
+from thermocline.tiers.local.process import ProcessMemory
+from thermocline.tiers.local.sqlite import SqliteMemory
+
+KEY = Key("t", "s", "name")
+
+
+def soon() -> Deadline:
+    return Deadline.after(30)
+
+
+class Pauses:
+    """Waits for nothing, and remembers for how long it should have."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+class SickHot(ProcessMemory):
+    """Hot memory of which the shards of some keys are away."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock)
+        self.sick: dict[Key, ThermoclineError] = {}
+
+    async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
+        if operation.key in self.sick:
+            raise self.sick[operation.key]
+        return await super().operate(operation, deadline=deadline)
+
+    async def operate_many(
+        self, operations: Sequence[EntryOperation], *, deadline: Deadline
+    ) -> list[Found | ThermoclineError | None]:
+        well = [one for one in operations if one.key not in self.sick]
+        answers = iter(await super().operate_many(well, deadline=deadline))
+        return [self.sick[one.key] if one.key in self.sick else next(answers) for one in operations]
+
+
+class Small:
+    """One memory over embedded tiers, and what lies in them."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.clock = ManualClock()
+        self.hot = SickHot(self.clock)
+        self.warm = SqliteMemory(folder / "warm.sqlite3", clock=self.clock)
+        self.chaos: Any = ChaosTier(self.hot)
+        self.pauses = Pauses()
+        tiers: dict[str, Any] = {"hot": self.chaos, "warm": self.warm}
+        self.client = MemoryClient(clock=self.clock, **tiers, **options)
+
+    async def version(self, key: Key = KEY, value: Any = "value") -> int:
+        return (await self.client.set(key, value)).version
+
+    async def entry(self, key: Key = KEY) -> Envelope | None:
+        return await self.hot.peek(key, deadline=soon())
+
+    def settling(self, **options: Any) -> Settling:
+        return Settling(self.client, letters_of(self.client), clock=self.clock, pause=self.pauses, **options)
+
+    async def letters(self) -> list[Letter]:
+        return (await letters_of(self.client).page(LetterFilter(), deadline=soon())).letters
+
+
+def document(key: Key, version: Any, **instead: Any) -> dict[str, Any]:
+    item = {"id": cosmos_id(key), "tenant": key.tenant, "scope": key.scope, "n": key.name, "v": version, "r": {"z": 1}}
+    return item | instead
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Small]:
+    made = Small(tmp_path)
+    async with made.client:
+        yield made
+
+
+@pytest.fixture
+def sick(small: Small) -> Callable[..., Callable[[], None]]:
+    """Takes a key's shard away; what it returns brings it back."""
+
+    def take(key: Key, error: ThermoclineError | None = None) -> Callable[[], None]:
+        small.hot.sick[key] = error if error is not None else TierUnavailable("the shard is away", tier="hot")
+        return small.hot.sick.clear
+
+    return take
+
+
+# --- the verb, on each state of the entry (COHERENCE section 3, settle by feed) ---------------------------------------
+
+
+async def test_absent_stays_absent(small: Small) -> None:
+    assert await small.client.settle({KEY: 5}) == {KEY: True}
+    assert await small.hot.operate(Look(KEY, "reader", 1000), deadline=soon()) == Leased(0)
+
+
+async def test_a_leased_entry_keeps_the_floor_and_the_reader_fills_nothing_older(small: Small) -> None:
+    version = await small.version()
+    old = await small.entry()
+    assert old is not None
+    await small.hot.drop([KEY], deadline=soon())
+    await small.hot.operate(Look(KEY, "reader", 10_000), deadline=soon())
+
+    await small.client.settle({KEY: version + 1})
+    await small.hot.operate(Settle(KEY, "reader", version, old), deadline=soon())
+
+    assert await small.entry() is None
+
+
+async def test_an_announced_entry_keeps_the_floor_and_the_writer_publishes_nothing_older(small: Small) -> None:
+    version = await small.version()
+    old = await small.entry()
+    await small.hot.operate(Announce(KEY, "writer", 10_000), deadline=soon())
+
+    await small.client.settle({KEY: version + 1})
+    await small.hot.operate(Publish(KEY, "writer", version, old), deadline=soon())
+
+    assert await small.entry() is None
+
+
+async def test_a_value_goes_for_a_newer_version_and_stays_for_its_own_and_older_ones(small: Small) -> None:
+    version = await small.version()
+    for known in (1, version - 1, version):
+        assert await small.client.settle({KEY: known}) == {KEY: True}
+        assert (await small.entry()) is not None
+
+    await small.client.settle({KEY: version + 1})
+
+    assert await small.entry() is None
+
+
+async def test_this_client_heeds_what_hot_could_not_be_told(small: Small) -> None:
+    version = await small.version()
+    small.chaos.down = True
+
+    told = await small.client.settle({KEY: version + 1})
+
+    assert isinstance(told.errors[KEY], TierUnavailable)
+    small.chaos.down = False
+    with pytest.raises(TierUnavailable):  # hot's value is too old for it, and the authority seems to lag
+        await small.client.get(KEY, timeout=0.5)
+
+
+async def test_each_key_answers_for_itself(small: Small) -> None:
+    keys = [Key("t", "s", f"k{n}") for n in range(250)]
+    versions: dict[Any, Any] = dict.fromkeys(keys, 5)
+    versions |= {Key("t", "s", "zero"): 0, Key("t", "s", "text"): "5", Key("t", "s", "true"): True, "": 5}
+
+    told = await small.client.settle(versions)
+
+    assert told == dict.fromkeys(keys, True)
+    assert {getattr(name, "name", name): type(error) for name, error in told.errors.items()} == {
+        "zero": InvalidArgument,
+        "text": InvalidArgument,
+        "true": InvalidArgument,
+        "": InvalidKey,
+    }
+    given: Any = [KEY]
+    with pytest.raises(InvalidArgument, match="mapping"):
+        await small.client.settle(given)
+
+
+async def test_two_names_of_one_key_are_told_once_at_the_highest_version(small: Small) -> None:
+    plain = Key.of("plain")
+    version = await small.version(plain)
+
+    told = await small.client.settle({"plain": version + 1, plain: 1})
+
+    assert told == {"plain": True, plain: True}
+    assert await small.entry(plain) is None
+
+
+async def test_a_version_that_is_not_given_is_the_authoritys(small: Small) -> None:
+    version = await small.version()
+    async with MemoryClient(warm=small.warm, clock=small.clock) as silent:
+        newer = (await silent.set(KEY, "newer")).version
+    assert newer > version
+    nothing = Key("t", "s", "nothing")
+
+    assert await small.client.settle({KEY: None, nothing: None}) == {KEY: True, nothing: False}
+    assert await small.client.get(KEY) == "newer"
+
+
+async def test_what_the_authority_cannot_say_is_an_error_of_its_key(small: Small) -> None:
+    await small.client.settle({KEY: 1})
+    await small.warm.close()
+
+    told = await small.client.settle({KEY: None, Key("t", "s", "other"): 5}, timeout=1)
+
+    assert list(told) == [Key("t", "s", "other")]
+    assert list(told.errors) == [KEY]
+
+
+async def test_routes_decide_where_there_is_anything_to_tell(tmp_path: Path) -> None:
+    routes = [
+        Route("cold:", hot=False),
+        Route("brief:", rules=MemoryRules(write_through=False)),
+    ]
+    small = Small(tmp_path, routes=routes)
+    names = {prefix: Key("t", "s", prefix + "x") for prefix in ("cold:", "brief:", "both")}
+    async with small.client:
+        await small.client.set(names["brief:"], "in hot alone")
+        told = await small.client.settle(dict.fromkeys(names.values(), 5), authority=Authority.WARM)
+
+        assert told == {names["cold:"]: False, names["brief:"]: False, names["both"]: True}
+        assert await small.client.get(names["brief:"]) == "in hot alone"
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_highest_version_of_a_batch_counts_in_any_order(small: Small) -> None:
+    version = await small.version()
+
+    done = await small.settling().settle([document(KEY, version + 1), document(KEY, version), document(KEY, 1)])
+
+    assert (done.settled, done.without_hot, done.skipped) == (3, 0, 0)
+    assert await small.entry() is None
+
+
+async def test_a_part_of_hot_that_is_away_is_tried_and_then_set_aside(small: Small, sick: Callable[..., Any]) -> None:
+    good, bad = Key("t", "s", "good"), Key("t", "s", "bad")
+    sick(bad)
+    settling = small.settling(attempts=4)
+
+    done = await settling.settle([document(bad, 5), document(good, 5)])
+
+    assert [round(pause, 3) for pause in small.pauses.seconds] == [0.1, 0.2, 0.4]
+    (letter,) = await small.letters()
+    assert (letter.cause, letter.key, letter.version, letter.attempts) == (Cause.UNAVAILABLE, bad, 5, 4)
+    assert done.settled == 1
+    assert done.set_aside == [letter]
+    assert settling.stats.get(telemetry.FEED_SET_ASIDE, telemetry.CLIENT) == 1
+
+
+async def test_a_batch_of_sick_keys_alone_is_set_aside_where_hot_answers(
+    small: Small, sick: Callable[..., Any]
+) -> None:
+    sick(KEY)
+
+    done = await small.settling(attempts=2).settle([document(KEY, 5)])
+
+    assert [letter.cause for letter in done.set_aside] == [Cause.UNAVAILABLE]
+
+
+async def test_pauses_end_at_two_seconds(small: Small, sick: Callable[..., Any]) -> None:
+    sick(KEY)
+
+    await small.settling(attempts=9).settle([document(KEY, 5)])
+
+    assert small.pauses.seconds[-3:] == [2.0, 2.0, 2.0]
+
+
+async def test_hot_that_is_down_or_shut_sets_nothing_aside(small: Small) -> None:
+    settling = small.settling(attempts=2)
+    small.chaos.down = True
+    with pytest.raises(TierUnavailable):
+        await settling.settle([document(KEY, 5), document(Key("t", "s", "p"), None)])
+    assert await small.letters() == []
+
+
+async def test_hot_that_lets_nobody_in_is_no_sick_part(small: Small, sick: Callable[..., Any]) -> None:
+    """A role that is missing would set every document aside, one batch after the other."""
+    sick(KEY, AccessDenied("no role", tier="hot"))
+
+    with pytest.raises(AccessDenied):
+        await small.settling(attempts=2).settle([document(KEY, 5)])
+
+    assert await small.letters() == []
+
+
+async def test_the_lag_is_that_of_the_oldest_document(small: Small) -> None:
+    settling = small.settling()
+    now = small.clock.wall_ms() // 1000
+
+    done = await settling.settle([document(KEY, 5, _ts=now - 3), document(KEY, 6, _ts=now - 40), {"id": "other"}])
+
+    assert 40 <= done.lag < 42
+    assert [*settling.gauges()] == [(telemetry.FEED_LAG, telemetry.CLIENT, done.lag)]
+    assert telemetry.CLIENTS.gauges()[telemetry.FEED_LAG, telemetry.CLIENT] >= done.lag  # the worst of this process
+    counted = len(telemetry.CLIENTS)
+    settling.close()
+    assert len(telemetry.CLIENTS) == counted - 1
+
+
+async def test_an_empty_batch_is_nothing(small: Small) -> None:
+    done = await small.settling().settle([])
+    assert (done.settled, done.set_aside, done.lag) == (0, [], 0.0)
+
+
+@pytest.mark.parametrize("attempts", [0, -1, True, 2.5])
+def test_attempts_that_cannot_be(attempts: Any, tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    with pytest.raises(InvalidArgument, match="attempts"):
+        small.settling(attempts=attempts)
+
+
+# --- letters among notes, and their replay ----------------------------------------------------------------------------
+
+
+async def test_replayed_letters_are_settled_by_the_present_version(small: Small, sick: Callable[..., Any]) -> None:
+    version = await small.version(value="old")
+    heal = sick(KEY)
+    await small.settling(attempts=1).settle([document(KEY, version)])
+    heal()
+    async with MemoryClient(warm=small.warm, clock=small.clock) as silent:
+        await silent.set(KEY, "new")
+
+    done = await Replay(small.client, letters_of(small.client)).all(LetterFilter(cause=Cause.UNAVAILABLE))
+
+    assert (done.settled, done.kept, done.stopped) == (1, {}, "")
+    assert await small.letters() == []
+    assert await small.client.get(KEY) == "new"
+
+
+async def test_what_cannot_be_replayed_stays(small: Small, sick: Callable[..., Any]) -> None:
+    sick(KEY)
+    await small.settling(attempts=1).settle([document(KEY, 5), document(Key("t", "s", "p"), None)])
+    place = letters_of(small.client)
+
+    done = await Replay(small.client, place).all(LetterFilter())
+    missing = await Replay(small.client, place).these(["0" * 40])
+
+    assert done.settled == 1  # nothing is known of that key by now, so there is nothing to tell
+    (poison,) = await small.letters()
+    assert done.stopped == ""
+    assert "mend the document" in str(done.kept[poison.id])
+    assert [str(error) for error in missing.kept.values()] == [f"there is no dead letter {'0' * 40}"]
+
+
+async def test_replay_stops_while_hot_is_down(small: Small, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    keys = [Key("t", "s", f"k{n}") for n in range(3)]
+    place = letters_of(small.client)
+    for key in keys:
+        version = await small.version(key)
+        await place.put(letter_for(key, version), deadline=soon())
+    small.chaos.down = True
+
+    done = await Replay(small.client, place).all(LetterFilter())
+
+    assert done.settled == 0
+    assert "none of 3 letters" in done.stopped
+    small.chaos.down = False
+    assert (await Replay(small.client, place).all(LetterFilter(), limit=2)).settled == 2
+    assert (await Replay(small.client, place).all(LetterFilter())).settled == 1
+
+
+def letter_for(key: Key, version: int) -> Letter:
+    item = document(key, version)
+    return Letter(
+        cosmos_id(key).replace("tc1.", "") * 2, Cause.UNAVAILABLE, "away", key, ("t", key.scope), version, 5, 1000, item
+    )
+
+
+async def test_letters_come_in_pages_and_by_filter(small: Small) -> None:
+    place = letters_of(small.client)
+    for n in range(7):
+        key = Key("t", f"s{n % 2}", f"k{n}")
+        await place.put(letter_for(key, n + 1), deadline=soon())
+    seen: list[Letter] = []
+    cursor = None
+    while True:
+        page = await place.page(LetterFilter(), limit=3, cursor=cursor, deadline=soon())
+        seen += page.letters
+        cursor = page.cursor
+        if cursor is None:
+            break
+
+    assert sorted(letter.version for letter in seen) == [1, 2, 3, 4, 5, 6, 7]
+    ones = (await place.page(LetterFilter(tenant="t", scope="s1"), deadline=soon())).letters
+    assert sorted(letter.version for letter in ones) == [2, 4, 6]
+    assert await place.read(seen[0].id, deadline=soon()) == seen[0]
+    with pytest.raises(InvalidArgument, match="tenant"):
+        LetterFilter(scope="s1")
+    with pytest.raises(InvalidArgument, match="letters"):
+        await place.page(LetterFilter(), limit=0, deadline=soon())
+
+
+async def test_exactly_the_letter_that_was_read_is_dropped(small: Small) -> None:
+    place = letters_of(small.client)
+    await place.put(letter_for(KEY, 1), deadline=soon())
+    (first,) = await small.letters()
+    await place.put(letter_for(KEY, 2), deadline=soon())
+
+    assert not await place.drop(first, deadline=soon())
+    (second,) = await small.letters()
+    assert await place.drop(second, deadline=soon())
+    assert await small.letters() == []
