@@ -229,6 +229,10 @@ def test_direct_mode_would_be_seen() -> None:
     assert not gateway({"extensions": {"cosmosDB": {"connectionMode": "Direct"}}})
 
 
+def test_apps_and_contract_name_the_same_apps() -> None:
+    assert set(BUILT_APPS) == set(CONTRACT["apps"])
+
+
 # An app as it should be, and what goes wrong with it, one thing at a time.
 GOOD = '''
 import azure.functions as func
