@@ -188,6 +188,31 @@ async def test_the_console_gets_json_on_the_given_file(tmp_path: Path) -> None:
         assert f'"{name}"' in text
 
 
+@pytest.mark.parametrize(
+    ("variables", "given", "name"),
+    [
+        ({"WEBSITE_SITE_NAME": "func-memory-worker"}, None, "func-memory-worker"),
+        ({"WEBSITE_SITE_NAME": "func-memory-worker", "OTEL_SERVICE_NAME": "worker"}, None, "worker"),
+        ({"WEBSITE_SITE_NAME": "site", "OTEL_RESOURCE_ATTRIBUTES": "service.name=worker"}, None, "worker"),
+        ({"WEBSITE_SITE_NAME": "func-memory-worker"}, "mine", "mine"),
+        ({}, None, "unknown_service"),
+    ],
+)
+async def test_a_function_app_is_called_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], given: str | None, name: str
+) -> None:
+    for variable in ("WEBSITE_SITE_NAME", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    out = io.StringIO()
+    on = telemetry.configure(console=out, every=timedelta(hours=1), service_name=given, spans=False)
+    await work(tmp_path)
+    await asyncio.to_thread(on.shutdown)
+
+    assert f'"service.name": "{name}' in out.getvalue()
+
+
 AZURE = """
     import asyncio, sys
     from pathlib import Path

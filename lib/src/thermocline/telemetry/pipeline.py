@@ -1,6 +1,7 @@
 """`configure`: where figures and spans go. Loads OpenTelemetry when it is called, and not before."""
 
 import inspect
+import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from thermocline.telemetry.instruments import Instruments
 
 EVERY: Final = timedelta(seconds=60)
+SITE: Final = "WEBSITE_SITE_NAME"  # what Azure Functions and App Service call the program
 
 _lock = threading.Lock()
 _current: "Telemetry | None" = None
@@ -129,9 +131,10 @@ def configure(
 
     The pipelines that are made here are thermocline's alone: the program's global providers are neither used nor set. Spans join the caller's trace either way.
 
-    ``every``: how often metrics are sent. ``hot_hit_rate``: one hot hit in so many may become a span; misses, writes and errors all may, as ``sampler``
-    (default: OTEL_TRACES_SAMPLER, or all) decides. ``key_hashes``: spans of single keys carry a hash of the key. ``json_logs``: the library's log records
-    go to standard error (or that file) as JSON, and nowhere else.
+    ``service_name``: what the program is called; left out, OTEL_SERVICE_NAME, or in Azure Functions and App Service the site's name. ``every``: how often
+    metrics are sent. ``hot_hit_rate``: one hot hit in so many may become a span; misses, writes and errors all may, as ``sampler`` (default:
+    OTEL_TRACES_SAMPLER, or all) decides. ``key_hashes``: spans of single keys carry a hash of the key. ``json_logs``: the library's log records go to
+    standard error (or that file) as JSON, and nowhere else.
 
     Asked for the same again it returns the same; raises `ConfigurationError` for something else while it is on (shut it down first), for what cannot be,
     and where the extra ``otel`` or ``azure-monitor`` is not installed.
@@ -245,7 +248,7 @@ def _own(wanted: _Wanted) -> Telemetry:
     from thermocline.telemetry.instruments import Instruments
 
     made = Telemetry(wanted)
-    resource = Resource.create({} if wanted.service_name is None else {"service.name": wanted.service_name})
+    resource = Resource.create(_who(wanted.service_name))
     metric_exporters, span_exporters = _exporters(wanted)
     if wanted.metrics:
         ms = wanted.every / timedelta(milliseconds=1)
@@ -263,6 +266,15 @@ def _own(wanted: _Wanted) -> Telemetry:
         made._providers.append(tracers)  # noqa: SLF001
         _trace(wanted, tracers.get_tracer(names.SCOPE))
     return made
+
+
+def _who(service_name: str | None) -> dict[str, str]:
+    """The resource's attributes. Without them all Functions apps of one Application Insights would be "unknown_service"."""
+    if service_name is not None:
+        return {"service.name": service_name}
+    told = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    site = os.environ.get(SITE, "")
+    return {} if told or not site else {"service.name": site}
 
 
 def _trace(wanted: _Wanted, tracer: "Tracer") -> None:
