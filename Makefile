@@ -2,6 +2,10 @@
 #   make help
 
 UV_VERSION := 0.13.9
+ACTIONLINT_VERSION := 1.7.7
+ACTIONLINT := .cache/bin/actionlint-$(ACTIONLINT_VERSION)
+# On GitHub's runners Go is there, so there it must be had.
+ACTIONLINT_MAY_LACK := $(if $(GITHUB_ACTIONS),,yes)
 CANDIDATES := python3 python3.13 python3.12 python3.14 python3.11 python
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -20,7 +24,7 @@ CODE = $(shell for d in lib/src tests benchmarks examples infra; do find $$d -na
 SCRATCH := .cache/check
 FIND_AZURITE := -c 'from thermocline.testing.rig.azurite import find_azurite; find_azurite()'
 
-.PHONY: help demo test lint bench soak wheel-check lowest-check functions apps functions-env snapshots infra-check clean
+.PHONY: help demo test lint bench soak wheel-check dist workflows-check lowest-check functions apps functions-env snapshots infra-check clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -37,6 +41,7 @@ lint: $(VENV)/.dev ## style, types, the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
 	$(BIN)/lint-imports --no-logo
+	@$(MAKE) --no-print-directory workflows-check
 
 bench: $(VENV)/.bench ## the figures of docs/performance.md, beside the raw SDKs in the same run
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -50,6 +55,18 @@ wheel-check: $(UV) | python ## build the wheel, install it alone, import it
 	$(UV) venv --quiet --python $(PYTHON) $(SCRATCH)/wheel/venv
 	$(UV) pip install --quiet --python $(SCRATCH)/wheel/venv $(SCRATCH)/wheel/*.whl
 	cd $(SCRATCH)/wheel && venv/bin/python -I ../../../.ci/wheel_check.py
+
+dist: $(UV) | python ## what a release has: the wheel, the source distribution, their bill of materials
+	rm -rf dist
+	$(UV) build --quiet --out-dir dist
+	rm -f dist/.gitignore
+	$(UV) export --quiet --frozen --no-dev --all-extras --format cyclonedx1.5 --output-file dist/sbom.cdx.json
+
+workflows-check: $(VENV)/.dev ## the GitHub workflows, by zizmor and (where Go can be had) actionlint
+	$(BIN)/zizmor --offline --quiet .github
+	@$(MAKE) --no-print-directory --quiet $(ACTIONLINT) 2>/dev/null || test -n "$(ACTIONLINT_MAY_LACK)"
+	@if test -x $(ACTIONLINT); then $(ACTIONLINT) -color=false; \
+		else echo "actionlint was left out: it is built with Go, which is not here or reached no proxy"; fi
 
 lowest-check: $(UV) | python ## unit tests and conformance with the lowest versions of all direct dependencies
 	rm -rf $(SCRATCH)/lowest
@@ -102,6 +119,12 @@ $(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
 $(SCRATCH)/functions-3.13/.made: $(INPUTS) .ci/functions_env.py | $(UV) python
 	$(PYTHON) .ci/functions_env.py $(UV) $(SCRATCH)/functions-3.13
 	@mkdir -p $(@D) && touch $@
+
+# Named by its version: another version is another file.
+$(ACTIONLINT):
+	@mkdir -p $(@D)
+	@GOBIN=$(abspath $(@D)) GOFLAGS=-mod=mod go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
+	@mv $(@D)/actionlint $@
 
 # Azurite comes by npm, once; here and not in a test, whose time limit a slow line would break.
 servers: $(VENV)/.dev
