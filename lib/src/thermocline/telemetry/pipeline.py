@@ -132,9 +132,8 @@ def configure(
     The pipelines that are made here are thermocline's alone: the program's global providers are neither used nor set. Spans join the caller's trace either way.
 
     ``service_name``: what the program is called; left out, OTEL_SERVICE_NAME, or in Azure Functions and App Service the site's name. ``every``: how often
-    metrics are sent. ``hot_hit_rate``: one hot hit in so many may become a span; misses, writes and errors all may, as ``sampler`` (default:
-    OTEL_TRACES_SAMPLER, or all) decides. ``key_hashes``: spans of single keys carry a hash of the key. ``json_logs``: the library's log records go to
-    standard error (or that file) as JSON, and nowhere else.
+    metrics are sent. ``hot_hit_rate``: one hot hit in so many may become a span; misses, writes, errors all may, as ``sampler`` (OTEL_TRACES_SAMPLER, or
+    all) decides. ``key_hashes``: spans carry a hash of the key. ``json_logs``: the library's log records go to standard error (or that file) as JSON.
 
     Asked for the same again it returns the same; raises `ConfigurationError` for something else while it is on (shut it down first), for what cannot be,
     and where the extra ``otel`` or ``azure-monitor`` is not installed.
