@@ -5,12 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.integration.feed.world import FeedWorld, poison_of, soon
+from tests.integration.feed.world import FeedWorld, poison_of, soon, written_behind_hot
 
 from thermocline.errors import ConfigurationError, InvalidArgument, TierUnavailable
 from thermocline.feed import Settling, letters_of
 from thermocline.letters import Cause, LetterFilter
-from thermocline.model import Key
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.pytest_plugin import MakeProxy
 from thermocline.testing.rig import RedisServer
@@ -25,16 +24,6 @@ async def settling(world: FeedWorld, client: Any = None, letters: Any = None, **
     client = client if client is not None else await world.open()
     letters = letters if letters is not None else await world.letters()
     return Settling(client, letters, pause=no_pause, **options)
-
-
-async def written_behind_hot(world: FeedWorld, *keys: Key) -> None:
-    """Each key has "old" in hot and "new" in the authority, of which hot was not told: as a writer leaves it that is killed between the two."""
-    author = await world.open()
-    silent = await world.open(hot=None)
-    for key in keys:
-        await author.set(key, "old")
-        await silent.set(key, "new")
-        assert await author.get(key, timeout=5) == "old"  # what is to be mended: hot answers, and is behind
 
 
 async def test_the_feed_ends_what_a_dead_writer_left_behind(world: FeedWorld) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from azure.cosmos import PartitionKey
 from azure.cosmos.aio import ContainerProxy, CosmosClient
 from tests.promises.world import DATABASE, World
 
@@ -94,3 +95,45 @@ def poison_of(key: Key, **instead: Any) -> dict[str, Any]:
     """An item of ours whose version is none."""
     item = {"id": cosmos_id(key), "tenant": key.tenant, "scope": key.scope, "n": key.name, "v": "broken", "r": {"z": 1}}
     return item | instead
+
+
+async def written_behind_hot(world: FeedWorld, *keys: Key, value: str = "new") -> None:
+    """Each key has "old" in hot and a new value in the authority, of which hot was not told: as a writer leaves it that is killed between the two."""
+    author = await world.open()
+    silent = await world.open(hot=None)
+    for key in keys:
+        await author.set(key, "old")
+        await silent.set(key, value)
+        assert await author.get(key) == "old"  # what is to be mended: hot answers, and is behind
+
+
+def worker_settings(world: FeedWorld, **instead: str) -> dict[str, str]:
+    """The settings of memory-worker over this world's servers; deadlines for slow machines."""
+    cosmos = world.cosmos
+    settings = {
+        "COSMOS": f"AccountEndpoint={cosmos.url};AccountKey={cosmos.key};",
+        "EVENTS": world.azurite.connection_string,
+        "REDIS_URL": world.redis_url,
+        "COSMOS_ACCOUNT_URI": cosmos.url,
+        "COSMOS_KEY": cosmos.key,
+        "COSMOS_DATABASE": DATABASE,
+        "COSMOS_CONTAINER": world.name,
+        "THERMOCLINE_LEASES_CONTAINER": f"{world.name}-leases",
+        "THERMOCLINE_DEAD_LETTERS_CONTAINER": world.letters_container,
+        "THERMOCLINE_SWEEP_SCHEDULE": "0 */10 * * * *",
+        "THERMOCLINE_REPLAY_SCHEDULE": "0 */5 * * * *",
+        "THERMOCLINE_VAULT_EVENTS_QUEUE": f"{world.name}-events",
+    }
+    deadlines = {f"THERMOCLINE_{tier}_DEADLINE_MS": "10000" for tier in ("HOT", "WARM", "COLD")}
+    return settings | deadlines | instead
+
+
+async def lease_container(world: FeedWorld) -> None:
+    """Make it, as Bicep does: a worker makes no container."""
+    world.container()  # the bare client
+    await world.open()  # makes the memory's own container and database
+    await world.letters()
+    assert world._sdk is not None
+    await world._sdk.get_database_client(DATABASE).create_container(
+        f"{world.name}-leases", PartitionKey(path="/id", kind="Hash")
+    )

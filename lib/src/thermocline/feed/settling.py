@@ -111,42 +111,50 @@ class Settling:
 
     async def _tell(self, due: Mapping[Key, int], counts: Mapping[Key, int], result: Settled) -> dict[Key, Exception]:
         """Tell hot, again and again; what it did not take. Raises where it takes nothing at all."""
-        left = dict(due)
         failed: dict[Key, ThermoclineError] = {}
-        alive = True
+        left, alive = dict(due), True
+        if not left:
+            return {}
         for attempt in range(self._attempts):
-            if not left:
-                return {}
             if attempt:
                 await self._pause(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
-            told = await self._client.settle(left, authority=Authority.WARM, timeout=_TRY)
-            for key, reached in told.items():
-                if reached:
-                    result.settled += counts[key]
-                else:
-                    result.without_hot += counts[key]
-            self.stats.count(telemetry.FEED_SETTLED, telemetry.CLIENT, sum(counts[k] for k, r in told.items() if r))
-            failed = {key: told.errors[key] for key in left if key in told.errors}
+            failed, alive = await self._try(left, counts, result)
             left = {key: left[key] for key in failed}
-            alive = any(told.values())
-        if failed and not alive:
-            await self._check_hot(list(failed.values()))
+            if not left:
+                return {}
+        if not alive:  # of nothing but these: they are sick, or hot is. One try more, between two signs of life
+            first = next(iter(failed.values()))
+            await self._check_hot(first)
+            failed, alive = await self._try(left, counts, result)
+            if failed and not alive:
+                if all(isinstance(error, AccessDenied | ClientClosed) for error in failed.values()):
+                    raise first  # shut to us: every document would be set aside, one batch after the other
+                await self._check_hot(first)
         return {**failed}
 
-    async def _check_hot(self, errors: Sequence[ThermoclineError]) -> None:
-        """Raise if it is hot that is down or shut to us, rather than a part of it: then every document would be set aside, one batch after the other."""
-        first = errors[0]
-        if all(isinstance(error, AccessDenied | ClientClosed) for error in errors):
-            raise first
+    async def _try(
+        self, left: Mapping[Key, int], counts: Mapping[Key, int], result: Settled
+    ) -> tuple[dict[Key, ThermoclineError], bool]:
+        """Once; what failed, and whether hot took anything."""
+        told = await self._client.settle(left, authority=Authority.WARM, timeout=_TRY)
+        settled = sum(counts[key] for key, reached in told.items() if reached)
+        result.settled += settled
+        result.without_hot += sum(counts[key] for key, reached in told.items() if not reached)
+        self.stats.count(telemetry.FEED_SETTLED, telemetry.CLIENT, settled)
+        return {key: told.errors[key] for key in left if key in told.errors}, settled > 0
+
+    async def _check_hot(self, error: ThermoclineError) -> None:
+        """Raise ``error`` if hot as a whole does not answer."""
         hot = self._client.hot
         for _ in range(_PINGS):
             try:
                 if hot is not None:
                     await hot.ping(deadline=Deadline.after(_PING_SECONDS, self._clock))
-                return
             except ThermoclineError:
                 log.debug("hot did not answer a ping")
-        raise first
+            else:
+                return
+        raise error
 
     def _letter(self, document: Any, cause: Cause, error: str, key: Key | None, version: int, attempts: int) -> Letter:
         told: Mapping[str, Any] = document if isinstance(document, Mapping) else {}
