@@ -18,6 +18,21 @@ def read(path: Path) -> Built:
     return resources
 
 
+def built_by(profile: str) -> Built:
+    return read(ROOT / "infra" / "snapshots" / f"{profile}.json")
+
+
+def snapshot(profile: str) -> dict[str, Any]:
+    """The whole snapshot, with its outputs."""
+    found: dict[str, Any] = json.loads((ROOT / "infra" / "snapshots" / f"{profile}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def contract() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "infra" / "contract.json").read_text(encoding="utf-8"))
+    return found
+
+
 def of(built: Built, kind: str) -> Built:
     """The resources of a type that are built, and not only referred to."""
     return [one for one in built if one["type"].lower() == kind.lower() and not one.get("existing")]

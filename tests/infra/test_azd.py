@@ -1,0 +1,44 @@
+"""What azd reads: parameters, services, hooks; and that a profile is said in one place."""
+
+import json
+import re
+from typing import Final
+
+from tests.infra.built import ROOT, built_by, of, tag
+
+PROFILES: Final = ("dev", "team", "private", "regulated")
+APPS: Final = ("memory-worker", "memory-api", "agent-sample")
+
+
+def test_azd_hands_in_every_parameter_and_the_page_names_its_variable() -> None:
+    main = (ROOT / "infra" / "main.bicep").read_text(encoding="utf-8")
+    handed = json.loads((ROOT / "infra" / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
+    page = (ROOT / "docs" / "azure.md").read_text(encoding="utf-8")
+    named = re.findall(r"\$\{(\w+)(?:=[^}]*)?\}", json.dumps(handed))
+
+    assert set(re.findall(r"^param (\w+) ", main, re.MULTILINE)) == set(handed)
+    assert [name for name in named if f"`{name}`" not in page] == []
+    assert not [name for name in named if name.startswith("THERMOCLINE_")], (
+        "MemorySettings refuses what it does not know in an .env"
+    )
+
+
+def test_the_profiles_differ_in_profiles_json_alone() -> None:
+    said = json.loads((ROOT / "infra" / "profiles.json").read_text(encoding="utf-8"))
+    files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "infra").glob("*.bicepparam")}
+
+    assert files.keys() == said.keys() == set(PROFILES)
+    assert {re.sub(r"param (profile|secondLocation) = .*\n", "", text) for text in files.values()} == {
+        re.sub(r"param (profile|secondLocation) = .*\n", "", files["dev"])
+    }
+    shapes = {name: values.keys() for name, values in said.items()}
+    assert len({tuple(sorted(keys)) for keys in shapes.values()}) == 1
+
+
+def test_every_service_of_azd_has_its_app_and_its_site() -> None:
+    text = (ROOT / "azure.yaml").read_text(encoding="utf-8")
+    services = re.findall(r"^  ([a-z-]+):\n    project: apps/([a-z-]+)$", text, re.MULTILINE)
+
+    assert sorted(services) == sorted((app, app) for app in APPS)
+    assert all((ROOT / path).is_file() for path in re.findall(r"run: (\S+)", text))
+    assert {tag(one, "azd-service-name") for one in of(built_by("dev"), "Microsoft.Web/sites")} == set(APPS)
