@@ -46,8 +46,8 @@ _MEMORY: Final = (Need(("COSMOS_ACCOUNT_URI", "COSMOS_ENDPOINT"), "the authority
 
 
 class HttpApp:
-    """An ASGI app that begins with its first event, over the memory of ``process``. ``made(client, tokens, missing)`` makes the service; ``tokens`` is None, and
-    ``missing`` says why, where tokens cannot be checked."""
+    """An ASGI app that begins with its first event, over the memory of ``process``. ``made(client, tokens, missing)`` makes the service; ``tokens`` is None,
+    and ``missing`` says why, where tokens cannot be checked."""
 
     def __init__(self, needs: AppNeeds, made: Made, *, process: AppProcess = PROCESS) -> None:
         self.needs, self.process = needs, process
@@ -119,6 +119,11 @@ class HttpApp:
         for need in TOKENS:
             if not need.met(os.environ) and need.variables[0] not in named:
                 document["missing"] = [*document["missing"], {"variable": need.variables[0], "why": need.why}]
+        if found.ready and not document["missing"]:
+            try:
+                await self.service()
+            except ConfigurationError as error:
+                document["wrong"] = [*document["wrong"], str(error)]
         if document["missing"] or document["wrong"]:
             document["status"] = "misconfigured"
         return (503 if document["status"] == "misconfigured" else found.status), document

@@ -11,6 +11,7 @@ from thermocline.agents.dependencies import ModelTarget
 from thermocline.agents.service.caller import Caller, current_caller
 from thermocline.agents.service.memory_api import MemoryApi
 from thermocline.agents.service.plan import Limits, Makings, MemorySource, Plan, seconds_of
+from thermocline.client import MemoryClient
 from thermocline.errors import ConfigurationError
 from thermocline.protocols import Entries, Payloads, Versions
 from thermocline.settings import MemorySettings
@@ -36,6 +37,7 @@ def build_service_app(
     cold_memory: Payloads | Versions | None = None,
     memory_settings: MemorySettings | None = None,
     memory_builder: MemoryBuilder | Callable[[], MemoryBuilder] | None = None,
+    memory_client: MemoryClient | None = None,
     slm_config: ModelTarget | None = None,
     llm_config: ModelTarget | None = None,
     mcp_setup: Callable[[Any, Any], object] | None = None,
@@ -52,7 +54,8 @@ def build_service_app(
     """A FastAPI app with ``/health``, ``/ready``, ``/invoke``, ``/invoke/stream`` and ``/mcp/…`` around one agent, which has one memory.
 
     The memory is made when the app starts and closed when it ends, in each process once: of the tiers that are given, or of ``memory_builder`` (or what it
-    answers), else by ``memory_settings``, else by the environment's. Beside tiers the settings only say how long calls take and how values are compressed.
+    answers), else by ``memory_settings``, else by the environment's; a ``memory_client`` is shared, and its owner closes it. Beside tiers the settings only
+    say how long calls take and how values are compressed.
     ``app.state.agent`` and ``app.state.memory`` are there before ``lifespan(app)`` begins, and are closed after it ended, and if it fails.
 
     ``caller`` is a FastAPI dependency that answers with a `Caller`, whose tenant and scope an `Agent`'s ``own`` memory and tools are then bound to. A request
@@ -68,7 +71,7 @@ def build_service_app(
     """
     if caller is not None and trust_body:
         raise ConfigurationError("build_service_app takes caller=…, or trust_body=True, not both")
-    source = MemorySource((hot_memory, warm_memory, cold_memory), memory_settings, memory_builder)
+    source = MemorySource((hot_memory, warm_memory, cold_memory), memory_settings, memory_builder, memory_client)
     makings = None
     if agent_class is not None:
         makings = Makings(agent_class, dict(agent_options or {}), slm_config, llm_config, agent_setup, mcp_setup)

@@ -77,7 +77,8 @@ class Life:
             self._look.cancel()
             await asyncio.gather(self._look, return_exceptions=True)
             self._look = None
-        await memory.close()
+        if self.plan.source.client is None:
+            await memory.close()
 
     @asynccontextmanager
     async def _live(self, agent: Any) -> AsyncIterator[None]:

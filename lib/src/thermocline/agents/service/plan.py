@@ -25,8 +25,11 @@ class MemorySource:
     tiers: tuple[Any, Any, Any]
     settings: MemorySettings | None
     builder: MemoryBuilder | Callable[[], MemoryBuilder] | None
+    client: MemoryClient | None = None  # whose it is, closes it
 
     def __post_init__(self) -> None:
+        if self.client is not None and (self.builder is not None or self.settings is not None or self._tiers_given()):
+            raise ConfigurationError("build_service_app takes a memory_client, or what makes one, not both")
         if self.builder is not None and (self.settings is not None or self._tiers_given()):
             raise ConfigurationError("build_service_app takes a memory_builder, or tiers and settings, not both")
 
@@ -34,7 +37,9 @@ class MemorySource:
         return any(tier is not None for tier in self.tiers)
 
     def made(self) -> MemoryClient:
-        """A client, not yet connected. Raises `ConfigurationError`."""
+        """A client, not yet connected; or the one that is given. Raises `ConfigurationError`."""
+        if self.client is not None:
+            return self.client
         if self.builder is not None:
             built: object = self.builder if isinstance(self.builder, MemoryBuilder) else self.builder()
             if not isinstance(built, MemoryBuilder):

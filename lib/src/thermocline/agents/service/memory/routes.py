@@ -15,13 +15,14 @@ from starlette.responses import Response
 from thermocline.agents.service import problems
 from thermocline.agents.service.memory import batch, openapi, records
 from thermocline.agents.service.memory.answering import http_error, moment
-from thermocline.agents.service.memory.asking import Ask, bearer
+from thermocline.agents.service.memory.asking import Ask
 from thermocline.agents.service.memory.job_routes import JobRoutes
 from thermocline.agents.service.memory.runner import Runner
+from thermocline.agents.service.memory.who import principal_of
 from thermocline.agents.service.memory_api import ERASE, READ, RESERVED, WRITE, MemoryApi
 from thermocline.agents.service.plan import Limits
 from thermocline.client import MemoryClient
-from thermocline.errors import ClientClosed, TierUnavailable, TokenRefused
+from thermocline.errors import ClientClosed, TokenRefused
 from thermocline.identity.bearer import Principal
 
 Handler = Callable[[Ask], Awaitable[Response]]
@@ -130,17 +131,7 @@ class MemoryRoutes:
         return answer
 
     async def _caller(self, request: Request) -> Principal:
-        if self.api.tokens is None:
-            raise HTTPException(503, f"The service is not configured: {self.api.missing}")
-        token = bearer(request)
-        if token is None:
-            raise HTTPException(401, "Send a token: authorization: Bearer …", {"www-authenticate": "Bearer"})
-        try:
-            found = await self.api.tokens.check(token)
-        except TierUnavailable as error:
-            problems.note(error, operation_line(request), 503)
-            said = "The keys by which tokens are checked cannot be fetched now. Try again."
-            raise HTTPException(503, said, {"retry-after": "5"}) from error
+        found = await principal_of(request, self.api.tokens, self.api.missing)
         if found.tenant.startswith(RESERVED):
             raise TokenRefused("The token's tenant is none.")
         return found
