@@ -85,6 +85,16 @@ async def grounds(
         await client.delete_database(database)
 
 
+async def noted(log: Path, what: str) -> None:
+    """Wait until the sample app has noted that, in whatever process it runs."""
+
+    def there() -> bool:
+        return log.exists() and f'"{what}"' in log.read_text()
+
+    while not there():  # noqa: ASYNC110 - the log is a file
+        await asyncio.sleep(0.01)
+
+
 def queue_of(settings: dict[str, str], suffix: str = "") -> Queue:
     """The queue that the sample's trigger listens to."""
     return Queue(connection("queueTrigger", "EVENTS", settings, "test"), settings["SAMPLE_QUEUE"] + suffix)

@@ -155,6 +155,7 @@ async def test_two_apps_do_not_share_a_process(host: FunctionsHost, tmp_path: Pa
 def test_a_path_arrives_as_behind_the_official_web_server() -> None:
     assert seen_path("/a%20b%2fc%C3%A4") == "/a b%2Fcä"
     assert url_path(seen_path("/a%20b%2fc%C3%A4;(x)")) == "/a%20b%2Fc%C3%A4;(x)"
+    assert url_path(seen_path("/a%FFb")) == "/a%FFb"
     assert url_path(seen_path("/50%25")) == "/50%25"
     assert url_path(seen_path("/%2541")) == "/%41", "a literal %41 in a path cannot be told from an A"
 

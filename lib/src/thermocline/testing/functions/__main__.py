@@ -3,14 +3,16 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
 
-from thermocline.testing.functions.errors import BadApp
 from thermocline.testing.functions.host import FunctionsHost
 from thermocline.testing.functions.indexing import described, index
+from thermocline.testing.functions.local import FIRST_PORT, run
+from thermocline.testing.rig.errors import RigError
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -19,7 +21,21 @@ def _arguments() -> argparse.ArgumentParser:
     )
     p.add_argument("--app", type=Path, help="serve the app of this folder alone, until SIGTERM or Ctrl-C")
     p.add_argument("--index", type=Path, help="print the functions of this folder as JSON, and end")
-    p.add_argument("--port", type=int, default=0, help="its port; 0 (default) takes a free one")
+    p.add_argument("apps", nargs="*", help="without --app and --index: the names of the apps to serve (default: all)")
+    p.add_argument("--folder", type=Path, default=Path("apps"), help="where the apps are (default: apps)")
+    p.add_argument(
+        "--services",
+        action="store_true",
+        help="over Redis, Cosmos DB and Azurite of the rig, with change feed and queue",
+    )
+    p.add_argument(
+        "--home", type=Path, default=Path(".cache/functions"), help="where the embedded tiers keep their data"
+    )
+    p.add_argument(
+        "--port",
+        type=int,
+        help=f"the (first) port; 0 takes free ones (default: {FIRST_PORT}, or with --app a free one)",
+    )
     p.add_argument("--listen", action="store_true", help="follow the change feed and the queues")
     p.add_argument(
         "--lenient", action="store_true", help="leave out functions whose settings are missing, as Azure does"
@@ -46,7 +62,7 @@ async def serve(args: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     host = FunctionsHost(
         args.app,
-        port=args.port,
+        port=args.port or 0,
         strict=not args.lenient,
         listen=args.listen,
         local_settings=args.local_settings,
@@ -54,11 +70,20 @@ async def serve(args: argparse.Namespace) -> None:
         poll=_seconds(args.poll),
         retry_delay=_seconds(args.retry_delay),
     )
+    os.chdir(args.app)  # as the worker does, so that no .env of a checkout counts
     async with host:
         for name, reason in host.in_error.items():
             print(f"{name} is not served: {reason}", flush=True)
         print(f"READY {host.url}", flush=True)
         await stop.wait()
+
+
+async def run_all(args: argparse.Namespace) -> None:
+    """Every app, each in its own process."""
+    port = FIRST_PORT if args.port is None else args.port or None
+    await run(
+        args.folder.absolute(), over_services=args.services, home=args.home.absolute(), first_port=port, only=args.apps
+    )
 
 
 def main() -> None:
@@ -69,8 +94,8 @@ def main() -> None:
         if args.index is not None:
             print(described(index(args.index)))
         else:
-            asyncio.run(serve(args))
-    except BadApp as error:
+            asyncio.run(serve(args) if args.app is not None else run_all(args))
+    except RigError as error:
         sys.exit(str(error))
 
 

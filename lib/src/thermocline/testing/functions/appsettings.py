@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from thermocline.testing.functions.errors import BadApp
+from thermocline.testing.rig.azurite import ACCOUNT, KEY
 
 LOCAL_SETTINGS: Final = "local.settings.json"
+DEVELOPMENT: Final = "UseDevelopmentStorage=true"
+_AZURITE: Final = f"AccountName={ACCOUNT};AccountKey={KEY};QueueEndpoint=http://127.0.0.1:10001/{ACCOUNT};"
 _PLACE: Final = re.compile("%([^%]+)%")
 
 
@@ -86,6 +89,8 @@ def connection(kind: str, name: str, settings: Mapping[str, str], where: str) ->
     """The connection of that name for a binding of type ``kind``. Raises BadApp if its settings are missing or of no use."""
     beside, within = _ADDRESSES[kind]
     text = settings.get(name, "")
+    if text == DEVELOPMENT:
+        text = _AZURITE
     if text:
         parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
         if within not in parts:

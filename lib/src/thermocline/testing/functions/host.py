@@ -228,10 +228,20 @@ class FunctionsHost:
             retry_delay=self._retry_delay,
         )
 
+    def _new_queue(self, function: Function) -> QueuePump:
+        return QueuePump(
+            function,
+            self.app.host,
+            self.settings,
+            credential=self._credential,
+            poll=self._poll,
+            hidden=self._retry_delay,
+        )
+
     async def _pump(self, name: str) -> QueuePump:
         if name not in self._queues:
             function = self.app.functions[name]
-            pump = QueuePump(function, self.app.host, self.settings, credential=self._credential, poll=self._poll)
+            pump = self._new_queue(function)
             self._queues[name] = await self._running.enter_async_context(pump)
         return self._queues[name]
 
@@ -240,7 +250,7 @@ class FunctionsHost:
             self._feeds[name] = await running.enter_async_context(self._new_feed(function))
             running.push_async_callback(_stop, asyncio.create_task(self._feeds[name].run()))
         for name, function in self._of("queueTrigger"):
-            pump = QueuePump(function, self.app.host, self.settings, credential=self._credential, poll=self._poll)
+            pump = self._new_queue(function)
             self._queues[name] = await running.enter_async_context(pump)
             running.push_async_callback(_stop, asyncio.create_task(pump.run()))
 

@@ -48,11 +48,13 @@ class QueuePump:
         *,
         credential: Any = None,
         poll: timedelta | None = None,
+        hidden: timedelta | None = None,
     ) -> None:
         self._function = function
         self._host = host
         self._credential = credential
         self._poll = poll or _POLL
+        self._again_after = host.visibility_timeout if hidden is None else hidden
         options = function.trigger.options
         self._name = resolved(str(options["queueName"]), settings, f"{function.name}: queueName")
         self._at = connection("queueTrigger", str(options["connection"]), settings, f"{function.name}: connection")
@@ -138,7 +140,7 @@ class QueuePump:
     async def _failed(self, message: Message) -> None:
         self.report.failures += 1
         if message.dequeue_count < self._host.max_dequeue_count:
-            await self._queue.show(message, self._host.visibility_timeout)
+            await self._queue.show(message, self._again_after)
             return
         _log.error(
             "%s: a message failed %d times and goes to the poison queue", self._function.name, message.dequeue_count

@@ -1,5 +1,6 @@
 """The HTTP side of the host, as an ASGI application: the app's routes, and the admin endpoints."""
 
+import codecs
 import json
 import logging
 import re
@@ -20,6 +21,15 @@ _PATH_SAFE: Final = "/!$&'()*+,;=:@-._~"
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def _encoded_again(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"%{byte:02X}" for byte in error.object[error.start : error.end]), error.end
+
+
+_AS_IT_WAS: Final = "thermocline-percent"
+codecs.register_error(_AS_IT_WAS, _encoded_again)
 
 
 class Controls(Protocol):
@@ -117,9 +127,9 @@ class Web:
 
 
 def seen_path(raw: str) -> str:
-    """A path as the official host's web server hands it on: decoded, but for ``%2F``."""
+    """A path as the official host's web server hands it on: decoded, but for ``%2F`` and what is no UTF-8."""
     return _KEPT.join(
-        unquote_to_bytes(part).decode("utf-8", "replace") for part in re.split("%2F", raw, flags=re.IGNORECASE)
+        unquote_to_bytes(part).decode("utf-8", _AS_IT_WAS) for part in re.split("%2F", raw, flags=re.IGNORECASE)
     )
 
 
