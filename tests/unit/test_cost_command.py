@@ -42,7 +42,7 @@ def test_from_statistics(tmp_path: Path) -> None:
         stats.operated("warm", "create", 700)
     stats.count("request_units", "warm", 640)
     (tmp_path / "a.json").write_text(json.dumps(stats.snapshot()))
-    (tmp_path / "b.json").write_text(json.dumps({"stats": stats.snapshot()}))
+    (tmp_path / "b.json").write_text(json.dumps({"memory": stats.snapshot(), "process": 1}))
     files = ["--stats", str(tmp_path / "a.json"), "--stats", str(tmp_path / "b.json")]
     told = json.loads(run(*files, "--over", "73h", "--profile", "dev", "--stored", "warm=2", "--json"))
     assert told["request_units"] == {"formula": 12700.0, "charged": 12800.0, "by_operation": {"create": 12700.0}}
@@ -72,6 +72,6 @@ def test_what_cannot_be_is_told(words: list[str], code: int, said: str) -> None:
     assert said in run(*words, code=code, given="{}")
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"stats": 3}', '{"warm": {"operations": {"read": 1}}}', "{" * 5000])
+@pytest.mark.parametrize("text", ["", "[1]", '{"memory": 3}', '{"warm": {"operations": {"read": 1}}}', "{" * 5000])
 def test_statistics_that_are_none_are_told(text: str) -> None:
     assert "thermocline: " in run("--stats", "-", code=2, given=text)

@@ -59,7 +59,7 @@ def test_import_needs_no_extra() -> None:
     "module",
     [
         "errors", "model", "clock", "protocols", "settings", "keys", "policy", "coherence", "codec", "resilience",
-        "telemetry", "tiers.local", "client", "identity", "wiring", "agents",
+        "telemetry", "cost", "tiers.local", "client", "identity", "wiring", "agents",
     ],
 )  # fmt: skip
 def test_room_needs_no_extra(module: str) -> None:

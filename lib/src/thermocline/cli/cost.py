@@ -105,7 +105,8 @@ def _statistics(path: Path) -> Mapping[str, Any]:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path} is no JSON: {error}") from error
-    found = found.get("stats", found) if isinstance(found, dict) else found
+    if isinstance(found, dict):  # of the memory's API (/v1/stats) they lie one deeper
+        found = found.get("memory", found)
     if not isinstance(found, dict):
         raise InvalidArgument(f"{path} must hold what client.stats() gives, as a JSON object")
     return found

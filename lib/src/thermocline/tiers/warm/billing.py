@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from thermocline.cost import units
 
 
@@ -33,9 +35,11 @@ _BATCH: Final = "x-ms-cosmos-is-batch-request"
 _QUERY: Final = "x-ms-documentdb-isquery"
 
 
-def billed(method: str, url: str, asked: Mapping[str, Any], status: int, answered: Mapping[str, str]) -> Billed | None:
-    """Of a request (its method, URL and headers) and its answer. None: a batch that was carried out, whose operations only its caller knows."""
-    size = _number(answered, "Content-Length")
+def billed(
+    method: str, url: str, asked: Mapping[str, Any], status: int, answered: Mapping[str, str], size: int
+) -> Billed | None:
+    """Of a request (its method, URL and headers) and its answer, whose body has ``size`` bytes. None: a batch that was carried out, whose operations only
+    its caller knows."""
     if status == 429:
         return Billed(units.FREE)
     if "/docs" not in url:
@@ -54,9 +58,12 @@ def billed(method: str, url: str, asked: Mapping[str, Any], status: int, answere
     return Billed(_BY_METHOD.get(method, units.ASKED), size)
 
 
-def billed_in_batch(operations: Sequence[tuple[Any, ...]], answered: Mapping[str, str]) -> list[Billed]:
-    """Of a batch that was carried out. Its answer holds all items, so each has its share of the bytes."""
-    size = _number(answered, "Content-Length") // max(1, len(operations))
+def billed_in_batch(
+    operations: Sequence[tuple[Any, ...]], bodies: Sequence[Any], answered: Mapping[str, str]
+) -> list[Billed]:
+    """Of a batch that was carried out. Its answer holds all items, so each has its share of the bytes; where nobody says how many, ``bodies`` are measured."""
+    whole = _number(answered, "Content-Length") or len(msgspec.json.encode(bodies))
+    size = whole // max(1, len(operations))
     return [Billed(_IN_BATCH.get(str(one[0]).lower(), units.REPLACES), size) for one in operations]
 
 

@@ -297,9 +297,9 @@ class Service:
                 answers = await self._items.execute_item_batch(given, list(partition))
             except cosmos.CosmosBatchOperationError as error:
                 raise BatchRefused(translate(error), error.error_index) from error
-            for one in billed_in_batch(operations, answers.get_response_headers()):
-                self._bills(one)
             bodies = [answer.get("resourceBody", {}) for answer in answers]
+            for one in billed_in_batch(operations, bodies, answers.get_response_headers()):
+                self._bills(one)
             connection = self._items.client_connection
             if connection.session is not None:  # which the SDK tells of other writes, but not of these
                 connection.session.update_session(  # type: ignore[no-untyped-call]

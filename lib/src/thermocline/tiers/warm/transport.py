@@ -86,13 +86,23 @@ class Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it
             raise
         statuses[place] = response.status_code
         self._answered(response.status_code, response.headers, asyncio.get_running_loop().time() - started)
-        done = billed(request.method, request.url, request.headers, response.status_code, response.headers)
+        status, size = response.status_code, _size_of(response)
+        done = billed(request.method, request.url, request.headers, status, response.headers, size)
         if done is not None:
             self._bills(done)
         if in_doubt(response.status_code) and "/docs" in request.url:
             # The SDK would wait half a second and send it again, writes too. Not an AzureError, so it leaves the SDK at once.
             raise by_status(response.status_code, substatus_of(response.headers), response.text())
         return response
+
+
+def _size_of(response: Any) -> int:
+    """Bytes of the answer's body, once it is read; else what its header says. The service may send it in chunks, without a length."""
+    try:
+        return len(response.body())
+    except ValueError:  # not read yet
+        length = response.headers.get("Content-Length", "")
+        return int(length) if length.isdigit() else 0
 
 
 def never_left(error: core.ServiceRequestError) -> bool:
