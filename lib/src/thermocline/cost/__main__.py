@@ -33,7 +33,7 @@ def tables() -> str:
         for name, price in prices.prices.items()
     ]
     made.append(f"Prices of {prices.region}, {prices.currency}, {prices.as_of}:")
-    made.append(_table(("price", prices.currency, "per", "from", ""), priced))
+    made.append(_table(("price", prices.currency, "per", "check it on", ""), priced))
     return "\n\n".join(made)
 
 

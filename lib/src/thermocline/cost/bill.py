@@ -36,7 +36,7 @@ ROOM: Final = 0.8  # of Redis' memory, what data may take
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """``amount`` of a ``unit`` at a ``price`` each. ``fixed``: it is paid though nothing is done. ``estimate``: its price was not read off a list."""
+    """``amount`` of a ``unit`` at a ``price`` each. ``fixed``: it is paid though nothing is done. ``estimate``: its price is one."""
 
     service: str
     what: str

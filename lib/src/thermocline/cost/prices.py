@@ -12,7 +12,7 @@ from thermocline.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """``amount`` in the list's currency ``per`` what. ``source``: the page that it is from; ``estimate``: it was not read off a price list."""
+    """``amount`` in the list's currency ``per`` what. ``source``: the page to check it on; ``estimate``: nothing at hand confirmed it."""
 
     amount: float
     per: str
