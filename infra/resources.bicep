@@ -190,6 +190,7 @@ module cosmos '../bicep/cosmos/main.bicep' = {
     workspaceId: monitoring.outputs.workspaceId
     publicAccess: publicAccess
     locked: profile.locked
+    logRequests: profile.logs.requests
     mode: profile.cosmos.mode
     maxThroughput: profile.cosmos.maxThroughput
     freeTier: freeTier
@@ -215,6 +216,7 @@ module cold '../bicep/storage/main.bicep' = {
     workspaceId: monitoring.outputs.workspaceId
     publicAccess: publicAccess
     locked: profile.locked
+    logRequests: profile.logs.requests
     sku: profile.storage.sku
     containers: contract.cold.containers
     tables: contract.cold.tables

@@ -28,10 +28,13 @@ type Profile = {
     @maxValue(730)
     retentionDays: int
 
-    @description('Gigabytes that the workspace takes in a day; more is dropped until the next day.')
-    @minValue(1)
+    @description('Gigabytes that the workspace takes in a day, and drops the rest; -1: no limit, where logs are evidence.')
+    @minValue(-1)
     @maxValue(1000)
     dailyQuotaGb: int
+
+    @description('Whether each request to the data is logged: who read or wrote, never what.')
+    requests: bool
   }
 
   redis: {

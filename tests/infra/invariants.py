@@ -336,7 +336,17 @@ def locked(built: Built) -> Iterator[str]:
 
 
 def logged_for_a_year(built: Built) -> Iterator[str]:
-    yield from must(built, WORKSPACE, retentionInDays=365)
+    """Who read and who wrote is known for a year, and nothing is dropped on a busy day."""
+    yield from must(built, WORKSPACE, retentionInDays=365, workspaceCapping__dailyQuotaGb=-1)
+    settings = {
+        one["scope"]: {log.get("category") for log in properties(one).get("logs", [])} for one in of(built, DIAGNOSTICS)
+    }
+    for kind, category in ((COSMOS, "DataPlaneRequests"), (BLOBS, "StorageRead")):
+        for one in of(built, kind):
+            if one["name"].startswith(("cosmos-", cold(built)["name"])) and category not in settings.get(
+                one["id"], set()
+            ):
+                yield f"{one['name']} does not log {category}"
 
 
 EVERY: Final[tuple[Invariant, ...]] = (

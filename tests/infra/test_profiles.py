@@ -160,6 +160,8 @@ BROKEN: Final[list[tuple[Invariant, str, Break]]] = [
     (inv.locked, "regulated", lock_of(inv.VAULT)),
     (inv.locked, "regulated", change(inv.LOCK, "properties.level", "ReadOnly")),
     (inv.logged_for_a_year, "regulated", change(inv.WORKSPACE, "properties.retentionInDays", 90)),
+    (inv.logged_for_a_year, "regulated", change(inv.WORKSPACE, "properties.workspaceCapping.dailyQuotaGb", 10)),
+    (inv.logged_for_a_year, "regulated", untold(inv.COSMOS)),
 ]
 
 
