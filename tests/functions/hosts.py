@@ -1,8 +1,8 @@
 """The host that the tests of `test_on_a_host.py` run on: ours, or the official one where THERMOCLINE_TEST_FUNCTIONS_HOST says so.
 
 ``func`` (or the path of that program, of Azure Functions Core Tools 4) starts the official host for each app, with Azurite as its storage; it needs
-Node's or its own installer's ``func``, a Python of 3.11 to 3.13 on PATH that has the library and azure-functions, and a way to the CDN of the extension
-bundle. ``APP=http://host:port,…`` asks hosts that run already, with the settings that the tests give; apps that are not named are skipped.
+that program, a Python that has the library and azure-functions (that of `make functions-env`, else the first on PATH), and a way to the CDN of the
+extension bundle. ``APP=http://host:port,…`` asks hosts that run already, with the settings that the tests give; apps that are not named are skipped.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.functions.runtime_313 import ENVIRONMENT
 
 from thermocline.testing.functions import FunctionsProcess
 from thermocline.testing.rig import Azurite
@@ -86,7 +87,6 @@ def official(
     values = {
         "FUNCTIONS_WORKER_RUNTIME": "python",
         "AzureWebJobsStorage": azurite.connection_string,
-        "PYTHON_ISOLATE_WORKER_DEPENDENCIES": "1",
         **settings,
     }
     (home / "local.settings.json").write_text(json.dumps({"IsEncrypted": False, "Values": values}))
@@ -100,6 +100,7 @@ def official(
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env=its_python(),
         )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -112,6 +113,14 @@ def official(
     finally:
         os.killpg(running.pid, 15)
         running.wait(30)
+
+
+def its_python() -> dict[str, str]:
+    """Variables by which the official host finds the Python of `make functions-env`, where there is one."""
+    if not (ENVIRONMENT / "bin" / "python").exists():
+        return dict(os.environ)
+    path = f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": path, "VIRTUAL_ENV": str(ENVIRONMENT)}
 
 
 def _is_running(url: str) -> bool:

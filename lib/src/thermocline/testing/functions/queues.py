@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +53,9 @@ class Queue:
 
             self._credential = DefaultAzureCredential(managed_identity_client_id=self._at.client_id)
             self._own_credential = True
-        self._session = aiohttp.ClientSession(skip_auto_headers=["Content-Type"])  # what is sent is signed
+        # What is sent is signed, so nothing is added. aiohttp's own context was made when it was imported, and knows no later SSL_CERT_FILE.
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())
+        self._session = aiohttp.ClientSession(connector=connector, skip_auto_headers=["Content-Type"])
         return self
 
     async def __aexit__(self, *_: object) -> None:
