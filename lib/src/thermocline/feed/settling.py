@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +16,7 @@ from thermocline.errors import AccessDenied, ClientClosed, InvalidArgument, Ther
 from thermocline.feed.documents import Change, Poison, change_of, changed_at
 from thermocline.letters import Cause, Letter, Letters, clean, letter_id, outline, partition_of
 from thermocline.model import Authority, Key
+from thermocline.protocols import Entries
 from thermocline.telemetry import Stats
 
 log = logging.getLogger("thermocline.feed")
@@ -25,8 +27,8 @@ _LONGEST_PAUSE: Final = 2.0
 _TRY: Final = timedelta(seconds=10)  # one try of a batch
 _LETTER_SECONDS: Final = 10.0
 _LETTERS_AT_ONCE: Final = 8
-_PINGS: Final = 3  # of a cluster each goes to some node
-_PING_SECONDS: Final = 1.0
+_PROBES: Final = 32
+_PROBE_SECONDS: Final = 2.0
 _LAG_SECONDS: Final = (
     120.0  # for so long a batch's lag is told; the next batch of a feed that is behind comes within seconds
 )
@@ -144,17 +146,17 @@ class Settling:
         return {key: told.errors[key] for key in left if key in told.errors}, settled > 0
 
     async def _check_hot(self, error: ThermoclineError) -> None:
-        """Raise ``error`` if hot as a whole does not answer."""
-        hot = self._client.hot
-        for _ in range(_PINGS):
-            try:
-                if hot is not None:
-                    await hot.ping(deadline=Deadline.after(_PING_SECONDS, self._clock))
-            except ThermoclineError:
-                log.debug("hot did not answer a ping")
-            else:
-                return
-        raise error
+        """Raise ``error`` if hot as a whole does not answer: not for one of some keys that nobody has, which lie all over its shards."""
+        hot: object = self._client.hot
+        if not isinstance(hot, Entries):
+            return
+        keys = [Key("~thermocline", "probe", secrets.token_hex(4)) for _ in range(_PROBES)]
+        try:
+            answers = await hot.peek_many(keys, deadline=Deadline.after(_PROBE_SECONDS))
+        except ThermoclineError:
+            raise error from None
+        if all(isinstance(answer, ThermoclineError) for answer in answers):
+            raise error
 
     def _letter(self, document: Any, cause: Cause, error: str, key: Key | None, version: int, attempts: int) -> Letter:
         told: Mapping[str, Any] = document if isinstance(document, Mapping) else {}
