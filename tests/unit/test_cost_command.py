@@ -50,6 +50,7 @@ def test_from_statistics(tmp_path: Path) -> None:
         line for line in told["profiles"]["dev"]["lines"] if line["service"] == "Cosmos DB" and line["what"] == "data"
     )
     assert data["cost"] == pytest.approx(0.5)
+    assert (told["commands"], told["gigabytes"]["moved"], told["blob_operations"]["write"]) == (0, 0.0014, 0)
     assert "12,800 as charged" in run("--stats", "-", "--over", "36.5h", given=json.dumps(stats.snapshot()))
 
 

@@ -93,7 +93,7 @@ async def work(client: MemoryClient, tenant: str, *, rounds: int, seed: int) -> 
 async def test_the_formula_is_the_servers_sum(
     memory: Memory, server: CosmosProcess, unique_name: Callable[[str], str], seed: int
 ) -> None:
-    """Within 5 %, by counts and sizes alone; and the measured path to the last digit."""
+    """Within 5 %, by counts and sizes alone; and the measured path within 0.1 %."""
     tenant = unique_name("t")
     control = server.control
     first = memory(hot=True)

@@ -122,6 +122,14 @@ def _document(bills: list[Bill], workload: Workload, prices: Prices) -> dict[str
             "charged": None if workload.charged is None else round(workload.charged, 2),
             "by_operation": {name: round(units, 2) for name, units in units_by_operation(workload.warm).items()},
         },
+        "commands": round(workload.commands),
+        "blob_operations": {name: round(count) for name, count in workload.blob_operations.items()},
+        "gigabytes": {
+            "hot": workload.stored_hot,
+            "warm": workload.stored_warm,
+            "cold": workload.stored_cold,
+            "moved": workload.moved,
+        },
         "profiles": {
             one.profile: {
                 "total": round(one.total, 2),
@@ -164,6 +172,11 @@ def _show(session: Session, bills: list[Bill], workload: Workload, prices: Price
     if workload.units:
         charged = "" if workload.charged is None else f", {workload.charged:,.0f} as charged"
         terminal.say(f"request units a month: {workload.units:,.0f} by the formula{charged}")
+        seconds = MONTH.total_seconds()
+        terminal.say(
+            f"Redis commands: {workload.commands:,.0f} a month, {workload.commands / seconds:,.1f} a second on average;"
+            f" Blob Storage operations: {sum(workload.blob_operations.values()):,.0f}; moved: {workload.moved:,.1f} GB"
+        )
     terminal.say(
         f"List prices of {prices.region}, {prices.as_of}; * is an estimate of a price. docs/cost.md says what is assumed and what is not counted."
     )

@@ -133,7 +133,7 @@ def _redis(of: Profile, workload: Workload, prices: Prices, notes: list[str]) ->
 def _blobs(of: Profile, workload: Workload, prices: Prices) -> Iterator[Line]:
     yield _line(prices, "Blob Storage", "data", f"blob.stored.{of.storage}", workload.stored_cold)
     for operation in (WRITES, READS, LISTS, OTHERS, DELETES):
-        count = sum(one.count for one in workload.cold if one.operation == operation)
+        count = workload.blob_operations[operation]
         name = f"blob.{operation}.{of.storage}" if operation == WRITES else f"blob.{operation}"
         yield _line(prices, "Blob Storage", f"operations: {operation}", name, count, by=10_000)
 
@@ -174,8 +174,7 @@ def _network(of: Profile, workload: Workload, prices: Prices) -> Iterator[Line]:
     yield _line(prices, "Network", "private DNS zones", "network.zone", of.zones, fixed=True)
     yield _line(prices, "Network", "NAT gateways", "network.gateway", of.gateways * HOURS, fixed=True)
     yield _line(prices, "Network", "public addresses", "network.address", of.addresses * HOURS, fixed=True)
-    moved = sum(one.size for one in (*workload.warm, *workload.cold)) / 1e9
-    through = moved if of.endpoints else 0.0
+    through = workload.moved if of.endpoints else 0.0
     yield _line(prices, "Network", "data through endpoints", "network.endpoint.data", through)
     changed = sum(one.size for one in workload.warm if one.operation in (CREATES, PATCHES)) / 1e9
     yield _line(prices, "Network", "data between regions", "network.regions", changed * (of.regions - 1))

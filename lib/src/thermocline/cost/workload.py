@@ -49,6 +49,16 @@ class Workload:
         return sum(units_by_operation(self.warm).values())
 
     @property
+    def moved(self) -> float:
+        """GB a month between the apps and the tiers below hot."""
+        return sum(one.size for one in (*self.warm, *self.cold)) / 1e9
+
+    @property
+    def blob_operations(self) -> dict[str, float]:
+        """Operations of Blob Storage a month, by the classes of `OF_BLOBS`."""
+        return {name: sum(one.count for one in self.cold if one.operation == name) for name in OF_BLOBS}
+
+    @property
     def written(self) -> float:
         """Items that were written in warm: each passes through the change feed once."""
         return sum(one.count for one in self.warm if one.operation in (CREATES, PATCHES))
