@@ -16,7 +16,7 @@ from thermocline.cost.bill import PEAK, Bill, bill
 from thermocline.cost.prices import Prices, list_prices
 from thermocline.cost.profiles import PROFILES, profile
 from thermocline.cost.units import units_by_operation
-from thermocline.cost.workload import Plan, Workload, added, counted, planned
+from thermocline.cost.workload import MONTH, Plan, Workload, added, counted, planned
 from thermocline.errors import InvalidArgument
 
 _STORED = ("hot", "warm", "cold")
