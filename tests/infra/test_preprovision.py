@@ -1,92 +1,24 @@
 """The check before provisioning, against a small Resource Manager over HTTP, with an azd on PATH that gives a token."""
 
-import json
 import os
-import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from infra.hooks.preflight.arm import Arm, CannotLookError
-from infra.hooks.preflight.findings import Finding, stops
+from infra.hooks.preflight.findings import stops
 from infra.hooks.preflight.naming import names, unique_string
 from infra.hooks.preflight.region import providers
 from infra.hooks.preflight.wants import PROFILES, wants
 from infra.hooks.preprovision import look
 from tests.infra.arm_server import SUBSCRIPTION, TOKEN, Cloud, serving
-from tests.infra.built import ROOT
+from tests.infra.built import ROOT, snapshot
+from tests.infra.operating import Azd, environment, told
 
 HOOK: Final = ROOT / "infra" / "hooks" / "preprovision.py"
-
-
-def snapshot(profile: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ROOT / "infra" / "snapshots" / f"{profile}.json").read_text(encoding="utf-8"))
-    return found
-
-
-def environment(profile: str, endpoint: str, **changed: str) -> dict[str, str]:
-    """The azd environment of a snapshot's profile."""
-    second = {"AZURE_SECOND_LOCATION": "germanywestcentral"} if profile == "regulated" else {}
-    return {
-        "AZURE_ENV_NAME": "memory",
-        "AZURE_LOCATION": "swedencentral",
-        "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
-        "AZURE_THERMOCLINE_PROFILE": profile,
-        "AZURE_ALERT_EMAILS": "memory-operators@example.com",
-        "AZURE_API_AUDIENCE": "api://memory",
-        "AZURE_RESOURCE_MANAGER_ENDPOINT": endpoint,
-        **second,
-        **changed,
-    }
-
-
-@dataclass
-class Azd:
-    """An azd on PATH that knows the operator, and writes down what it is told to remember."""
-
-    folder: Path
-
-    @property
-    def remembered(self) -> list[str]:
-        notes = self.folder / "notes"
-        return notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
-
-
-@pytest.fixture
-def azd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Azd:
-    program = tmp_path / "azd"
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import json, sys\n"
-        "if sys.argv[1:] == ['auth', 'token', '--output', 'json']:\n"
-        f"    print(json.dumps({{'token': {TOKEN!r}, 'expiresOn': '2026-11-21T00:00:00Z'}}))\n"
-        "elif sys.argv[1:3] == ['env', 'set']:\n"
-        f"    open({str(tmp_path / 'notes')!r}, 'a').write(' '.join(sys.argv[3:]) + chr(10))\n"
-        "else:\n"
-        "    sys.exit(2)\n"
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    return Azd(tmp_path)
-
-
-@pytest.fixture
-def cloud() -> Cloud:
-    return Cloud()
-
-
-@pytest.fixture
-def endpoint(cloud: Cloud) -> Iterator[str]:
-    with serving(cloud) as url:
-        yield url
-
-
-def told(findings: list[Finding], grade: str) -> str:
-    return "\n".join(str(finding) for finding in findings if finding.grade == grade)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -262,118 +194,6 @@ def test_what_is_set_for_nothing_is_told(azd: Azd, endpoint: str) -> None:
     assert "has one region: it is not used" in told(found, "mind")
     assert "memory-api and agent-sample will answer no call" in told(found, "mind")
     assert stops(found) == []
-
-
-# --- what is there already -------------------------------------------------------------------------------------------
-
-SWITCHES: Final[dict[tuple[str, str], tuple[str, ...]]] = {
-    ("team", "dev"): ("redis-memory-akiio2eb: Redis has a replica",),
-    ("private", "dev"): ("redis-memory-akiio2eb: Redis has a replica",),
-    ("dev", "regulated"): (
-        "redis-memory-akiio2eb: Redis is encrypted with Microsoft's key",
-        "cosmos-memory-akiio2eb: Cosmos DB is encrypted with Microsoft's key",
-        "regions are not changed beside other things",
-        "zone redundancy in swedencentral is chosen when the region is added",
-        "its backup goes back Continuous7Days",
-        "stcoldakiio2eb: its redundancy is Standard_LRS",
-        "stmemoryworkerakiio2eb: its redundancy is Standard_LRS",
-    ),
-    ("regulated", "team"): (
-        "Cosmos DB is encrypted with your own key",
-        "stcoldakiio2eb: it is encrypted with your own key",
-        "its backup goes back Continuous30Days",
-    ),
-}
-ALLOWED: Final = [
-    *((one, one) for one in PROFILES),
-    ("dev", "team"),
-    ("dev", "private"),
-    ("team", "private"),
-    ("private", "team"),
-]
-
-
-def switch(cloud: Cloud, endpoint: str, before: str, after: str) -> list[Finding]:
-    built = snapshot(before)
-    cloud.build(built["resources"])
-    return look(
-        environment(
-            after,
-            endpoint,
-            AZURE_RESOURCE_GROUP=built["outputs"]["AZURE_RESOURCE_GROUP"],
-            AZURE_THERMOCLINE_BUILT=built["outputs"]["AZURE_THERMOCLINE_BUILT"],
-        )
-    )
-
-
-@pytest.mark.parametrize(("before", "after"), ALLOWED)
-def test_a_second_run_and_a_step_up_pass(before: str, after: str, azd: Azd, endpoint: str, cloud: Cloud) -> None:
-    found = switch(cloud, endpoint, before, after)
-
-    assert (told(found, "stop"), told(found, "unseen")) == ("", "")
-
-
-@pytest.mark.parametrize(("before", "after"), SWITCHES)
-def test_a_switch_that_would_replace_data_stops(before: str, after: str, azd: Azd, endpoint: str, cloud: Cloud) -> None:
-    found = told(switch(cloud, endpoint, before, after), "stop")
-
-    assert [words for words in SWITCHES[(before, after)] if words not in found] == []
-    assert "thermocline migrate" in found or "moving-data.md" in found
-
-
-def test_roles_that_stay_and_doors_that_open_are_told(azd: Azd, endpoint: str, cloud: Cloud) -> None:
-    assert "the data roles of the developer" in told(switch(cloud, endpoint, "team", "private"), "mind")
-    cloud.resources.clear()
-    assert "the profile team opens them" in told(switch(cloud, endpoint, "private", "team"), "mind")
-
-
-@pytest.mark.parametrize(
-    "changed", [{"AZURE_LOCATION": "norwayeast"}, {"AZURE_ENV_NAME": "other"}], ids=["another region", "another name"]
-)
-def test_an_environment_that_would_be_built_anew_beside_its_data_stops(
-    changed: dict[str, str], azd: Azd, endpoint: str
-) -> None:
-    found = look(environment("dev", endpoint, AZURE_RESOURCE_GROUP="rg-memory-akiio2eb", **changed))
-
-    assert "would be built again, empty" in told(found, "stop")
-
-
-def _serverless(account: dict[str, Any]) -> None:
-    account["capabilities"] = [{"name": "EnableServerless"}]
-
-
-def _free(account: dict[str, Any]) -> None:
-    account["enableFreeTier"] = True
-
-
-def _elsewhere(account: dict[str, Any]) -> None:
-    account["locations"] = [{"locationName": "Norway East", "failoverPriority": 0, "isZoneRedundant": False}]
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (_serverless, "it is serverless, and cannot become autoscale"),
-        (_free, "AZURE_COSMOS_FREE_TIER true"),
-        (_elsewhere, "is in norwayeast, and would be in swedencentral"),
-    ],
-)
-def test_an_account_that_was_made_otherwise_stops(
-    change: Callable[[dict[str, Any]], None], words: str, azd: Azd, endpoint: str, cloud: Cloud
-) -> None:
-    cloud.build(snapshot("dev")["resources"])
-    account = next(body for path, body in cloud.resources.items() if path.endswith("/cosmos-memory-akiio2eb"))
-    change(account["properties"])
-
-    assert words in told(look(environment("dev", endpoint)), "stop")
-
-
-def test_a_redis_that_is_cut_otherwise_stops(azd: Azd, endpoint: str, cloud: Cloud) -> None:
-    cloud.build(snapshot("dev")["resources"])
-    database = next(body for path, body in cloud.resources.items() if path.endswith("/databases/default"))
-    database["properties"]["clusteringPolicy"] = "EnterpriseCluster"
-
-    assert "cannot become OSSCluster" in told(look(environment("dev", endpoint)), "stop")
 
 
 # --- what cannot be looked at ----------------------------------------------------------------------------------------
