@@ -40,6 +40,7 @@ lint: $(VENV)/.dev ## style, types, the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
+	for app in apps/*/function_app.py; do $(BIN)/mypy --no-error-summary $$app || exit 1; done # all have one name
 	$(BIN)/lint-imports --no-logo
 	@$(MAKE) --no-print-directory workflows-check
 

@@ -46,9 +46,9 @@ class Ground:
             await asyncio.sleep(0.01)
 
     async def write(self, *numbers: int) -> None:
-        """Write items, spread over scopes."""
+        """Write items, spread over tenants and so over ranges."""
         for number in numbers:
-            await self.state.upsert_item({"id": str(number), "tenant": "t", "scope": f"s{number % 16}"})
+            await self.state.upsert_item({"id": str(number), "tenant": f"t{number % 16}", "scope": "s"})
 
 
 def bare(tmp_path: Path, azurite: Azurite | None = None) -> dict[str, str]:

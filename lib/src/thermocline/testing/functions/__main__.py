@@ -8,11 +8,13 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from thermocline.testing.functions.host import FunctionsHost
 from thermocline.testing.functions.indexing import described, index
-from thermocline.testing.functions.local import FIRST_PORT, run
 from thermocline.testing.rig.errors import RigError
+
+FIRST_PORT: Final = 7071  # as of the official host
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -80,6 +82,8 @@ async def serve(args: argparse.Namespace) -> None:
 
 async def run_all(args: argparse.Namespace) -> None:
     """Every app, each in its own process."""
+    from thermocline.testing.functions.local import run  # the servers' SDKs, which one app by itself does not need
+
     port = FIRST_PORT if args.port is None else args.port or None
     await run(
         args.folder.absolute(), over_services=args.services, home=args.home.absolute(), first_port=port, only=args.apps

@@ -13,7 +13,6 @@ from thermocline.testing.functions.errors import BadApp
 from thermocline.testing.functions.process import FunctionsProcess
 from thermocline.testing.functions.surroundings import CLIENT, COMMON, embedded, services, signing_in
 
-FIRST_PORT: Final = 7071  # as of the official host
 _FED: Final = ("cosmosDBTrigger", "queueTrigger")
 
 
