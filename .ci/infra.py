@@ -18,6 +18,14 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOL = Path(os.environ.get("BICEPCHECK") or ROOT.parent / "shared" / "tools" / "bicepcheck")
 PROFILES = ("dev", "team", "private", "regulated")
 PAGE = ROOT / "docs" / "security.md"
+EVERYTHING = (
+    "--set",
+    "embeddings=true",
+    "--set",
+    "freeTier=true",
+    "--set",
+    'githubSubjects=["repo:owner/name:environment:team"]',
+)
 DEVELOPER = "44444444-4444-4444-4444-444444444444"  # a stand-in, so that the developer's roles are in the snapshots of dev and team
 
 
@@ -25,19 +33,32 @@ def snapshot_path(profile: str) -> Path:
     return ROOT / "infra" / "snapshots" / f"{profile}.json"
 
 
-def evaluate(profile: str) -> str:
-    """The snapshot's text: sorted, indented, and the same on every machine."""
-    command = [
-        sys.executable,
-        str(TOOL),
-        "eval",
-        str(ROOT / "infra" / f"{profile}.bicepparam"),
-        "--set",
-        f"principalId={DEVELOPER}",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def evaluate(profile: str, *options: str) -> str:
+    """The snapshot's text: sorted, indented, and the same on every machine. ``options``: further ones of bicepcheck eval."""
+    return _evaluated(f"infra/{profile}.bicepparam", "--set", f"principalId={DEVELOPER}", *options)
+
+
+def as_azd_would(profile: str) -> str:
+    """The same deployment from the file that azd reads, with the variables of its environment."""
+    variables = {
+        "AZURE_ENV_NAME": "memory",
+        "AZURE_LOCATION": "swedencentral",
+        "AZURE_THERMOCLINE_PROFILE": profile,
+        "AZURE_BUDGET_START": "2026-11-01",
+        "AZURE_ALERT_EMAILS": "memory-operators@example.com",
+        "AZURE_SECOND_LOCATION": "germanywestcentral" if profile == "regulated" else "",
+        "AZURE_PRINCIPAL_ID": DEVELOPER,
+    }
+    given = [part for name, value in variables.items() for part in ("--env", f"{name}={value}")]
+    return _evaluated("infra/main.bicep", "--params", "infra/main.parameters.json", *given)
+
+
+def _evaluated(file: str, *options: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(TOOL), "eval", file, *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
-        sys.exit(f"{profile}: {done.stderr or done.stdout}")
+        sys.exit(f"{file} {' '.join(options)}: {done.stderr or done.stdout}")
     return json.dumps(json.loads(done.stdout), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -186,6 +207,9 @@ def check() -> None:
             sys.exit(f"{profile}: two evaluations differ; something in it comes from the clock or from chance")
         if not snapshot_path(profile).exists() or snapshot_path(profile).read_text(encoding="utf-8") != first:
             sys.exit(f"infra/snapshots/{profile}.json is out of date: make snapshots, and look at what changes")
+        if as_azd_would(profile) != first:
+            sys.exit(f"infra/main.parameters.json and infra/{profile}.bicepparam do not build the same")
+        evaluate(profile, *EVERYTHING)
     print(f"The Bicep is clean, and the snapshots of {', '.join(PROFILES)} are up to date.")
 
 

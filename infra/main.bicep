@@ -52,8 +52,8 @@ param freeTier bool = false
 param embeddings bool = false
 
 var settings = loadJsonContent('profiles.json')[profile]
-var environment = toLower(environmentName)
-var token = take(uniqueString(subscription().id, environment, location), 8) // the only place where names are made unique
+var shortName = toLower(environmentName)
+var token = take(uniqueString(subscription().id, shortName, location), 8) // the only place where names are made unique
 var tags = {
   application: 'thermocline'
   'azd-env-name': environmentName
@@ -61,7 +61,7 @@ var tags = {
 }
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
-  name: 'rg-${environment}-${token}'
+  name: 'rg-${shortName}-${token}'
   location: location
   tags: tags
 }
@@ -70,7 +70,7 @@ module resources 'resources.bicep' = {
   name: 'thermocline-resources'
   scope: group
   params: {
-    suffix: '${environment}-${token}'
+    suffix: '${shortName}-${token}'
     token: token
     location: location
     tags: tags
@@ -145,3 +145,9 @@ output MEMORY_WORKER_URL string = resources.outputs.urls['memory-worker']
 
 @description('Where the sample agent answers.')
 output AGENT_SAMPLE_URL string = resources.outputs.urls['agent-sample']
+
+@description('Endpoint of Azure OpenAI, where AZURE_EMBEDDINGS asks for it.')
+output AZURE_OPENAI_ENDPOINT string = resources.outputs.openaiEndpoint
+
+@description('The embedding deployment there.')
+output AZURE_OPENAI_EMBEDDING_DEPLOYMENT string = resources.outputs.openaiDeployment

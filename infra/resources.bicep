@@ -158,13 +158,11 @@ module vault '../bicep/key-vault/main.bicep' = {
   }
 }
 
-// Cosmos DB and Storage follow a key's rotation; Redis takes the newest version with each deployment.
-var keys = profile.customerManagedKeys
-  ? toObject(vault.outputs.keyUris, key => key.name, key => {
-      keyUri: key.name == 'redis' ? key.uriWithVersion : key.uri
-      identityId: identities.outputs.identities[length(apps)].id
-    })
-  : {}
+// Empty without keys of one's own. Cosmos DB and Storage follow a key's rotation; Redis takes the newest version with each deployment.
+var keys = toObject(vault.outputs.keyUris, key => key.name, key => {
+  keyUri: key.name == 'redis' ? key.uriWithVersion : key.uri
+  identityId: identities.outputs.identities[length(apps)].id
+})
 
 module redis '../bicep/redis/main.bicep' = {
   params: {
@@ -178,7 +176,7 @@ module redis '../bicep/redis/main.bicep' = {
     highAvailability: profile.redis.highAvailability
     persistence: profile.redis.persistence
     principals: map(filter(everyone, line => line.on == 'redis'), line => { name: line.name, objectId: line.principalId })
-    customerManagedKey: profile.customerManagedKeys ? keys.redis : null
+    customerManagedKey: keys.?redis
   }
 }
 
@@ -204,7 +202,7 @@ module cosmos '../bicep/cosmos/main.bicep' = {
       roleDefinitionId: line.role
       container: split(line.on, '/')[1]
     })
-    customerManagedKey: profile.customerManagedKeys ? keys.cosmos : null
+    customerManagedKey: keys.?cosmos
   }
 }
 
@@ -226,7 +224,7 @@ module cold '../bicep/storage/main.bicep' = {
       map(filter(azureRoles, line => startsWith(line.on, 'cold/')), line => union(line.assignment, { container: split(line.on, '/')[1] })),
       map(filter(azureRoles, line => startsWith(line.on, 'table/')), line => union(line.assignment, { container: '' }))
     )
-    customerManagedKey: profile.customerManagedKeys ? keys.cold : null
+    customerManagedKey: keys.?cold
   }
 }
 
@@ -244,7 +242,7 @@ module hosts '../bicep/host-storage/main.bicep' = [
       deploymentContainer: 'app-package'
       queues: app == 'memory-worker' ? [contract.queues.vaultEvents, contract.queues.vaultEventsPoison] : []
       roleAssignments: map(filter(hostRoles, line => line.name == app), line => line.assignment)
-      customerManagedKey: profile.customerManagedKeys ? keys.hosts : null
+      customerManagedKey: keys.?hosts
     }
   }
 ]
@@ -413,3 +411,9 @@ output urls object = {
   'memory-api': functions[indexOf(apps, 'memory-api')].outputs.url
   'memory-worker': functions[indexOf(apps, 'memory-worker')].outputs.url
 }
+
+@description('Endpoint of Azure OpenAI; empty: there is none.')
+output openaiEndpoint string = embeddings ? openai!.outputs.endpoint : ''
+
+@description('The embedding deployment; empty: there is none.')
+output openaiDeployment string = embeddings ? openai!.outputs.deployment : ''
