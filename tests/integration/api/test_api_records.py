@@ -180,7 +180,7 @@ async def test_a_batch_answers_each_operation(http: httpx.AsyncClient) -> None:
         json={
             "operations": [
                 {"op": "get", **ADA},
-                {"op": "put", **ADA, "value": {"n": 1}, "tags": {"a": "b"}, "ttl": 60},
+                {"op": "put", **ADA, "value": {"n": 1}, "tags": {"a": "b"}, "ttl": 60.0},
                 {"op": "get", **ADA},
                 {"op": "put", **ADA, "value": 2, "if_absent": True},
                 {"op": "put", "scope": "s", "name": "raw", "base64": "AP8=", "media_type": "image/png"},
@@ -238,6 +238,7 @@ KEY = {"scope": "s", "name": "n"}
         [{"op": "put", **KEY, "value": 1, "ttl": True}],
         [{"op": "put", **KEY, "value": 1, "tags": {"a": 1}}],
         [{"op": "put", **KEY, "value": 1, "tags": {"": "a"}}],
+        [{"op": "put", **KEY, "value": 1, "tags": {"a": "ä" * 129}}],
         [{"op": "put", **KEY, "value": 1, "if_version": 0}],
         [{"op": "put", **KEY, "value": 1, "if_version": 1, "if_absent": True}],
         [{"op": "delete", **KEY, "if_absent": True}],

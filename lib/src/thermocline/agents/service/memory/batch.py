@@ -16,6 +16,7 @@ from thermocline.agents.service.memory.records import found
 from thermocline.agents.service.memory_api import READ, WRITE
 from thermocline.client import NOT_GIVEN
 from thermocline.client.result import NotGiven
+from thermocline.codec import TAG_BYTES, TAGS
 from thermocline.errors import ThermoclineError
 from thermocline.model import MAX_VERSION, Hit, Key
 
@@ -141,7 +142,7 @@ def _checked(at: int, operation: object, ask: Ask) -> Key:
     scope, name = operation.get("scope"), operation.get("name")
     if not isinstance(scope, str) or not isinstance(name, str):
         raise _wrong(place, "has a scope and a name, both strings")
-    if "if_version" in operation and not _whole(operation["if_version"], MAX_VERSION):
+    if "if_version" in operation and not _whole(operation, "if_version", MAX_VERSION):
         raise _wrong(place, "has an if_version that is no version")
     if kind == "put":
         _check_put(place, operation)
@@ -155,14 +156,15 @@ def _check_put(place: str, operation: dict[str, Any]) -> None:
         _check_bytes(place, operation)
     elif "media_type" in operation:
         raise _wrong(place, "has a media_type, which goes with base64: a value is JSON")
-    ttl = operation.get("ttl")
-    if ttl is not None and not _whole(ttl, LONGEST_SECONDS):
+    if operation.get("ttl") is not None and not _whole(operation, "ttl", LONGEST_SECONDS):
         raise _wrong(place, f"has a ttl that is no number of seconds from 1 to {LONGEST_SECONDS}, nor null")
     labels = operation.get("tags", {})
     if not isinstance(labels, dict) or not all(isinstance(one, str) for one in labels.values()):
         raise _wrong(place, "has tags that are no object of strings")
-    if len(labels) > 10 or "" in labels:
-        raise _wrong(place, "has tags without a name, or more than ten")
+    if len(labels) > TAGS or "" in labels:
+        raise _wrong(place, f"has tags without a name, or more than {TAGS}")
+    if any(len(text.encode()) > TAG_BYTES for text in (*labels, *labels.values())):
+        raise _wrong(place, f"has a tag with more than {TAG_BYTES} bytes")
     if not isinstance(operation.get("if_absent", False), bool):
         raise _wrong(place, "has an if_absent that is neither true nor false")
     if "if_absent" in operation and "if_version" in operation:
@@ -177,7 +179,11 @@ def _check_bytes(place: str, operation: dict[str, Any]) -> None:
         raise _wrong(place, "has a media_type that is none")
 
 
-def _whole(number: object, most: int) -> bool:
+def _whole(operation: dict[str, Any], name: str, most: int) -> bool:
+    """Whether it is a whole number from 1; one that is written as 5.0 is, and becomes 5."""
+    number = operation[name]
+    if isinstance(number, float) and number.is_integer():
+        operation[name] = number = int(number)
     return isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= most
 
 

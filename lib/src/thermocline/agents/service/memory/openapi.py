@@ -201,16 +201,19 @@ def _query(name: str, most: int, *, least: int = 1, needed: bool = False, what: 
     return told | ({"required": True} if needed else {})
 
 
-def _header(name: str, pattern: str, what: str) -> Told:
-    return {"name": name, "in": "header", "description": what, "schema": {"type": "string", "pattern": f"^{pattern}$"}}
+def _header(name: str, pattern: str, what: str, example: str) -> Told:
+    schema = {"type": "string", "pattern": f"^{pattern}$"}
+    return {"name": name, "in": "header", "description": what, "schema": schema, "example": example}
 
 
 _KEY: Final = [
     _query("scope", PART_BYTES, needed=True, what="What the record lives and is erased with, as user/42"),
     _query("name", QUERY_CHARACTERS, needed=True, what="The rest of its key; a longer one is said in a batch"),
 ]
-_IF_MATCH: Final = _header("If-Match", VERSION.pattern, "Only if the record has this version, as its ETag says it")
-_IF_CHANGED: Final = _header("If-None-Match", VERSION.pattern, "304 if the record has this version still")
+_IF_MATCH: Final = _header(
+    "If-Match", VERSION.pattern, "Only if the record has this version, as its ETag says it", '"42"'
+)
+_IF_CHANGED: Final = _header("If-None-Match", VERSION.pattern, "304 if the record has this version still", '"42"')
 _IF_ABSENT: Final = {
     "name": "If-None-Match",
     "in": "header",
@@ -218,9 +221,9 @@ _IF_ABSENT: Final = {
     "schema": {"type": "string", "enum": ["*"]},
 }
 _TTL: Final = _header(
-    "Memory-TTL", f"(?:{TTL.pattern})", "Seconds the record lives; left out: as the memory's rules say"
+    "Memory-TTL", f"(?:{TTL.pattern})", "Seconds the record lives; left out: as the memory's rules say", "3600"
 )
-_TAGS: Final = _header("Memory-Tags", TAGS.pattern, "As a form is encoded: class=personal&source=crm")
+_TAGS: Final = _header("Memory-Tags", TAGS.pattern, "As a form is encoded", "class=personal&source=crm")
 _JOB: Final = {"name": "job", "in": "path", "required": True, "schema": {"type": "string", "pattern": JOB_ID}}
 
 # --- answers ---------------------------------------------------------------------------------------------------------

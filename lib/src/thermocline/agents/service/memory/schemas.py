@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from thermocline.agents.service.memory.asking import BASE64, LONGEST_SECONDS, MEDIA_TYPE
 from thermocline.agents.service.memory.batch import MOST
+from thermocline.codec import TAG_BYTES, TAGS
 from thermocline.model import MAX_VERSION, NAME_BYTES, PART_BYTES
 
 Told = dict[str, Any]
@@ -33,9 +34,9 @@ _SCOPE: Final = {"type": "string", "minLength": 1, "maxLength": PART_BYTES}
 _KEY: Final = {"scope": _SCOPE, "name": {"type": "string", "minLength": 1, "maxLength": NAME_BYTES}}
 _TAGS: Final = {
     "type": "object",
-    "maxProperties": 10,
-    "propertyNames": {"minLength": 1, "maxLength": 256},
-    "additionalProperties": {"type": "string", "maxLength": 256},
+    "maxProperties": TAGS,
+    "propertyNames": {"minLength": 1, "maxLength": TAG_BYTES},
+    "additionalProperties": {"type": "string", "maxLength": TAG_BYTES},
 }
 _TAGS_TOLD: Final = {"type": "object", "additionalProperties": {"type": "string"}}
 _KINDS: Final = {"type": "string", "enum": ["export", "forget"]}
