@@ -1,7 +1,9 @@
 """What azd reads: parameters, services, hooks; and that a profile is said in one place."""
 
+import ast
 import json
 import re
+import sys
 from typing import Final
 
 from tests.infra.built import ROOT, built_by, of, tag
@@ -42,3 +44,22 @@ def test_every_service_of_azd_has_its_app_and_its_site() -> None:
     assert sorted(services) == sorted((app, app) for app in APPS)
     assert all((ROOT / path).is_file() for path in re.findall(r"run: (\S+)", text))
     assert {tag(one, "azd-service-name") for one in of(built_by("dev"), "Microsoft.Web/sites")} == set(APPS)
+
+
+def test_the_hooks_need_python_alone() -> None:
+    """azd runs them before anything is installed, and installs what the nearest requirements.txt names: nothing."""
+    hooks = ROOT / "infra" / "hooks"
+    imported = {
+        (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for path in [*hooks.glob("*.py"), *(hooks / "preflight").glob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    wanted = [
+        line
+        for line in (hooks / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        if line and line[0] != "#"
+    ]
+
+    assert {name.split(".")[0] for name in imported} - {*sys.stdlib_module_names, "infra"} == set()
+    assert wanted == []
