@@ -19,7 +19,7 @@ app = func.FunctionApp()
     create_lease_container_if_not_exists=False,
     start_from_beginning=True,  # type: ignore[arg-type]  # the host takes a truth value, and the SDK's annotation is wrong
     max_items_per_invocation=100,
-    feed_poll_delay=1000,
+    feed_poll_delay=5000,
 )
 @app.retry(strategy="fixed_delay", max_retry_count="-1", delay_interval="00:00:05")
 async def settle_changes(documents: func.DocumentList) -> None:

@@ -33,7 +33,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """``key`` None and ``version`` 0: it cannot be told. ``partition``: the tenant and scope where it is filed. ``attempts``: how often it was tried.
+    """``key`` None, ``version`` 0: it cannot be told. ``partition``: the tenant and scope where it is filed. ``attempts``: how often it was tried.
     ``document`` is the outline of what came (`outline`). ``etag``: the store's mark of the letter that was read."""
 
     id: str

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.integration.feed.world import FeedWorld, poison_of, soon, written_behind_hot
 
-from thermocline.errors import ConfigurationError, InvalidArgument, TierUnavailable
-from thermocline.feed import Settling, letters_of
+from thermocline.errors import ConfigurationError, CorruptRecord, InvalidArgument, TierUnavailable
+from thermocline.feed import Replay, Settling, letters_of
 from thermocline.letters import Cause, LetterFilter
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.pytest_plugin import MakeProxy
@@ -145,7 +145,7 @@ async def test_poison_in_the_middle_is_set_aside_once_and_the_rest_is_settled(wo
     assert set(letters) == {"poison", "newer"}
     assert (letters["poison"].cause, letters["newer"].cause) == (Cause.CORRUPT, Cause.UNREADABLE)
     assert "no version" in letters["poison"].error
-    assert letters["poison"].key is None
+    assert (letters["poison"].key, letters["poison"].version) == (world.key("poison"), 0)
     assert letters["poison"].partition == (world.name, "scope")
     assert worker.stats.get("feed_settled", "client") == 12
     assert worker.stats.get("feed_set_aside", "client") == 4
@@ -301,3 +301,23 @@ async def test_letters_lie_beside_the_memory_of_a_client(world: FeedWorld) -> No
     assert isinstance(place, CosmosLetters)
     properties = await world.container(world.letters_container).read()
     assert properties["defaultTtl"] == 30 * 24 * 3600
+
+
+async def test_a_document_that_was_mended_is_replayed(world: FeedWorld) -> None:
+    key = world.key()
+    await written_behind_hot(world, key)
+    (item,) = await world.feed()
+    await world.put_raw(item | {"v": "broken"})
+    client, place = await world.open(), await world.letters()
+    worker = await settling(world, client, place)
+    await worker.settle(await world.feed())
+    replay = Replay(client, place)
+
+    kept = await replay.all(LetterFilter(cause=Cause.CORRUPT))
+    assert [type(error) for error in kept.kept.values()] == [CorruptRecord]
+    assert (kept.settled, kept.stopped) == (0, "")
+
+    await world.put_raw(item)
+    assert (await replay.all(LetterFilter(cause=Cause.CORRUPT))).settled == 1
+    assert await world.all_letters() == []
+    assert await (await world.open()).get(key) == "new"

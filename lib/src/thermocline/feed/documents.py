@@ -26,10 +26,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """Ours by its id, but its key or version cannot be read."""
+    """Ours by its id, but its key or version cannot be read. ``key``: where it is the version alone."""
 
     cause: Cause
     error: str
+    key: Key | None = None
 
 
 def change_of(document: Any) -> Change | Poison | None:
@@ -41,13 +42,14 @@ def change_of(document: Any) -> Change | Poison | None:
         return Poison(Cause.CORRUPT, "it has no id")
     if not item_id.startswith(COSMOS_PREFIX):
         return None
+    key: Key | None = None
     try:
         key = _key_of(document, item_id)
         return Change(key, version_of(document, key))
     except (CorruptRecord, InvalidKey) as error:
         newer = _format_of(document) > FORMAT
         told = f"{error}; its format is newer: upgrade the worker" if newer else str(error)
-        return Poison(Cause.UNREADABLE if newer else Cause.CORRUPT, told)
+        return Poison(Cause.UNREADABLE if newer else Cause.CORRUPT, told, key)
 
 
 def _key_of(document: Mapping[str, Any], item_id: str) -> Key:

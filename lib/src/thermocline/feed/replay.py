@@ -7,7 +7,7 @@ from typing import Final
 
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
-from thermocline.errors import InvalidArgument, NotFound, ThermoclineError
+from thermocline.errors import InvalidArgument, NotFound, ThermoclineError, TierUnavailable
 from thermocline.letters import Letter, LetterFilter, Letters
 from thermocline.model import Key
 
@@ -48,8 +48,8 @@ class Replay:
         return result
 
     async def all(self, wanted: LetterFilter, *, limit: int | None = None) -> Replayed:
-        """Page after page of those that are wanted; ``limit`` letters at most. It stops after a page of which nothing could be settled though all of its
-        letters name their keys: hot is down then."""
+        """Page after page of those that are wanted; ``limit`` letters at most. It stops after a page of which nothing could be settled as a tier was
+        unavailable."""
         if limit is not None and (type(limit) is not int or limit < 1):
             raise InvalidArgument(f"limit is a whole number of letters, at least 1, not {limit!r}")
         result = Replayed()
@@ -60,9 +60,11 @@ class Replay:
             page = await self._letters.page(wanted, limit=size, cursor=cursor, deadline=Deadline.after(_SECONDS))
             settled = result.settled
             await self._settle(page.letters, result)
-            named = [letter for letter in page.letters if letter.key is not None]
-            if named and result.settled == settled:
-                result.stopped = f"none of {len(named)} letters could be settled; the last: {result.kept[named[-1].id]}"
+            away = [
+                error for letter in page.letters if isinstance(error := result.kept.get(letter.id), TierUnavailable)
+            ]
+            if away and result.settled == settled:
+                result.stopped = f"none of {len(page.letters)} letters could be settled; the last: {away[-1]}"
                 return result
             cursor = page.cursor
             if cursor is None:

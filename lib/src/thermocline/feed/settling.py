@@ -103,7 +103,7 @@ class Settling:
                 if found.key not in changes or found.version > changes[found.key].version:
                     changes[found.key], newest[found.key] = found, document
         failed = await self._tell({key: change.version for key, change in changes.items()}, counts, result)
-        letters = [self._letter(document, why.cause, why.error, None, 0, 1) for document, why in poison]
+        letters = [self._letter(document, why.cause, why.error, why.key, 0, 1) for document, why in poison]
         letters += [
             self._letter(newest[key], Cause.UNAVAILABLE, str(error), key, changes[key].version, self._attempts)
             for key, error in failed.items()
