@@ -25,10 +25,10 @@ param principalType string = 'User'
 @description('Who is told of alerts and of the budget: e-mail addresses, separated by commas.')
 param alertEmails string = ''
 
-@description('The budget of a month in the subscription\'s currency; 0: none.')
-@minValue(0)
+@description('The budget of a month in the subscription\'s currency; 0: none; -1: the profile\'s own.')
+@minValue(-1)
 @maxValue(1000000)
-param monthlyBudget int = loadJsonContent('profiles.json')[profile].monthlyBudget
+param monthlyBudget int = -1
 
 @description('The first day of the budget\'s first month, yyyy-MM-01. It cannot change later, so it is pinned in the azd environment (AZURE_BUDGET_START).')
 @minLength(10)
@@ -79,7 +79,7 @@ module resources 'resources.bicep' = {
     principalId: settings.developer ? principalId : ''
     principalType: principalType
     alertEmails: filter(map(split(alertEmails, ','), email => trim(email)), email => !empty(email))
-    monthlyBudget: monthlyBudget
+    monthlyBudget: monthlyBudget < 0 ? settings.monthlyBudget : monthlyBudget
     budgetStart: budgetStart
     apiAudience: apiAudience
     apiTenants: empty(apiTenants) ? tenant().tenantId : apiTenants
