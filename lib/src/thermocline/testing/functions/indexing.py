@@ -24,7 +24,7 @@ with needed_by(__name__, "functions,service,testing"):
 
 MODULE: Final = "function_app"
 _NAME: Final = re.compile("[A-Za-z][A-Za-z0-9_-]{0,127}")
-_METHODS: Final = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
+_METHODS: Final = tuple(str(method.value) for method in func.HttpMethod)  # azure-functions 2 has QUERY as well
 _SCHEDULE: Final = re.compile(r"\S+( \S+){5}|(\d+\.)?\d\d:\d\d:\d\d|%[^%]+%")
 
 
