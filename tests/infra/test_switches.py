@@ -15,7 +15,6 @@ SWITCHES: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("team", "dev"): ("redis-memory-akiio2eb: Redis has a replica",),
     ("private", "dev"): ("redis-memory-akiio2eb: Redis has a replica",),
     ("dev", "regulated"): (
-        "redis-memory-akiio2eb: Redis is encrypted with Microsoft's key",
         "cosmos-memory-akiio2eb: Cosmos DB is encrypted with Microsoft's key",
         "regions are not changed beside other things",
         "zone redundancy in swedencentral is chosen when the region is added",
@@ -64,6 +63,13 @@ def test_a_switch_that_would_replace_data_stops(before: str, after: str, azd: Az
 
     assert [words for words in SWITCHES[(before, after)] if words not in found] == []
     assert "thermocline migrate" in found or "moving-data.md" in found
+
+
+def test_a_key_for_redis_is_told_and_stops_nothing(azd: Azd, endpoint: str, cloud: Cloud) -> None:
+    found = switch(cloud, endpoint, "dev", "regulated")
+
+    assert "changing whose key encrypts Redis" in told(found, "mind")
+    assert "redis-" not in told(found, "stop")
 
 
 def test_roles_that_stay_and_doors_that_open_are_told(azd: Azd, endpoint: str, cloud: Cloud) -> None:

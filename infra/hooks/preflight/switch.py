@@ -61,10 +61,14 @@ def switched(arm: Arm, wanted: Wants) -> Iterator[Finding]:
 
 
 def redis_switch(found: Mapping[str, Any], wanted: Wants) -> Iterator[Finding]:
-    """Redis: its keys are chosen when it is made, and a replica once given stays."""
+    """Redis: a replica once given stays. Another key is possible in place, with an outage of hot."""
     properties = found["properties"]
     own = bool((properties.get("encryption") or {}).get("customerManagedKeyEncryption"))
-    yield from _keys("Redis", found, own, wanted)
+    if own != wanted.settings["customerManagedKeys"]:
+        yield Finding(
+            "mind",
+            f"{found['name']}: changing whose key encrypts Redis is a long maintenance, during which hot is away",
+        )
     if properties.get("highAvailability") == "Enabled" and not wanted.settings["redis"]["highAvailability"]:
         yield _kept(found, "Redis has a replica, and Azure does not take it away")
 
@@ -90,7 +94,10 @@ def cosmos_switch(found: Mapping[str, Any], wanted: Wants) -> Iterator[Finding]:
             f"{found['name']}: the free tier is chosen when the account is made",
             f"azd env set AZURE_COSMOS_FREE_TIER {str(not wanted.free_tier).lower()}",
         )
-    yield from _keys("Cosmos DB", found, bool(properties.get("keyVaultKeyUri")), wanted)
+    own = bool(properties.get("keyVaultKeyUri"))
+    if own != wanted.settings["customerManagedKeys"]:
+        has, wants = ("your own key", "Microsoft's") if own else ("Microsoft's key", "your own")
+        yield _kept(found, f"Cosmos DB is encrypted with {has}; {wants} is chosen when it is made")
     places = {plain(one["locationName"]): bool(one.get("isZoneRedundant")) for one in properties.get("locations") or []}
     if places.keys() != set(wanted.regions):
         yield Finding(
@@ -126,12 +133,6 @@ def storage_switch(found: Mapping[str, Any], wanted: Wants, sku: str) -> Iterato
     own = source.lower() == "microsoft.keyvault"
     if own and not wanted.settings["customerManagedKeys"]:
         yield _kept(found, "it is encrypted with your own key, and would go back to Microsoft's")
-
-
-def _keys(what: str, found: Mapping[str, Any], own: bool, wanted: Wants) -> Iterator[Finding]:
-    if own != wanted.settings["customerManagedKeys"]:
-        has, wants = ("your own key", "Microsoft's") if own else ("Microsoft's key", "your own")
-        yield _kept(found, f"{what} is encrypted with {has}; {wants} is chosen when it is made")
 
 
 def _opened(found: Mapping[str, Any], wanted: Wants) -> Iterator[Finding]:
