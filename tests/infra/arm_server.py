@@ -72,6 +72,8 @@ class Cloud:
     permissions: list[dict[str, Any]] = field(default_factory=lambda: [{"actions": ["*"], "notActions": []}])
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Id in small letters -> body."""
+    sizes: list[str] = field(default_factory=lambda: ["Balanced_B0", "Balanced_B1", "Balanced_B3", "Balanced_B5"])
+    """What Redis may become."""
     taken: set[str] = field(default_factory=set)
     deleted_vaults: dict[str, dict[str, Any]] = field(default_factory=dict)
     forbidden: set[str] = field(default_factory=set)
@@ -124,6 +126,9 @@ def _post(cloud: Cloud, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         "/providers/Microsoft.Web/checknameavailability": "Microsoft.Web/sites",
         "/providers/Microsoft.KeyVault/checkNameAvailability": "Microsoft.KeyVault/vaults",
     }
+    growing = re.fullmatch(r"(/resourceGroups/.+/Microsoft\.Cache/redisEnterprise/[\w-]+)/listSkusForScaling", path)
+    if growing and f"/subscriptions/{SUBSCRIPTION}{growing[1]}".lower() in cloud.resources and body == {}:
+        return 200, {"skus": [{"name": name, "sizeInGB": 1} for name in cloud.sizes]}
     if path not in kinds:
         raise Strange(f"POST {path}")
     return 200, _name_answer(cloud, body, kinds[path])

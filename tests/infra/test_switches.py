@@ -65,6 +65,14 @@ def test_a_switch_that_would_replace_data_stops(before: str, after: str, azd: Az
     assert "thermocline migrate" in found or "moving-data.md" in found
 
 
+def test_a_size_that_azure_does_not_give_in_place_stops(azd: Azd, endpoint: str, cloud: Cloud) -> None:
+    cloud.sizes = ["Balanced_B3"]
+
+    assert "is Balanced_B0, and Azure does not make it Balanced_B1 in place" in told(
+        switch(cloud, endpoint, "dev", "team"), "stop"
+    )
+
+
 def test_a_key_for_redis_is_told_and_stops_nothing(azd: Azd, endpoint: str, cloud: Cloud) -> None:
     found = switch(cloud, endpoint, "dev", "regulated")
 

@@ -45,6 +45,7 @@ def switched(arm: Arm, wanted: Wants) -> Iterator[Finding]:
     redis = arm.get(f"{services}/Microsoft.Cache/redisEnterprise/{named.redis}", _REDIS)
     if redis is not None:
         yield from redis_switch(redis, wanted)
+        yield from redis_growth(arm, f"{services}/Microsoft.Cache/redisEnterprise/{named.redis}", redis, wanted)
     database = arm.get(f"{services}/Microsoft.Cache/redisEnterprise/{named.redis}/databases/default", _REDIS)
     if database is not None:
         yield from database_switch(database)
@@ -71,6 +72,22 @@ def redis_switch(found: Mapping[str, Any], wanted: Wants) -> Iterator[Finding]:
         )
     if properties.get("highAvailability") == "Enabled" and not wanted.settings["redis"]["highAvailability"]:
         yield _kept(found, "Redis has a replica, and Azure does not take it away")
+
+
+def redis_growth(arm: Arm, path: str, found: Mapping[str, Any], wanted: Wants) -> Iterator[Finding]:
+    """Whether Azure makes this Redis as large or as small as is wanted. Raises `CannotLookError`."""
+    has, wants = found["sku"]["name"], wanted.settings["redis"]["sku"]
+    if has == wants:
+        return
+    answer = arm.post(f"{path}/listSkusForScaling", _REDIS, {})
+    offered = [one["name"] for one in answer["skus"]]
+    if wants not in offered:
+        yield Finding(
+            "stop",
+            f"{found['name']} is {has}, and Azure does not make it {wants} in place",
+            f"set another size in infra/profiles.json: it may become {', '.join(offered) or 'nothing else'}. Hot holds nothing that is not below:"
+            " deleting it, and provisioning again, loses copies alone",
+        )
 
 
 def database_switch(found: Mapping[str, Any]) -> Iterator[Finding]:
