@@ -65,7 +65,10 @@ async def test_the_feed_is_settled_and_goes_on_over_poison(world: FeedWorld, run
         more = [world.key(f"m{n}", scope=f"s{n % 4}") for n in range(4)]
         await written_behind_hot(world, *more)
         second = await host.feed_until_idle()
+        feed = (await health(host.url))[1]["feed"]
 
+    assert (feed["feed_settled"], feed["feed_set_aside"]) == (16, 1)
+    assert 0 <= feed["feed_lag"] < 60
     assert first.documents == 13
     assert second.documents == 4
     assert (first.failures, second.failures) == (0, 0)

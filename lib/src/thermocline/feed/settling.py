@@ -77,6 +77,13 @@ class Settling:
         late = self._clock.monotonic() < self._lag_until
         yield telemetry.FEED_LAG, telemetry.CLIENT, self._lag if late else 0.0
 
+    def figures(self) -> dict[str, float]:
+        """The feed's metrics by their keys, since this was made."""
+        counted = {
+            key: self.stats.get(key, telemetry.CLIENT) for key in (telemetry.FEED_SETTLED, telemetry.FEED_SET_ASIDE)
+        }
+        return {telemetry.FEED_LAG: self._lag, **counted}
+
     def close(self) -> None:
         """End being counted. The client and the letters are others' to close."""
         telemetry.CLIENTS.remove(self)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from thermocline import telemetry
 from thermocline.agents.agent import Agent
 from thermocline.agents.builder import AgentBuilder
-from thermocline.agents.service import build_service_app
+from thermocline.agents.service import bearer_caller, build_service_app
 from thermocline.agents.service.memory_api import WRITE, MemoryApi
 from thermocline.client import MemoryClient
 from thermocline.errors import ConfigurationError, TierUnavailable
@@ -167,8 +167,6 @@ def agent_service(
     can do."""
 
     def made(client: MemoryClient, tokens: EntraTokens | None, missing: str) -> Any:
-        from thermocline.agents.service.memory.who import bearer_caller
-
         return build_service_app(
             name,
             agent_class,

@@ -93,12 +93,13 @@ class Worker:
             log.error("Key Vault: the %s %s has expired and has no new version", kind, event.name)
 
     async def health(self) -> AppHealth:
-        """What is missing or wrong, the tiers, and whether letters have a place. Raises nothing of our tree."""
+        """What is missing or wrong, the tiers, the feed's figures, and whether letters have a place. Raises nothing of our tree."""
         found = await self._process.health(NEEDS)
         if not found.ready:
             return found
         try:
-            _, letters = await self._parts()
+            settling, letters = await self._parts()
+            found.document["feed"] = settling.figures()
             await letters.connect()
         except TierUnavailable as error:
             found.document["wrong"].append(str(error))
