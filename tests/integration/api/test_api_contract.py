@@ -86,7 +86,7 @@ async def test_an_app_with_an_agent_has_both(entra: EntraServer, tmp_path: Path)
     from typing import Any
 
     from thermocline import Agent, EntraTokens, MemoryApi, MemorySettings, build_service_app
-    from thermocline.agents.service.memory.who import bearer_caller
+    from thermocline.agents import bearer_caller
     from thermocline.testing.entra import AUDIENCE
 
     class Keeper(Agent):

@@ -337,7 +337,7 @@ def test_an_api_that_cannot_work(given: dict[str, Any]) -> None:
 def test_an_app_of_nothing() -> None:
     with pytest.raises(ConfigurationError, match="agent"):
         build_service_app("nothing")
-    with pytest.raises(ConfigurationError, match="without an agent"):
+    with pytest.raises(ConfigurationError, match="agent_class is missing"):
         build_service_app("api", memory_api=MemoryApi(None, missing="x"), trust_body=True)
 
 

@@ -9,7 +9,7 @@ from thermocline.agents.base_agent import BaseRetailAgent
 from thermocline.agents.builder import AgentBuilder
 from thermocline.agents.dependencies import ModelTarget
 from thermocline.agents.service.caller import Caller, current_caller
-from thermocline.agents.service.memory_api import MemoryApi
+from thermocline.agents.service.memory_api import MemoryApi, Tokens
 from thermocline.agents.service.plan import Limits, Makings, MemorySource, Plan, seconds_of
 from thermocline.client import MemoryClient
 from thermocline.errors import ConfigurationError
@@ -20,7 +20,7 @@ from thermocline.wiring import MemoryBuilder
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["Caller", "MemoryApi", "build_service_app", "current_caller"]
+__all__ = ["Caller", "MemoryApi", "bearer_caller", "build_service_app", "current_caller"]
 
 BODY_BYTES: Final = 2**20
 REQUEST_SECONDS: Final = 120.0
@@ -76,9 +76,7 @@ def build_service_app(
     if agent_class is not None:
         makings = Makings(agent_class, dict(agent_options or {}), slm_config, llm_config, agent_setup, mcp_setup)
     elif any((agent_options, slm_config, llm_config, agent_setup, mcp_setup, caller, trust_body)):
-        raise ConfigurationError(
-            "without an agent's class there is nothing for models, options, setups, caller and trust_body"
-        )
+        raise ConfigurationError("agent_class is missing, whom models, options, setups, caller and trust_body are for")
     limits = Limits(max_body_bytes, seconds_of(request_timeout), seconds_of(ready_timeout))
     plan = Plan(service_name, source, makings, limits, lifespan, caller, trust_body, ready_reasons, memory_api)
     try:
@@ -88,3 +86,21 @@ def build_service_app(
             raise
         raise ConfigurationError('build_service_app needs FastAPI: pip install "thermocline[service]"') from error
     return made_app(plan)
+
+
+def bearer_caller(tokens: Tokens | None, *, roles: tuple[str, ...] = (), missing: str = "") -> Callable[..., Any]:
+    """A ``caller`` for `build_service_app`, by Entra tokens (`EntraTokens`): the token's tenant, and for each user or application the scope
+    ``user/<object id>``.
+
+    ``roles``: of which the token needs one; none: any token that counts will do. With tokens None every request is answered 503, with ``missing``. Raises
+    `ConfigurationError`, also if FastAPI is not installed.
+    """
+    if tokens is None and not missing:
+        raise ConfigurationError("bearer_caller needs tokens, as EntraTokens(audience, tenants), or missing='why not'")
+    try:
+        from thermocline.agents.service.memory.who import caller_of
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("fastapi", "starlette"):
+            raise
+        raise ConfigurationError('bearer_caller needs FastAPI: pip install "thermocline[service]"') from error
+    return caller_of(tokens, roles, missing)

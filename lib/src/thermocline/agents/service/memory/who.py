@@ -10,7 +10,7 @@ from thermocline.agents.service.caller import Caller
 from thermocline.agents.service.memory.answering import http_error
 from thermocline.agents.service.memory.asking import bearer
 from thermocline.agents.service.memory_api import Tokens
-from thermocline.errors import ConfigurationError, TierUnavailable, TokenRefused
+from thermocline.errors import TierUnavailable, TokenRefused
 from thermocline.identity.bearer import Principal
 
 
@@ -29,15 +29,8 @@ async def principal_of(request: Request, tokens: Tokens | None, missing: str) ->
         raise HTTPException(503, said, {"retry-after": "5"}) from error
 
 
-def bearer_caller(
-    tokens: Tokens | None, *, roles: tuple[str, ...] = (), missing: str = ""
-) -> Callable[[Request], Awaitable[Caller]]:
-    """A ``caller`` for `build_service_app`: the token's tenant, and a scope for each user or application, ``user/<object id>``.
-
-    ``roles``: of which the token needs one; none: any token that counts will do. With tokens None every request is answered 503, with ``missing``.
-    """
-    if tokens is None and not missing:
-        raise ConfigurationError("bearer_caller needs tokens, as EntraTokens(audience, tenants), or missing='why not'")
+def caller_of(tokens: Tokens | None, roles: tuple[str, ...], missing: str) -> Callable[[Request], Awaitable[Caller]]:
+    """See `thermocline.agents.bearer_caller`."""
 
     async def who(request: Request) -> Caller:
         try:
