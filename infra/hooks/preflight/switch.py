@@ -85,8 +85,8 @@ def redis_growth(arm: Arm, path: str, found: Mapping[str, Any], wanted: Wants) -
         yield Finding(
             "stop",
             f"{found['name']} is {has}, and Azure does not make it {wants} in place",
-            f"set another size in infra/profiles.json: it may become {', '.join(offered) or 'nothing else'}. Hot holds nothing that is not below:"
-            " deleting it, and provisioning again, loses copies alone",
+            f"set another size in infra/profiles.json: it may become {', '.join(offered) or 'nothing else'}. Or delete it and provision again:"
+            " that loses copies, which are filled anew, and what routes keep in hot alone",
         )
 
 
