@@ -6,6 +6,7 @@
 * `thermocline.testing.conformance`: what a tier must do, as pytest classes to inherit from.
 * `thermocline.testing.rig` and `thermocline.testing.pytest_plugin`: real servers, and pytest fixtures for them.
 * `thermocline.testing.cosmos`: a strict emulator of Cosmos DB's REST surface, a process of its own.
+* `thermocline.testing.functions`: Azure Functions apps without Azure; docs/functions.md (also needs the extras ``functions`` and ``service``).
 
 Needs the extra ``thermocline[testing]``.
 """
