@@ -8,6 +8,8 @@ from typing import Final
 
 from tests.infra.built import ROOT, built_by, of, tag
 
+from thermocline.agents.service.memory_api import ERASE, READ, WRITE
+
 PROFILES: Final = ("dev", "team", "private", "regulated")
 APPS: Final = ("memory-worker", "memory-api", "agent-sample")
 
@@ -63,3 +65,12 @@ def test_the_hooks_need_python_alone() -> None:
 
     assert {name.split(".")[0] for name in imported} - {*sys.stdlib_module_names, "infra"} == set()
     assert wanted == []
+
+
+def test_the_page_registers_the_roles_that_the_api_asks_for() -> None:
+    page = (ROOT / "docs" / "azure.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^cat > roles.json <<'END'\n(.*?)^END$", page, re.MULTILINE | re.DOTALL)
+    roles = json.loads(text)
+
+    assert {role["value"] for role in roles} == {READ, WRITE, ERASE}
+    assert len({role["id"] for role in roles}) == len(roles)
