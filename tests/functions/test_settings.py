@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,16 @@ def test_connections() -> None:
         connection("cosmosDBTrigger", "C", {"C": "nonsense"}, "here")
     with pytest.raises(BadApp, match=r"here is C, and there is neither a setting C__accountEndpoint"):
         connection("cosmosDBTrigger", "C", {"C__clientId": "id"}, "here")
+
+
+@pytest.mark.parametrize("missing", ["azure.functions", "uvicorn", "aiohttp"])
+def test_what_is_missing_is_said(missing: str) -> None:
+    program = (
+        f"import runpy, sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['--index', 'nowhere'];"
+        "runpy.run_module('thermocline.testing.functions', run_name='__main__')"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ran.returncode == 1
+    assert ran.stderr.endswith('install it with: pip install "thermocline[functions,service,testing]"\n')
+    assert len(ran.stderr.splitlines()) == 1

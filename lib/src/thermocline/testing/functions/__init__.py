@@ -7,12 +7,16 @@
 Needs the extras ``thermocline[functions,service,testing]``.
 """
 
-from thermocline.testing.functions.changes import FeedReport
-from thermocline.testing.functions.errors import BadApp, InvocationFailed
-from thermocline.testing.functions.host import FunctionsHost
-from thermocline.testing.functions.indexing import App, Function, index
-from thermocline.testing.functions.messages import QueueReport
-from thermocline.testing.functions.process import FunctionsProcess
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thermocline.testing.functions.changes import FeedReport
+    from thermocline.testing.functions.errors import BadApp, InvocationFailed
+    from thermocline.testing.functions.host import FunctionsHost
+    from thermocline.testing.functions.indexing import App, Function, index
+    from thermocline.testing.functions.messages import QueueReport
+    from thermocline.testing.functions.process import FunctionsProcess
 
 __all__ = [
     "App",
@@ -25,3 +29,21 @@ __all__ = [
     "QueueReport",
     "index",
 ]
+
+_HOMES = {
+    "App": "indexing",
+    "BadApp": "errors",
+    "FeedReport": "changes",
+    "Function": "indexing",
+    "FunctionsHost": "host",
+    "FunctionsProcess": "process",
+    "InvocationFailed": "errors",
+    "QueueReport": "messages",
+    "index": "indexing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -10,9 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from thermocline.testing.functions.host import FunctionsHost
-from thermocline.testing.functions.indexing import described, index
-from thermocline.testing.rig.errors import RigError
+try:
+    from thermocline.testing.functions.host import FunctionsHost
+    from thermocline.testing.functions.indexing import described, index
+    from thermocline.testing.rig.errors import RigError
+except ImportError as _missing:
+    sys.exit(str(_missing))
 
 FIRST_PORT: Final = 7071  # as of the official host
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Self
 
-import aiohttp
-
+from thermocline.testing.extra import needed_by
 from thermocline.testing.functions.appsettings import connection, resolved
 from thermocline.testing.functions.errors import InvocationFailed
 from thermocline.testing.functions.hostfile import HostFile
@@ -19,6 +18,9 @@ from thermocline.testing.functions.indexing import Function
 from thermocline.testing.functions.invoking import invoke_message
 from thermocline.testing.functions.queues import Message, Queue
 from thermocline.testing.rig.errors import RigError
+
+with needed_by(__name__, "functions,service,testing"):
+    import aiohttp
 
 _log: Final = logging.getLogger(__name__)
 _HIDDEN: Final = timedelta(minutes=10)  # as of the official trigger while a function works on a message
