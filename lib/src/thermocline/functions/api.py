@@ -153,7 +153,8 @@ def memory_api(name: str = "memory-api") -> HttpApp:
             ready_reasons=False,
         )
 
-    return HttpApp(AppNeeds(name, services=_MEMORY, settings=TOKENS), made)
+    needs = AppNeeds(name, services=_MEMORY, bound=("THERMOCLINE_JOBS_SCHEDULE",), settings=TOKENS)
+    return HttpApp(needs, made)
 
 
 def agent_service(

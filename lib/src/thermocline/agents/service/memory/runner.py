@@ -26,7 +26,7 @@ from thermocline.agents.service.memory.store import (
 from thermocline.agents.service.memory_api import MemoryApi
 from thermocline.client import MemoryClient
 from thermocline.clock import SYSTEM_CLOCK, Clock
-from thermocline.errors import Conflict, TierUnavailable, UnknownOutcome
+from thermocline.errors import Conflict, InvalidArgument, TierUnavailable, UnknownOutcome
 
 log = logging.getLogger("thermocline.agents")
 
@@ -178,7 +178,8 @@ class Runner:
             ended = replace(job, state=QUEUED, updated_ms=now, until_ms=now + round(pause * 1000), detail=told)
         else:
             self._note(job.id, error)
-            ended = replace(job, state=FAILED, updated_ms=now, until_ms=0, detail="It failed; the log says how.")
+            told = str(error)[:300] if isinstance(error, InvalidArgument) else "It failed; the log says how."
+            ended = replace(job, state=FAILED, updated_ms=now, until_ms=0, detail=told)
         taken = await self._save(ended, version)
         if taken is None and ended.result is not None:
             await self.store.drop_result(job, ended.result)
