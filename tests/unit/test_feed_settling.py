@@ -296,6 +296,8 @@ async def test_the_lag_is_that_of_the_oldest_document(small: Small) -> None:
     assert 40 <= done.lag < 42
     assert [*settling.gauges()] == [(telemetry.FEED_LAG, telemetry.CLIENT, done.lag)]
     assert telemetry.CLIENTS.gauges()[telemetry.FEED_LAG, telemetry.CLIENT] >= done.lag  # the worst of this process
+    small.clock.advance(121)
+    assert settling.lag == 0.0  # nothing has come since: an old batch is no lag of now
     counted = len(telemetry.CLIENTS)
     settling.close()
     assert len(telemetry.CLIENTS) == counted - 1

@@ -253,5 +253,6 @@ async def test_health_says_that_a_tier_is_away(world: FeedWorld, running: Runnin
         proxy.cut()
         status, document = await health(host.url)
         assert (status, document["status"]) == (503, "down")
+        assert "127.0.0.1" not in json.dumps(document)
         proxy.restore()
         assert (await health(host.url))[0] == 200  # made again after the failed start

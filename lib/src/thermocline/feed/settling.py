@@ -72,17 +72,22 @@ class Settling:
         self.stats = Stats()
         telemetry.CLIENTS.add(self, self.stats)
 
+    @property
+    def lag(self) -> float:
+        """Seconds that the oldest document of the last batch was old when it came. 0 once nothing has come for a while: a feed with nothing new is not late,
+        however late its last batch was (and one that is not read at all shows by that nothing is settled)."""
+        return self._lag if self._clock.monotonic() < self._lag_until else 0.0
+
     def gauges(self) -> Iterator[tuple[str, str, float]]:
-        """For `telemetry.CLIENTS`. A feed with nothing new is not late, however late its last batch was."""
-        late = self._clock.monotonic() < self._lag_until
-        yield telemetry.FEED_LAG, telemetry.CLIENT, self._lag if late else 0.0
+        """For `telemetry.CLIENTS`."""
+        yield telemetry.FEED_LAG, telemetry.CLIENT, self.lag
 
     def figures(self) -> dict[str, float]:
         """The feed's metrics by their keys, since this was made."""
         counted = {
             key: self.stats.get(key, telemetry.CLIENT) for key in (telemetry.FEED_SETTLED, telemetry.FEED_SET_ASIDE)
         }
-        return {telemetry.FEED_LAG: self._lag, **counted}
+        return {telemetry.FEED_LAG: self.lag, **counted}
 
     def close(self) -> None:
         """End being counted. The client and the letters are others' to close."""

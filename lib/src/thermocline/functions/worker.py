@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from thermocline import telemetry
 from thermocline.client import MemoryClient
 from thermocline.errors import ConfigurationError, TierUnavailable
 from thermocline.feed import Replay, Settling, letters_of
@@ -93,20 +94,30 @@ class Worker:
             log.error("Key Vault: the %s %s has expired and has no new version", kind, event.name)
 
     async def health(self) -> AppHealth:
-        """What is missing or wrong, the tiers, the feed's figures, and whether letters have a place. Raises nothing of our tree."""
+        """What is missing or wrong, how the tiers are, the feed's figures, and whether letters have a place. Why a tier is not well is logged and not in it,
+        for strangers can ask. Raises nothing of our tree."""
         found = await self._process.health(NEEDS)
+        document = found.document
+        memory = document.pop("memory", None)
+        if memory is not None:
+            if not found.ready:
+                log.warning(
+                    "the memory is not well: %s", telemetry.without_secrets("; ".join(memory["reasons"]))[:1000]
+                )
+            document["memory"] = {"tiers": {tier: one["verdict"] for tier, one in memory.get("tiers", {}).items()}}
         if not found.ready:
             return found
         try:
             settling, letters = await self._parts()
-            found.document["feed"] = settling.figures()
+            document["feed"] = settling.figures()
             await letters.connect()
         except TierUnavailable as error:
-            found.document["wrong"].append(str(error))
+            log.warning("the place for dead letters cannot be asked: %s", telemetry.without_secrets(str(error))[:1000])
+            document["wrong"].append("the place for dead letters cannot be asked now; the log says why")
         except ConfigurationError as error:
-            found.document["wrong"].append(str(error))
-            found.document["status"] = "misconfigured"
-            return AppHealth(False, found.document)
+            document["wrong"].append(str(error))
+            document["status"] = "misconfigured"
+            return AppHealth(False, document)
         return found
 
     async def _parts(self) -> tuple[Settling, Letters]:
