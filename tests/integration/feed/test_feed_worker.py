@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -75,6 +76,26 @@ async def test_the_feed_is_settled_and_goes_on_over_poison(world: FeedWorld, run
     reader = await world.open()
     assert await reader.get_many([*keys, *more]) == dict.fromkeys([*keys, *more], "new")
     assert [letter.cause for letter in await world.all_letters()] == [Cause.CORRUPT]
+
+
+async def test_fed_twice_and_out_of_order_the_function_changes_nothing(world: FeedWorld, running: Running) -> None:
+    keys = [world.key(f"k{n}") for n in range(6)]
+    await written_behind_hot(world, *keys, value="middle")
+    history = await world.feed()
+    await written_behind_hot(world, *keys)
+    history += await world.feed()
+    documents = [*history, *history]
+    random.Random(3).shuffle(documents)
+    author = await world.open()
+    async with running() as host:
+        await host.feed("settle_changes", documents)
+        assert await author.get_many(keys) == dict.fromkeys(keys, "new")  # and hot has it again
+        before = {key: await world.in_hot(key) for key in keys}
+        await host.feed("settle_changes", documents[::-1])
+
+    assert {key: await world.in_hot(key) for key in keys} == before
+    assert None not in before.values()
+    assert await world.all_letters() == []
 
 
 async def test_hot_goes_and_comes_back_and_nothing_is_lost_or_set_aside(
