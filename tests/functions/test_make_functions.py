@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -101,11 +102,14 @@ async def test_over_services_the_feed_tells_hot_of_what_it_was_not_told(tmp_path
 
 async def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     async def said(*options: str) -> str:
-        command = (sys.executable, "-m", "thermocline.testing.functions", "--port", "0", *options)
+        command = (sys.executable, "-m", "thermocline.testing.functions", *options)
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, cwd=ROOT)
         _, told = await process.communicate()
         assert process.returncode == 1
         return told.decode()
 
     assert "there is no app nothing" in await said("nothing")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"port {port} is taken" in await said("--port", port, "memory-worker")
     assert "holds no folder with a function_app.py" in await said("--folder", str(tmp_path))

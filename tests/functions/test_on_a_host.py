@@ -22,9 +22,14 @@ NAMES = {
 }
 
 
-@pytest.fixture
-def sample(tmp_path: Path, azurite: Azurite) -> Iterator[Host]:
-    with host_of(SAMPLE, bare(tmp_path), azurite, tmp_path) as host:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sample")
+
+
+@pytest.fixture(scope="module")
+def sample(home: Path, azurite: Azurite) -> Iterator[Host]:
+    with host_of(SAMPLE, bare(home), azurite, home) as host:
         yield host
 
 
@@ -56,22 +61,18 @@ async def test_what_looks_encoded_twice_arrives_decoded_twice(sample: Host) -> N
     assert answer.json()["url"] == f"{sample.url}/api/echo/x%41/r%2Fs"
 
 
-async def test_a_timer_is_fired(sample: Host, tmp_path: Path) -> None:
+async def test_a_timer_is_fired(sample: Host, home: Path) -> None:
     await sample.fire("tick")
-    await noted(tmp_path / "log", "tick")
+    await noted(home / "log", "tick")
 
-    assert [json.loads(line)["what"] for line in (tmp_path / "log").read_text().splitlines()] == ["tick"]
+    assert [json.loads(line)["what"] for line in (home / "log").read_text().splitlines()] == ["tick"]
 
 
 @pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)
 async def test_every_app_is_found_whole_without_any_setting(app: Path, tmp_path: Path, azurite: Azurite) -> None:
+    """And says what is missing."""
     with host_of(app, {}, azurite, tmp_path) as host:
         assert await host.names() == NAMES[app.name]
-
-
-@pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)
-async def test_every_app_says_what_is_missing(app: Path, tmp_path: Path, azurite: Azurite) -> None:
-    with host_of(app, {}, azurite, tmp_path) as host:
         answer = await got(host, "/api/health" if app.name == "memory-worker" else "/health")
 
     assert answer.status_code == 503

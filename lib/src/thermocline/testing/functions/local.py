@@ -12,6 +12,7 @@ from typing import Any, Final
 from thermocline.testing.functions.errors import BadApp
 from thermocline.testing.functions.process import FunctionsProcess
 from thermocline.testing.functions.surroundings import CLIENT, COMMON, embedded, services, signing_in
+from thermocline.testing.rig.ports import is_free
 
 _FED: Final = ("cosmosDBTrigger", "queueTrigger")
 
@@ -24,6 +25,11 @@ async def run(
     Raises BadApp where there is no app, StartFailed for one that does not start, MissingPart for a server that cannot be had.
     """
     apps = found(folder, only)
+    taken = (
+        [] if first_port is None else [port for port in range(first_port, first_port + len(apps)) if not is_free(port)]
+    )
+    if taken:
+        raise BadApp(f"port {taken[0]} is taken; name another first one with --port, or 0 for free ones")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
