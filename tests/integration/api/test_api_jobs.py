@@ -93,6 +93,8 @@ async def test_what_was_exported_goes_when_its_scope_is_erased(
     of_others = (await theirs.post("/v1/exports", json={"scope": SCOPE})).headers["location"]
     results = {name: (await desk.ended(http, place))["result"] for name, place in places.items()}
     kept = (await desk.ended(theirs, of_others))["result"]
+    left_behind = Key(RESERVED, f"result/{places['it'].rpartition('/')[2]}", "a runner that died")
+    await desk.app.state.memory.set(left_behind, b"lines")
 
     forgotten = (await http.post("/v1/forgets", json={"scope": SCOPE})).headers["location"]
     assert (await desk.ended(http, forgotten))["state"] == "done"

@@ -83,10 +83,9 @@ class HttpApp:
         begun = self._begun
         try:
             return await asyncio.shield(begun)
-        except ConfigurationError:
-            if self._begun is begun:
+        finally:
+            if self._begun is begun and begun.done() and (begun.cancelled() or begun.exception() is not None):
                 self._begun = None
-            raise
 
     async def run_jobs(self, *, seconds: float = JOBS_SECONDS) -> dict[str, int]:
         """Do the jobs that nobody does, and wait for them up to ``seconds``: a timer's event keeps its instance alive. Counts, as of `Runner.take_over`.

@@ -5,6 +5,7 @@ Sources: RFC 8725 (what goes wrong with JWTs: the algorithm is ours and never th
 """
 
 import ipaddress
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -165,7 +166,7 @@ def _number(claims: Mapping[str, Any], name: str) -> float | None:
     found = claims.get(name)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         raise TokenRefused(f"The token's {name} is no time.")
     return float(found)
 

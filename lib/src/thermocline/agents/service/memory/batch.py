@@ -137,11 +137,11 @@ def _checked(at: int, operation: object, ask: Ask) -> Key:
     place = f"operations[{at}]"
     kind = operation.get("op") if isinstance(operation, dict) else None
     if not isinstance(operation, dict) or not isinstance(kind, str) or kind not in _KNOWN:
-        raise _wrong(place, "is an object whose op is get, put or delete")
+        raise _wrong(place, "must be an object whose op is get, put or delete")
     refuse_strangers(operation, ask.caller, known=_KNOWN[kind])
     scope, name = operation.get("scope"), operation.get("name")
     if not isinstance(scope, str) or not isinstance(name, str):
-        raise _wrong(place, "has a scope and a name, both strings")
+        raise _wrong(place, "must have a scope and a name, both strings")
     if "if_version" in operation and not _whole(operation, "if_version", MAX_VERSION):
         raise _wrong(place, "has an if_version that is no version")
     if kind == "put":
@@ -151,7 +151,7 @@ def _checked(at: int, operation: object, ask: Ask) -> Key:
 
 def _check_put(place: str, operation: dict[str, Any]) -> None:
     if ("value" in operation) == ("base64" in operation):
-        raise _wrong(place, "has a value, or bytes in base64: one of the two")
+        raise _wrong(place, "must have a value, or bytes in base64: one of the two")
     if "base64" in operation:
         _check_bytes(place, operation)
     elif "media_type" in operation:
@@ -188,4 +188,4 @@ def _whole(operation: dict[str, Any], name: str, most: int) -> bool:
 
 
 def _wrong(place: str, what: str) -> HTTPException:
-    return HTTPException(422, f"Not so: {place} {what}." if what.startswith("is ") else f"{place} {what}.")
+    return HTTPException(422, f"{place} {what}.")

@@ -37,7 +37,7 @@ LONGEST_PAUSE: Final = 600.0
 LONGEST_EXPORT: Final = timedelta(hours=6)
 CHUNK: Final = 256 * 1024  # bytes of an export that are handed on together
 LAST_SECONDS: Final = 2.0  # for the last word about a job whose process ends
-_OUTAGE: Final = (TierUnavailable, UnknownOutcome, TimeoutError)
+_OUTAGE: Final = (TierUnavailable, UnknownOutcome, TimeoutError, Conflict)  # what a later try may not meet
 
 
 class Runner:
@@ -155,6 +155,7 @@ class Runner:
                         continue
                     renewed = None
                 if renewed is None:
+                    await self._give_up(job, work)
                     return False
                 version, held_until = renewed, self._clock.monotonic() + self._lease
             return await self._told(job, version, work)
@@ -164,6 +165,13 @@ class Runner:
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
+
+    async def _give_up(self, job: Job, work: "asyncio.Task[dict[str, Any]]") -> None:
+        """Another has the job, or its scope was erased: what was written goes."""
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        if job.kind == "export":
+            await self.store.drop_result(job, job.runner)
 
     async def _told(self, job: Job, version: int, work: "asyncio.Task[dict[str, Any]]") -> bool:
         """Write down how it ended."""
@@ -181,8 +189,8 @@ class Runner:
             told = str(error)[:300] if isinstance(error, InvalidArgument) else "It failed; the log says how."
             ended = replace(job, state=FAILED, updated_ms=now, until_ms=0, detail=told)
         taken = await self._save(ended, version)
-        if taken is None and ended.result is not None:
-            await self.store.drop_result(job, ended.result)
+        if taken is None:
+            await self._give_up(job, work)
         return taken is not None and ended.ended
 
     async def _let_go(self, job: Job, version: int) -> None:

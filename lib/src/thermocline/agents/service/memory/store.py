@@ -109,26 +109,31 @@ class JobStore:
         await self._memory.delete(self.result_key(job, name))
 
     async def drop_exports(self, tenant: str, scope: str | None, *, before_ms: int, now_ms: int) -> int:
-        """What was exported of a scope that is erased goes too, and exports under way end. How many these were."""
+        """What was exported of a scope that is erased goes too, also what a runner that died left; exports under way end. How many these were."""
         count = 0
         async for job_id in self._names(f"exports/{tenant}"):
-            for _ in range(_TRIES):  # its runner may renew its lease meanwhile
-                found = await self.read(job_id)
-                if found is None or found[0].state in (FAILED, GONE) or found[0].created_ms > before_ms:
-                    break
-                job, version = found
-                if not job.covers(scope):
-                    break
-                told = "What was exported has been erased since."
-                try:
-                    await self.save(replace(job, state=GONE, updated_ms=now_ms, result=None, detail=told), version)
-                except Conflict:
-                    continue
-                if job.result is not None:
-                    await self.drop_result(job, job.result)
-                count += 1
-                break
+            found = await self.read(job_id)
+            if found is None or found[0].created_ms > before_ms or not found[0].covers(scope):
+                continue
+            count += await self._end_export(job_id, now_ms)
+            async for name in self._names(f"result/{job_id}"):
+                await self.drop_result(found[0], name)
         return count
+
+    async def _end_export(self, job_id: str, now_ms: int) -> bool:
+        """Whether it was not over already."""
+        for _ in range(_TRIES):  # its runner may renew its lease meanwhile
+            found = await self.read(job_id)
+            if found is None or found[0].state in (FAILED, GONE):
+                return False
+            told = "What was exported has been erased since."
+            gone = replace(found[0], state=GONE, updated_ms=now_ms, result=None, detail=told)
+            try:
+                await self.save(gone, found[1])
+            except Conflict:
+                continue
+            return True
+        raise Conflict("an export of what is erased could not be ended: its record changes again and again")
 
     async def _names(self, scope: str) -> AsyncIterator[str]:
         cursor: str | None = None
