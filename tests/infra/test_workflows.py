@@ -116,6 +116,42 @@ def test_who_signs_in_does_so_in_an_environment() -> None:
                 assert "environment" in job, f"{path.name} {name}"
 
 
+def unguarded(release: Body) -> list[str]:
+    """Jobs that let something out of the house and do not look, right before, whether the tag is still where it was built."""
+    found = []
+    for name, job in release["jobs"].items():
+        runs = [step.get("run", "") for step in job["steps"]]
+        out = next((at for at, run in enumerate(runs) if re.search(r"uv publish|gh release create", run)), None)
+        if out is not None and not ("commits/tags/$GITHUB_REF_NAME" in runs[out - 1] and "exit 1" in runs[out - 1]):
+            found.append(name)
+    return found
+
+
+def test_a_moved_tag_and_a_commit_beside_main_release_nothing() -> None:
+    release = read(ROOT / ".github" / "workflows" / "release.yml")
+    assert unguarded(release) == []
+    build = "".join(step.get("run", "") for step in release["jobs"]["build"]["steps"])
+    assert build.index("compare/main...$GITHUB_SHA") < build.index("make dist")
+    for job in ("publish", "release"):
+        broken = copy.deepcopy(release)
+        broken["jobs"][job]["steps"] = [
+            step for step in broken["jobs"][job]["steps"] if "commits/tags" not in step.get("run", "")
+        ]
+        assert unguarded(broken) == [job]
+
+
+def test_what_if_asks_for_no_right_to_write_and_reads_what_the_profiles_do() -> None:
+    job = read(ROOT / ".github" / "workflows" / "deploy.yml")["jobs"]["what-if"]
+    step = next(one for one in job["steps"] if one.get("name") == "what-if")
+    assert "--validation-level ProviderNoRbac" in step["run"]
+    read_there = {
+        name
+        for path in (ROOT / "infra").glob("*.bicepparam")
+        for name in re.findall(r"readEnvironmentVariable\('(\w+)'", path.read_text(encoding="utf-8"))
+    }
+    assert set(step["env"]) == read_there | {"PROFILE"}
+
+
 def test_the_choices_are_the_profiles() -> None:
     inputs = read(ROOT / ".github" / "workflows" / "deploy.yml")[True]["workflow_dispatch"]["inputs"]
     assert inputs["environment"]["options"] == ["dev", "team", "private", "regulated"]
