@@ -210,6 +210,10 @@ def check() -> None:
         if as_azd_would(profile) != first:
             sys.exit(f"infra/main.parameters.json and infra/{profile}.bicepparam do not build the same")
         evaluate(profile, *EVERYTHING)
+        if DEVELOPER in evaluate(profile, "--set", "principalType=ServicePrincipal"):
+            sys.exit(f"{profile}: a pipeline that deploys gets roles on the data")
+        if "Microsoft.Consumption/budgets" in str(json.loads(evaluate(profile, "--set", "budgetStart="))["resources"]):
+            sys.exit(f"{profile}: a budget without its first month is built")
     print(f"The Bicep is clean, and the snapshots of {', '.join(PROFILES)} are up to date.")
 
 

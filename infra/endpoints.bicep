@@ -54,6 +54,8 @@ var doors = concat(
   map(filter(apps, app => app.queue), app => { name: '${app.name}-queue', service: 'queue', group: 'queue', id: app.hostId })
 )
 
+// One after another: an account takes one connection at a time, and some have two.
+@batchSize(1)
 module endpoints '../bicep/private-endpoint/main.bicep' = [
   for door in doors: {
     params: {

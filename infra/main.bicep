@@ -15,7 +15,7 @@ param profile string
 @description('The region that Cosmos DB may fail over to, for profiles with a second region (regulated).')
 param secondLocation string = ''
 
-@description('The object id of a developer or pipeline who gets data roles in profiles that allow it (dev, team); empty: nobody.')
+@description('The object id of the developer who gets data roles in profiles that allow it (dev, team); empty, or that of a pipeline: nobody.')
 param principalId string = ''
 
 @description('What principalId is.')
@@ -30,10 +30,9 @@ param alertEmails string = ''
 @maxValue(1000000)
 param monthlyBudget int = -1
 
-@description('The first day of the budget\'s first month, yyyy-MM-01. It cannot change later, so it is pinned in the azd environment (AZURE_BUDGET_START).')
-@minLength(10)
+@description('The first day of the budget\'s first month, yyyy-MM-01. It cannot change later, so the check before pins it in the azd environment (AZURE_BUDGET_START). Empty: no budget.')
 @maxLength(10)
-param budgetStart string
+param budgetStart string = '' // azd asks the operator for what has no default, before the check runs
 
 @description('The audience (application id or its URI) of the tokens that memory-api and agent-sample take; empty: they answer no call and their health page says why.')
 param apiAudience string = ''
@@ -76,7 +75,8 @@ module resources 'resources.bicep' = {
     tags: tags
     profile: settings
     secondLocation: secondLocation
-    principalId: settings.developer ? principalId : ''
+    // azd hands in whoever deploys: a pipeline is no developer, and reads no data.
+    principalId: settings.developer && principalType != 'ServicePrincipal' ? principalId : ''
     principalType: principalType
     alertEmails: filter(map(split(alertEmails, ','), email => trim(email)), email => !empty(email))
     monthlyBudget: monthlyBudget < 0 ? settings.monthlyBudget : monthlyBudget

@@ -35,7 +35,7 @@ param alertEmails string[]
 @description('Budget of a month; 0: none.')
 param monthlyBudget int
 
-@description('First day of the budget\'s first month.')
+@description('First day of the budget\'s first month; empty: no budget.')
 param budgetStart string
 
 @description('Audience of the tokens that the APIs take.')

@@ -15,7 +15,7 @@ param alerts bool
 @description('Budget of a month; 0: none.')
 param monthlyBudget int
 
-@description('First day of the budget\'s first month.')
+@description('First day of the budget\'s first month; empty: no budget.')
 param budgetStart string
 
 @description('Who is told of the budget, besides the action group.')
@@ -70,7 +70,7 @@ module workbook '../bicep/workbook/main.bicep' = {
   }
 }
 
-module budget '../bicep/budget/main.bicep' = if (monthlyBudget > 0) {
+module budget '../bicep/budget/main.bicep' = if (monthlyBudget > 0 && !empty(budgetStart)) {
   params: {
     name: 'budget-${suffix}'
     amount: monthlyBudget

@@ -6,6 +6,7 @@ code for Linux on x86-64 and Python 3.13, whatever this machine has, because the
 """
 
 import argparse
+import hashlib
 import os
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ EXTRAS = {
 PYTHON = "3.13"
 PLATFORM = "x86_64-manylinux_2_28"
 PACKAGES = Path(".python_packages") / "lib" / "site-packages"  # where the worker looks
+PACKED = Path(".python_packages") / "packed"  # of what the packages beside it were made
 _HEAD = "# Written by `make apps` from uv.lock and infra/hooks/prepackage.py; the wheel is built into wheels/ when the app is packed.\n"
 
 
@@ -89,9 +91,27 @@ def build(uv: str, apps: Sequence[Path]) -> None:
             shutil.copy(wheel, wheels)
 
 
+def made_of(folder: Path) -> str:
+    """The digest of everything that an app's packages are made of: what it pins, the library, this file."""
+    sources = [ROOT / "pyproject.toml", Path(__file__), folder / "requirements.txt"]
+    sources += sorted(path for path in (ROOT / "lib").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    digest = hashlib.sha256()
+    for path in sources:
+        digest.update(f"{path.name}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def packed(folder: Path) -> bool:
+    """Whether the app's folder has the packages already, whole and of what is here now."""
+    note = folder / PACKED
+    return note.exists() and note.read_text() == made_of(folder)
+
+
 def install(uv: str, folder: Path) -> None:
     """Put what ``requirements.txt`` of an app's folder names beside its code, for Azure's machines. What was there before goes."""
     target = folder / PACKAGES
+    (folder / PACKED).unlink(missing_ok=True)
     shutil.rmtree(target, ignore_errors=True)
     chosen = [
         "--python-version",
@@ -105,6 +125,7 @@ def install(uv: str, folder: Path) -> None:
     ]
     python = ["--python", sys.executable]  # any: nothing is installed into it
     run(uv, "pip", "install", "--quiet", *python, *chosen, "--target", target, "-r", "requirements.txt", folder=folder)
+    (folder / PACKED).write_text(made_of(folder))  # last: a run that was stopped half-way counts for nothing
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -123,6 +144,8 @@ def main(arguments: Sequence[str]) -> int:
             print(f"requirements.txt is out of date in {', '.join(old)}: make apps", file=sys.stderr)
             return 1
         if args.check:
+            return 0
+        if not args.no_packages and all(packed(folder) for folder in apps.values()):
             return 0
         build(uv, list(apps.values()))
         if not args.no_packages:

@@ -17,6 +17,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - azd takes whatever Python is the
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # azd starts it by its path
 
 from infra.hooks.preflight.arm import ENDPOINT, Arm, CannotLookError, token
+from infra.hooks.preflight.budget import budget_start
 from infra.hooks.preflight.findings import Finding, stops
 from infra.hooks.preflight.region import cosmos_regions, flex_plan, region_exists, registered, room, storage_kinds
 from infra.hooks.preflight.rights import rights
@@ -68,10 +69,14 @@ def look(variables: Mapping[str, str]) -> list[Finding]:
 
 
 def pin_budget_start(variables: Mapping[str, str]) -> str | None:
-    """The first day of this month goes into the azd environment once, because a budget's start cannot change. Returns what could not be done."""
-    if variables.get("AZURE_BUDGET_START"):
+    """The budget's first month goes into the azd environment, because it cannot change. Returns what could not be done."""
+    try:
+        arm = Arm(token(), variables.get("AZURE_RESOURCE_MANAGER_ENDPOINT", "") or ENDPOINT)
+    except CannotLookError:
+        arm = None  # said before; what is pinned stays
+    start = budget_start(arm, wants(variables), dt.datetime.now(dt.UTC).date())
+    if start is None or start == variables.get("AZURE_BUDGET_START"):
         return None
-    start = dt.datetime.now(dt.UTC).date().replace(day=1).isoformat()
     program = shutil.which("azd")
     if program is None:
         return f"azd is not on PATH: azd env set AZURE_BUDGET_START {start}"

@@ -70,9 +70,22 @@ def test_a_packed_app_is_indexed_by_the_worker_from_what_was_packed(tmp_path: Pa
     prepackage.build(uv(), [folder])
     prepackage.install(uv(), folder)
 
+    assert prepackage.packed(folder)
     packages = folder / prepackage.PACKAGES
     told = under_runtime(folder, [{"function": "health", "http": {}}], {"PYTHONPATH": str(packages)})
 
     assert Path(told["library"]).is_relative_to(packages)
     assert "settle_changes" in told["functions"]
     assert told["results"][0]["status"] == 503, "nothing is configured"
+
+
+def test_what_is_packed_counts_only_while_nothing_of_it_has_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "memory-worker"
+    (folder / prepackage.PACKED).parent.mkdir(parents=True)
+    (folder / "requirements.txt").write_text("redis==8.1.0\n")
+
+    assert not prepackage.packed(folder)
+    (folder / prepackage.PACKED).write_text(prepackage.made_of(folder))
+    assert prepackage.packed(folder)
+    (folder / "requirements.txt").write_text("redis==8.1.1\n")
+    assert not prepackage.packed(folder)

@@ -27,6 +27,24 @@ def test_azd_hands_in_every_parameter_and_the_page_names_its_variable() -> None:
     )
 
 
+def test_azd_asks_the_operator_for_nothing_that_a_hook_finds_out() -> None:
+    """In `azd up`, azd asks for every parameter without a value before the first hook runs; it knows the environment's name and region by itself."""
+    main = (ROOT / "infra" / "main.bicep").read_text(encoding="utf-8")
+    handed = json.loads((ROOT / "infra" / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
+    without = set(re.findall(r"^param (\w+) [\w\[\]]+$", main, re.MULTILINE))
+
+    assert {name for name in without if "=" not in handed[name]["value"]} == {"environmentName", "location"}
+
+
+def test_the_apps_are_packed_whichever_command_deploys_them() -> None:
+    """`azd deploy` runs no prepackage of the project, `azd package` no predeploy."""
+    text = (ROOT / "azure.yaml").read_text(encoding="utf-8")
+    hooks = dict(re.findall(r"^  (\w+):\n    run: (\S+)$", text, re.MULTILINE))
+
+    assert hooks["prepackage"] == hooks["predeploy"] == "infra/hooks/prepackage.py"
+    assert hooks.keys() == {"preprovision", "postprovision", "prepackage", "predeploy"}
+
+
 def test_the_profiles_differ_in_profiles_json_alone() -> None:
     said = json.loads((ROOT / "infra" / "profiles.json").read_text(encoding="utf-8"))
     files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "infra").glob("*.bicepparam")}

@@ -1,5 +1,6 @@
 """The check before provisioning, against a small Resource Manager over HTTP, with an azd on PATH that gives a token."""
 
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Final
 
 import pytest
 from infra.hooks.preflight.arm import Arm, CannotLookError
+from infra.hooks.preflight.budget import budget_start
 from infra.hooks.preflight.findings import stops
 from infra.hooks.preflight.naming import names, unique_string
 from infra.hooks.preflight.region import providers
@@ -263,13 +265,49 @@ def run(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
 
 def test_the_hook_pins_the_budgets_month_once(azd: Azd, endpoint: str) -> None:
     first = run(environment("team", endpoint))
-    again = run(environment("team", endpoint, AZURE_BUDGET_START="2026-11-01"))
+    month = azd.remembered[0].split()[1]
+    again = run(environment("team", endpoint, AZURE_BUDGET_START=month))
+    none = run(environment("dev", endpoint))
 
-    assert (first.returncode, again.returncode) == (0, 0), first.stdout + first.stderr
+    assert (first.returncode, again.returncode, none.returncode) == (0, 0, 0), first.stdout + first.stderr
     assert len(azd.remembered) == 1
     name, month, *rest = azd.remembered[0].split()
     assert (name, month[7:], rest) == ("AZURE_BUDGET_START", "-01", ["--environment", "memory"])
     assert TOKEN not in first.stdout + first.stderr
+
+
+START: Final = [
+    pytest.param("dev", {}, False, None, id="no budget"),
+    pytest.param("dev", {"AZURE_MONTHLY_BUDGET": "50"}, False, "2027-03-01", id="a budget of one's own"),
+    pytest.param("team", {"AZURE_MONTHLY_BUDGET": "0"}, False, None, id="none by wish"),
+    pytest.param("team", {}, False, "2027-03-01", id="a new one"),
+    pytest.param(
+        "team", {"AZURE_BUDGET_START": "2026-11-01"}, False, "2027-03-01", id="pinned long before it is built"
+    ),
+    pytest.param("team", {"AZURE_BUDGET_START": "2027-06-01"}, False, "2027-06-01", id="of a later month"),
+    pytest.param("team", {"AZURE_BUDGET_START": "2026-11-01"}, True, "2026-11-01", id="the second run"),
+    pytest.param("team", {}, True, "2026-11-01", id="an environment made anew"),
+]
+
+
+@pytest.mark.parametrize(("profile", "changed", "there", "start"), START)
+def test_a_budget_begins_when_azure_takes_it_and_then_stays(
+    profile: str, changed: dict[str, str], there: bool, start: str | None, endpoint: str, cloud: Cloud
+) -> None:
+    if there:
+        cloud.build(snapshot("team")["resources"])
+    wanted = wants(environment(profile, endpoint, **changed))
+
+    assert budget_start(Arm(TOKEN, endpoint), wanted, dt.date(2027, 3, 17)) == start
+
+
+def test_without_a_look_the_pinned_month_stays(endpoint: str, cloud: Cloud) -> None:
+    cloud.forbidden = {"Microsoft.Consumption/budgets"}
+    pinned = wants(environment("team", endpoint, AZURE_BUDGET_START="2026-11-01"))
+
+    assert budget_start(Arm(TOKEN, endpoint), pinned, dt.date(2027, 3, 17)) == "2026-11-01"
+    assert budget_start(None, pinned, dt.date(2027, 3, 17)) == "2026-11-01"
+    assert budget_start(None, wants(environment("team", endpoint)), dt.date(2027, 3, 17)) == "2027-03-01"
 
 
 def test_the_hook_stops_azd(azd: Azd, endpoint: str, cloud: Cloud) -> None:
@@ -291,6 +329,7 @@ def test_the_hook_computes_the_names_that_the_bicep_gives(profile: str) -> None:
     found = names(SUBSCRIPTION, "memory", "swedencentral")
 
     assert {found.group, found.redis, found.cosmos, found.cold, found.vault, *found.hosts, *found.sites} <= built
+    assert (found.budget in built) == (profile != "dev")
 
 
 def test_a_name_is_cut_into_eights_as_azure_cuts_it() -> None:

@@ -16,6 +16,7 @@ class Names:
     cosmos: str
     cold: str
     vault: str
+    budget: str
     hosts: tuple[str, ...]
     sites: tuple[str, ...]
 
@@ -31,6 +32,7 @@ def names(subscription: str, environment: str, location: str) -> Names:
         cosmos=f"cosmos-{suffix}",
         cold=f"stcold{token}",
         vault=f"kv-{suffix}",
+        budget=f"budget-{suffix}",
         hosts=tuple(f"st{app.replace('-', '')}{token}" for app in APPS),
         sites=tuple(f"func-{app}-{suffix}" for app in APPS),
     )
