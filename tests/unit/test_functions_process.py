@@ -204,6 +204,15 @@ async def test_health_of_an_app_that_is_well(at_home: None) -> None:
     await process.close()
 
 
+async def test_many_probes_are_one_look_at_the_tiers(at_home: None) -> None:
+    process = AppProcess(Making())
+    found = await asyncio.gather(*(process.health(NOTHING) for _ in range(20)))
+
+    pings = {one.document["memory"]["tiers"]["warm"]["ping_ms"] for one in found}
+    assert len(pings) == 1
+    await process.close()
+
+
 async def test_health_tells_of_missing_variables_and_makes_nothing() -> None:
     making = Making()
     needs = AppNeeds("an-app", services=(Need(("ONE_OF", "TWO_OF"), "a reason"),))
@@ -297,3 +306,15 @@ def limits(part: dict[str, object], path: str = "") -> dict[str, object]:
         else:
             found[path + name] = value
     return found
+
+
+async def test_the_pages_worker_of_ones_own_is_one(at_home: None, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (APP / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    page: dict[str, object] = {}
+    exec(block, page)
+    worker = page["WORKER"]
+    assert isinstance(worker, Worker)
+
+    assert (await worker.health()).ready
+    assert await (await worker._process.client()).get("key") is None
+    await worker._process.close()

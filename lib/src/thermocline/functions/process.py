@@ -7,12 +7,13 @@ import asyncio
 import atexit
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from thermocline import telemetry
-from thermocline.client import MemoryClient, Verdict
+from thermocline.client import Health, MemoryClient, Verdict
 from thermocline.errors import ConfigurationError, ThermoclineError
 from thermocline.functions.needs import AppNeeds
 from thermocline.functions.settings import AppSettings
@@ -22,6 +23,7 @@ from thermocline.wiring import connect
 log = logging.getLogger("thermocline.functions")
 
 INSIGHTS: Final = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+_FRESH: Final = 1.0  # seconds that a look at the tiers is good for, however many probes ask
 _LAST_WORDS: Final = 3.0  # seconds for closing when the process ends
 
 Make = Callable[[MemorySettings], Awaitable[MemoryClient]]
@@ -57,6 +59,8 @@ class AppProcess:
         self._starting: asyncio.Task[MemoryClient] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._telemetry = False
+        self._looking: asyncio.Task[Health] | None = None
+        self._looked = 0.0
 
     def settings(self) -> AppSettings:
         """The app's settings, read anew each time. Raises `ConfigurationError` that names the variable."""
@@ -69,7 +73,7 @@ class AppProcess:
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # a new loop: what the old one had ended with it
-            self._client = self._starting = None
+            self._client = self._starting = self._looking = None
             self._parts = []
             self._loop = loop
         if self._client is not None:
@@ -127,7 +131,7 @@ class AppProcess:
             document["status"] = "misconfigured"
             return AppHealth(False, document)
         try:
-            found = await (await self.client()).health()
+            found = await self._look()
         except ConfigurationError as error:
             document["wrong"].append(str(error))
             document["status"] = "misconfigured"
@@ -138,16 +142,26 @@ class AppProcess:
         document |= {"status": found.verdict.value, "memory": found.as_dict()}
         return AppHealth(found.ready, document)
 
+    async def _look(self) -> Health:
+        """The client's health, of not more than a second ago: strangers can ask, and each look asks every tier."""
+        client, now = await self.client(), time.monotonic()
+        if self._looking is None or (self._looking.done() and now - self._looked >= _FRESH):
+            self._looked = now
+            self._looking = asyncio.get_running_loop().create_task(client.health(), name="thermocline health")
+            self._looking.add_done_callback(_looked_at)
+        return await asyncio.shield(self._looking)
+
     def keep(self, part: Closeable) -> None:
         """Close this with the client, and before it."""
         self._parts.append(part)
 
     async def close(self) -> None:
         """Close the client, if there is one, and what is kept with it. Idempotent; an event that comes after it makes a new one."""
-        starting, self._starting = self._starting, None
-        if starting is not None:
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+        under_way = [task for task in (self._starting, self._looking) if task is not None]
+        self._starting = self._looking = None
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         client, self._client = self._client, None
         atexit.unregister(self._at_exit)
         parts, self._parts = self._parts, []
@@ -169,7 +183,7 @@ class AppProcess:
             log.warning("the memory was not closed in order: %r", error)
 
 
-def _looked_at(task: asyncio.Task[MemoryClient]) -> None:
+def _looked_at(task: asyncio.Task[Any]) -> None:
     """Fetch an exception that nobody waits for any more, so that asyncio does not complain of it; the next event's start raises its own."""
     if not task.cancelled():
         task.exception()

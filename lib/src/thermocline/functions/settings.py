@@ -68,7 +68,9 @@ class AppSettings(BaseSettings):
     dead_letters_container: ContainerName = Field("dead-letters", validation_alias="THERMOCLINE_DEAD_LETTERS_CONTAINER")
     feed_attempts: int = Field(5, validation_alias="THERMOCLINE_FEED_ATTEMPTS", ge=1, le=100)
     sweep_schedule: Schedule = Field("0 */10 * * * *", validation_alias="THERMOCLINE_SWEEP_SCHEDULE")
-    sweep_seconds: int = Field(240, validation_alias="THERMOCLINE_SWEEP_SECONDS", ge=1, le=3600)
+    sweep_seconds: int = Field(
+        240, validation_alias="THERMOCLINE_SWEEP_SECONDS", ge=1, le=540
+    )  # of a function's ten minutes
     sweep_request_units: int = Field(20_000, validation_alias="THERMOCLINE_SWEEP_REQUEST_UNITS", ge=100)
     replay_schedule: Schedule = Field("0 */5 * * * *", validation_alias="THERMOCLINE_REPLAY_SCHEDULE")
     vault_events_queue: Annotated[str, AfterValidator(_queue)] = Field(

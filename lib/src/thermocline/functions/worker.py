@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from thermocline import telemetry
-from thermocline.client import MemoryClient
+from thermocline.client import MemoryClient, Verdict
 from thermocline.errors import ConfigurationError, TierUnavailable
 from thermocline.feed import Replay, Settling, letters_of
 from thermocline.functions.events import EXPIRED, NEAR_EXPIRY, NEW_VERSION, vault_event_of
@@ -114,6 +114,7 @@ class Worker:
         except TierUnavailable as error:
             log.warning("the place for dead letters cannot be asked: %s", telemetry.without_secrets(str(error))[:1000])
             document["wrong"].append("the place for dead letters cannot be asked now; the log says why")
+            document["status"] = Verdict.DEGRADED.value
         except ConfigurationError as error:
             document["wrong"].append(str(error))
             document["status"] = "misconfigured"
