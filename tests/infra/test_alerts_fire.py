@@ -86,6 +86,18 @@ def latency(answered: int, p99: float, unanswered: int = 0, waited: float = 0.0)
     return fill
 
 
+def own_pipeline(calls: int, p99: float, unanswered: int = 0) -> Callable[[Workspace], None]:
+    """As a program's own MeterProvider sends durations: counters in place of the histogram."""
+
+    def fill(workspace: Workspace) -> None:
+        for outcome, count in (("ok", calls), ("unavailable", unanswered)):
+            workspace.metric("tier.calls", count, "warm", verb="read", outcome=outcome)
+            workspace.metric("tier.time", count * p99, "warm", verb="read", outcome=outcome)
+            workspace.metric("tier.latency", p99, "warm", verb="read", outcome=outcome, quantile=0.99)
+
+    return fill
+
+
 def gauge(name: str, tier: str, *values: tuple[float, float]) -> Callable[[Workspace], None]:
     """Pairs of minutes before now, and the value then."""
 
@@ -135,9 +147,13 @@ CASES: list[tuple[str, str, Callable[[Workspace], None], bool]] = [
     ("latency", "two in a hundred run out of time", latency(1000, 0.02, 20, 0.055), True),
     ("latency", "one in two hundred does", latency(1000, 0.02, 5, 0.055), False),
     ("latency", "hardly any calls", latency(50, 0.2), False),
+    ("latency", "of a program's own pipeline", own_pipeline(1000, 0.8), True),
+    ("latency", "of a program's own pipeline, quick", own_pipeline(1000, 0.1), False),
+    ("latency", "of a program's own pipeline, hardly any calls", own_pipeline(50, 0.8), False),
     ("breaker-open", "for five minutes", gauge("breaker.state", "warm", *((n, 2) for n in range(1, 6))), True),
     ("breaker-open", "now and then", gauge("breaker.state", "warm", (1, 2), (2, 0), (3, 1), (4, 2), (5, 0)), False),
     ("recovery-queue", "grows", gauge("recovery.queue", "client", (12, 100), (2, 5000)), True),
+    ("recovery-queue", "is full, and stays so", gauge("recovery.queue", "client", (12, 10000), (2, 10000)), True),
     ("recovery-queue", "of a process that has just begun", gauge("recovery.queue", "client", (2, 5000)), True),
     ("recovery-queue", "becomes smaller", gauge("recovery.queue", "client", (12, 5000), (2, 300)), False),
     ("recovery-queue", "a few keys", gauge("recovery.queue", "client", (12, 0), (2, 7)), False),

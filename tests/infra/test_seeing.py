@@ -200,6 +200,12 @@ def test_what_issue_6_wants_to_be_told_of_is() -> None:
     assert {one["on"] for one in OWN} == {"redis", "cosmos", "blob", "vault"}
 
 
+def test_a_hot_partition_is_not_averaged_away() -> None:
+    """Cosmos DB tells of each range of each container; the mean of all is low while one is at its limit."""
+    one = next(one for one in OWN if one["name"] == "cosmos-request-units")
+    assert one["dimensions"] == {"CollectionName": ["*"], "PartitionKeyRangeId": ["*"]}
+
+
 # --- workbook --------------------------------------------------------------------------------------------------------
 
 
