@@ -37,7 +37,7 @@ async def test_a_function_gets_the_request_and_gives_the_answer(http: httpx.Asyn
         "function": "echo",
         "method": "POST",
         "route": {"name": "a b", "rest": "c/d"},
-        "query": {"x": "1,2", "y": ""},
+        "query": {"x": "1,2"},
         "header": "yes",
         "body": "body",
     }
@@ -53,7 +53,7 @@ async def test_literal_routes_go_before_parameters(http: httpx.AsyncClient) -> N
     [
         ("GET", "/echo/a/b", 404),  # without the prefix
         ("GET", "/api/nothing", 404),
-        ("DELETE", "/api/echo/a/b", 405),
+        ("DELETE", "/api/echo/a/b", 404),  # as of the official host, which knows no 405
         ("GET", "/api/breaks", 500),
         ("GET", "/admin/nothing", 404),
         ("POST", "/admin/functions/nothing", 404),

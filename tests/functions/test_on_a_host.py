@@ -1,7 +1,7 @@
 """The same on every host: what is indexed, HTTP and timers. On the official one where THERMOCLINE_TEST_FUNCTIONS_HOST says so (tests/functions/hosts.py)."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -48,9 +48,20 @@ async def test_a_request_and_its_answer(sample: Host) -> None:
         "yes",
         "body",
     )
-    assert told["query"] == {"x": "1", "y": ""}
+    assert told["query"] == {"x": "1"}
     assert (missing.status_code, broken.status_code) == (404, 500)
     assert "secret of the inside" not in broken.text
+
+
+async def test_a_body_of_unknown_length_is_not_passed_on(sample: Host) -> None:
+    """So a service must refuse one: it would take it for an empty one."""
+
+    async with httpx.AsyncClient(base_url=sample.url) as http:
+        answer = await http.post("/api/echo/a/b", content=parts())
+        wrong = await http.delete("/api/echo/a/b")
+
+    assert answer.json()["body"] == ""
+    assert wrong.status_code == 404, "the host knows no 405"
 
 
 async def test_what_looks_encoded_twice_arrives_decoded_twice(sample: Host) -> None:
@@ -88,9 +99,18 @@ async def test_every_app_answers_over_the_embedded_tiers(app: Path, tmp_path: Pa
     with host_of(app, settings, azurite, tmp_path) as host:
         answer = await got(host, "/api/health" if app.name == "memory-worker" else "/health")
         assert (await got(host, "/no/such/route")).status_code == 404
+        if app.name != "memory-worker":
+            async with httpx.AsyncClient(base_url=host.url, timeout=60) as http:
+                refused = await http.post("/v1/batch", content=parts())
+            assert (refused.status_code, refused.json()["title"]) == (411, "Length required")
 
     assert answer.headers["content-type"].startswith("application/json")
     assert (answer.status_code, answer.json()["status"]) == (200, "ok"), answer.text
+
+
+async def parts() -> AsyncIterator[bytes]:
+    """A body whose length is not said beforehand."""
+    yield b"body"
 
 
 async def got(host: Host, path: str) -> httpx.Response:

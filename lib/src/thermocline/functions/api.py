@@ -63,6 +63,10 @@ class HttpApp:
             status, document = await self._health()
             await _answer(send, status, document, kind="application/json")
             return
+        if _came_without_its_body(scope):
+            said = "Send the body's length (content-length): one that comes in chunks does not get through Azure Functions."
+            await _answer(send, 411, _problem("Length required", said, 411))
+            return
         try:
             service = await self.service()
         except ConfigurationError as error:
@@ -215,8 +219,14 @@ class _Running:
             await self._end.wait()
 
 
-def _problem(title: str, detail: str) -> dict[str, Any]:
-    return {"type": "about:blank", "title": title, "status": 503, "detail": detail}
+def _problem(title: str, detail: str, status: int = 503) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail}
+
+
+def _came_without_its_body(scope: Scope) -> bool:
+    """The Functions host passes on no body whose length was not said; it would be taken for an empty one."""
+    names = {name.lower() for name, _ in scope["headers"]}
+    return "azure_functions.function_name" in scope and b"transfer-encoding" in names and b"content-length" not in names
 
 
 async def _answer(

@@ -69,18 +69,13 @@ class Web:
         raw = bytes(scope["raw_path"]).decode("ascii")
         path = seen_path(raw)
         segments = path.removeprefix("/").removesuffix("/")
-        other = False
         for function in self._routed:
             if function.route is None or not self._host.is_served(function):
                 continue
             parameters = function.route.match(segments)
-            if parameters is None:
-                continue
-            if scope["method"] not in function.methods:
-                other = True
-                continue
-            return await self._invoke(function, scope, path, parameters, body)
-        return Answer(405 if other else 404)
+            if parameters is not None and scope["method"] in function.methods:
+                return await self._invoke(function, scope, path, parameters, body)
+        return Answer(404)  # for a method that no function takes as well
 
     async def _invoke(
         self, function: Function, scope: Scope, path: str, parameters: Mapping[str, str], body: bytes
@@ -91,8 +86,10 @@ class Web:
             headers[name] = f"{headers[name]},{value}" if name in headers else value
         text = bytes(scope["query_string"]).decode("latin-1")
         query: dict[str, str] = {}
-        for name, value in parse_qsl(text, keep_blank_values=True):
+        for name, value in parse_qsl(text):  # those without a value are not passed on, but stand in the URL
             query[name] = f"{query[name]},{value}" if name in query else value
+        if int(headers.get("content-length", 0)) == 0:
+            body = b""  # a chunked body is not passed on: the official host asks for its length
         host = headers.get("host", "localhost")
         url = f"{scope['scheme']}://{host}{url_path(path)}" + (f"?{text}" if text else "")
         return await invoke_http(
