@@ -73,6 +73,29 @@ def test_a_size_that_azure_does_not_give_in_place_stops(azd: Azd, endpoint: str,
     )
 
 
+def test_what_azure_failed_to_make_is_told_before_it_fails_again(azd: Azd, endpoint: str, cloud: Cloud) -> None:
+    cloud.build(snapshot("dev")["resources"])
+    for path, one in cloud.resources.items():
+        if path.endswith("/redisenterprise/redis-memory-akiio2eb"):
+            one["properties"] = {**one["properties"], "provisioningState": "Failed", "resourceState": "CreateFailed"}
+        if path.endswith("/databaseaccounts/cosmos-memory-akiio2eb"):
+            one["properties"] = {**one["properties"], "provisioningState": "Failed"}
+    found = look(environment("dev", endpoint))
+
+    assert "az redisenterprise delete --cluster-name redis-memory-akiio2eb" in told(found, "stop")
+    assert "cosmos-memory-akiio2eb is in the state Failed" in told(found, "mind")
+    assert "cosmos" not in told(found, "stop"), "an account with data must not be deleted on a word of ours"
+
+
+def test_a_redis_that_failed_to_grow_works_on(azd: Azd, endpoint: str, cloud: Cloud) -> None:
+    cloud.build(snapshot("dev")["resources"])
+    for path, one in cloud.resources.items():
+        if path.endswith("/redisenterprise/redis-memory-akiio2eb"):
+            one["properties"] = {**one["properties"], "provisioningState": "Failed", "resourceState": "ScalingFailed"}
+
+    assert told(look(environment("dev", endpoint)), "stop") == ""
+
+
 def test_a_key_for_redis_is_told_and_stops_nothing(azd: Azd, endpoint: str, cloud: Cloud) -> None:
     found = switch(cloud, endpoint, "dev", "regulated")
 

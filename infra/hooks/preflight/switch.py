@@ -44,6 +44,7 @@ def switched(arm: Arm, wanted: Wants) -> Iterator[Finding]:
     services = f"{base}/providers"
     redis = arm.get(f"{services}/Microsoft.Cache/redisEnterprise/{named.redis}", _REDIS)
     if redis is not None:
+        yield from half_built(redis, wanted)
         yield from redis_switch(redis, wanted)
         yield from redis_growth(arm, f"{services}/Microsoft.Cache/redisEnterprise/{named.redis}", redis, wanted)
     database = arm.get(f"{services}/Microsoft.Cache/redisEnterprise/{named.redis}/databases/default", _REDIS)
@@ -51,6 +52,7 @@ def switched(arm: Arm, wanted: Wants) -> Iterator[Finding]:
         yield from database_switch(database)
     cosmos = arm.get(f"{services}/Microsoft.DocumentDB/databaseAccounts/{named.cosmos}", _COSMOS)
     if cosmos is not None:
+        yield from half_built(cosmos, wanted)
         yield from cosmos_switch(cosmos, wanted)
     cold = arm.get(f"{services}/Microsoft.Storage/storageAccounts/{named.cold}", _STORAGE)
     if cold is not None:
@@ -59,6 +61,23 @@ def switched(arm: Arm, wanted: Wants) -> Iterator[Finding]:
         host = arm.get(f"{services}/Microsoft.Storage/storageAccounts/{name}", _STORAGE)
         if host is not None:
             yield from storage_switch(host, wanted, wanted.settings["apps"]["hostSku"])
+
+
+def half_built(found: Mapping[str, Any], wanted: Wants) -> Iterator[Finding]:
+    """What Azure failed to make (no room, a key out of reach) keeps its name, and refuses every later deployment."""
+    name, group = found["name"], wanted.names.group
+    if found["properties"].get("resourceState") == "CreateFailed":
+        yield Finding(
+            "stop",
+            f"Azure failed to make {name} the last time, and takes no change of it as it is now; it holds nothing",
+            f"az redisenterprise delete --cluster-name {name} --resource-group {group}, then provision again; if it fails again, choose another size or region",
+        )
+    elif name == wanted.names.cosmos and found["properties"].get("provisioningState") == "Failed":
+        yield Finding(
+            "mind",
+            f"{name} is in the state Failed, in which Azure takes no change of it",
+            f"if it has never worked, az cosmosdb delete --name {name} --resource-group {group}, and provision again; if it holds data, ask Azure's support",
+        )
 
 
 def redis_switch(found: Mapping[str, Any], wanted: Wants) -> Iterator[Finding]:
