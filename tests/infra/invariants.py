@@ -216,6 +216,7 @@ def kept(built: Built) -> Iterator[str]:
     yield from must(built, COSMOS, consistencyPolicy__defaultConsistencyLevel="Session")
     yield from must(built, VAULT, enableSoftDelete=True, softDeleteRetentionInDays=90)
     yield from must(built, BLOBS, deleteRetentionPolicy__enabled=True, containerDeleteRetentionPolicy__enabled=True)
+    yield from must(built, BLOBS, deleteRetentionPolicy__allowPermanentDelete=False)
     memory = cold(built)["name"]
     for one in of(built, BLOBS):
         if one["name"].startswith(f"{memory}/") and not properties(one).get("isVersioningEnabled"):

@@ -130,6 +130,7 @@ BROKEN: Final[list[tuple[Invariant, str, Break]]] = [
     (inv.kept, "dev", change(inv.COSMOS, "properties.consistencyPolicy.defaultConsistencyLevel", "Eventual")),
     (inv.kept, "dev", change(inv.VAULT, "properties.enableSoftDelete", False)),
     (inv.kept, "dev", change(inv.BLOBS, "properties.deleteRetentionPolicy.enabled", False)),
+    (inv.kept, "dev", change(inv.BLOBS, "properties.deleteRetentionPolicy.allowPermanentDelete", True)),
     (inv.kept, "dev", no_versions),
     (inv.payloads_stay, "dev", deletes_payloads),
     (inv.payloads_stay, "dev", archives_payloads),
