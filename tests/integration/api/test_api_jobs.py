@@ -212,15 +212,16 @@ async def test_a_lease_is_renewed_while_the_work_takes_longer(entra: EntraServer
         http = await desk.http()
         await _fill(http)
         memory, store = desk.app.state.memory, desk.app.state.jobs.store
-        api = MemoryApi(None, missing="x", watch=None, lease=0.6)
+        api = MemoryApi(None, missing="x", watch=None, lease=4)
         job = _job("export")
         await store.add(job)
         slow, other = SlowExports(memory, api), Runner(memory, api)
         task = slow.start(job.id)
         await slow.begun.wait()
         first = (await store.read(job.id))[0].until_ms
-        while (await store.read(job.id))[0].until_ms < first + 600:  # renewed beyond the first lease's end
+        while (await store.read(job.id))[0].until_ms < first + 1000:  # renewed beyond the first lease's end
             assert await other.take_over(seconds=5) == {"open": 1, "ended": 0}
+            await asyncio.sleep(0.02)
         slow.go.set()
 
         assert await task is True
