@@ -54,6 +54,19 @@ def test_from_statistics(tmp_path: Path) -> None:
     assert "12,800 as charged" in run("--stats", "-", "--over", "36.5h", given=json.dumps(stats.snapshot()))
 
 
+def test_statistics_without_their_time_are_a_months_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(_reads("1", count=5))
+    assert "--over" in run("--stats", str(tmp_path / "a.json"), "--profile", "dev")
+    assert "whole month" not in run("--stats", str(tmp_path / "a.json"), "--profile", "dev", "--over", "24h")
+
+
+def test_what_work_adds_is_not_paid_though_nothing_is_done() -> None:
+    idle = json.loads(run("--json"))["profiles"]
+    busy = json.loads(run("--json", "--operations", "executions=1e9"))["profiles"]
+    assert {name: one["fixed"] for name, one in busy.items()} == {name: one["fixed"] for name, one in idle.items()}
+    assert busy["regulated"]["total"] > idle["regulated"]["total"] + 100
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -67,12 +80,34 @@ def test_from_statistics(tmp_path: Path) -> None:
         (["--stats", "-", "--over", "never"], 2, "--over"),
         (["--prices", "missing.json"], 2, "cannot be read"),
         (["--peak", "0"], 2, "peak"),
+        (["--operations", "get=1,get=2"], 2, "get twice"),
+        (["--stored", "warm=1e300"], 2, "warm=1e300"),
+        (["--over", "24h"], 2, "--stats"),
+        (["--stats", "-", "--over", "0.1s"], 2, "--over"),
     ],
 )
 def test_what_cannot_be_is_told(words: list[str], code: int, said: str) -> None:
     assert said in run(*words, code=code, given="{}")
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"memory": 3}', '{"warm": {"operations": {"read": 1}}}', "{" * 5000])
+def _reads(column: str, **figures: float) -> str:
+    return json.dumps({"warm": {"operations": {"read": {column: figures}}}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        '{"memory": 3}',
+        '{"warm": {"operations": {"read": 1}}}',
+        "{" * 5000,
+        _reads("²", count=1),
+        _reads("01", count=1),
+        _reads("1", count=1e308, bytes=1e308),  # sums of such would be infinite, which is no JSON
+        _reads("1024", count=10),  # of that size there would be bytes
+        _reads("1", count=1, bytes=5000),
+    ],
+)
 def test_statistics_that_are_none_are_told(text: str) -> None:
     assert "thermocline: " in run("--stats", "-", code=2, given=text)

@@ -16,7 +16,7 @@ from thermocline.cost.bill import PEAK, Bill, bill
 from thermocline.cost.prices import Prices, list_prices
 from thermocline.cost.profiles import PROFILES, profile
 from thermocline.cost.units import units_by_operation
-from thermocline.cost.workload import MONTH, Plan, Workload, added, counted, planned
+from thermocline.cost.workload import MONTH, MOST, Plan, Workload, added, counted, planned
 from thermocline.errors import InvalidArgument
 
 _STORED = ("hot", "warm", "cold")
@@ -34,7 +34,10 @@ async def cost(
             help="File with client.stats() as JSON; - for standard input. Several are added up.", show_default=False
         ),
     ] = None,
-    over: Annotated[str, typer.Option(help="How long the statistics were counted: 24h, 7d.")] = "730h",
+    over: Annotated[
+        str | None,
+        typer.Option(help="How long the statistics were counted: 24h, 7d (a month, 730h).", show_default=False),
+    ] = None,
     operations: Annotated[
         str | None,
         typer.Option(help=f"Or a plan for a month, as get=1e7,set=2e6: {', '.join(Plan.names())}.", show_default=False),
@@ -50,6 +53,10 @@ async def cost(
     """Reckon what a deployment costs a month. An estimate by list prices; docs/cost.md has the formula."""
     workload = _workload(stats or [], over, operations, stored)
     known = list_prices() if prices is None else list_prices().with_file(_text(prices), str(prices))
+    if stats and over is None:
+        session.terminal.note(
+            "the statistics are taken for a whole month's: say by --over how long they were counted", style="yellow"
+        )
     names = PROFILES if profile_name is None else (profile_name,)
     bills = [bill(profile(name), workload, known, peak=peak) for name in names]
     if session.terminal.as_json:
@@ -59,16 +66,20 @@ async def cost(
     return Exit.OK
 
 
-def _workload(stats: list[Path], over: str, operations: str | None, stored: str | None) -> Workload:
+def _workload(stats: list[Path], over: str | None, operations: str | None, stored: str | None) -> Workload:
     if stats and operations is not None:
         raise InvalidArgument("give --stats or --operations, not both")
     held = {f"stored_{name}": amount for name, amount in _pairs(stored, "--stored", _STORED).items()}
     if stats:
-        seconds = lifetime(over)
-        if seconds is None or not 0 < seconds < 1e10:
-            raise InvalidArgument("--over is a time longer than zero that ends, as 90s, 24h or 7d")
+        seconds = MONTH.total_seconds() if over is None else lifetime(over)
+        if seconds is None or not 1 <= seconds < 1e10:
+            raise InvalidArgument("--over is a time of a second or longer that ends, as 90s, 24h or 7d")
         parts = [counted(_statistics(path), timedelta(seconds=seconds)) for path in stats]
         return added(parts, **held)
+    if over is not None:
+        raise InvalidArgument(
+            "--over says how long statistics were counted: give it with --stats; a plan is for a month"
+        )
     plan = planned(Plan(**_pairs(operations, "--operations", Plan.names())))
     return added([plan], **held)
 
@@ -84,10 +95,12 @@ def _pairs(text: str | None, option: str, known: tuple[str, ...]) -> dict[str, f
         except ValueError:
             sign = ""
             number = 0.0
-        if not sign or name not in known or not 0 <= number < float("inf"):
+        if not sign or name not in known or not 0 <= number <= MOST:
             raise InvalidArgument(
                 f"{option} has {part.strip()!r}: it is NAME=NUMBER with a comma between, of {', '.join(known)}"
             )
+        if name in found:
+            raise InvalidArgument(f"{option} has {name} twice")
         found[name] = number
     return found
 

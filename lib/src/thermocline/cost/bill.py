@@ -162,7 +162,8 @@ def _seeing(of: Profile, workload: Workload, prices: Prices) -> Iterator[Line]:
     months = max(0.0, of.retention_days - 31) / 30.4
     yield _line(prices, "Monitor", "logs and metrics", "logs.taken", idle, fixed=True)
     yield _line(prices, "Monitor", "logs and metrics of the work", "logs.taken", busy)
-    yield _line(prices, "Monitor", "logs kept longer than 31 days", "logs.kept", (idle + busy) * months, fixed=True)
+    yield _line(prices, "Monitor", "logs kept longer than 31 days", "logs.kept", idle * months, fixed=True)
+    yield _line(prices, "Monitor", "logs of the work kept longer than 31 days", "logs.kept", busy * months)
     for every in ("PT5M", "PT15M", "PT30M", "PT1H"):
         name = f"log alerts, {every}"
         yield _line(prices, "Monitor", name, f"alerts.logs.{every}", of.log_alerts.get(every, 0), fixed=True)

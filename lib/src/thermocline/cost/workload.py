@@ -25,6 +25,7 @@ MONTH: Final = timedelta(hours=730)  # as Azure's price list counts
 ITEM_BYTES: Final = 600  # of an item without its value (measured; names of ten letters)
 TOMBSTONE_BYTES: Final = 590  # of a deleted key's item (measured)
 POINTER_BYTES: Final = 780  # of an item whose value lies in cold (measured)
+MOST: Final = 1e18  # of whatever is counted or held; beyond it is a mistake, and sums would end in infinity
 HOT_BYTES: Final = 350  # of a hot entry without its value: key, header, Redis's own (an estimate)
 
 
@@ -111,7 +112,7 @@ def _number(tier: Mapping[str, Any], name: str, where: str) -> float | None:
     found = tier.get(name)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < float("inf"):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= MOST:
         raise InvalidArgument(f"the statistics of {where} have {found!r} as {name}, which is no number of that kind")
     return float(found)
 
@@ -124,12 +125,23 @@ def _work(tier: Mapping[str, Any], times: float, known: Mapping[str, str], where
                 f"the statistics of {where} have an operation {operation!r}; known are {', '.join(known)}"
             )
         for column, figures in _mapping(sizes, f"{operation} of {where}").items():
-            if not column.isdigit() or int(column) not in COLUMNS:
+            if column not in map(str, COLUMNS):
                 raise InvalidArgument(f"the statistics of {where} have a size class {column!r}; known are {COLUMNS}")
             figures = _mapping(figures, f"{operation} {column} of {where}")
-            count, size, rows = ((_number(figures, name, where) or 0.0) * times for name in ("count", "bytes", "rows"))
-            found.append(Work(operation, int(column), count, size, rows))
+            count, size, rows = (_number(figures, name, where) or 0.0 for name in ("count", "bytes", "rows"))
+            if not _fits(int(column), count, size):
+                raise InvalidArgument(
+                    f"the statistics of {where} have {size:g} bytes in {count:g} of {operation} up to {column} KB, which cannot be"
+                )
+            found.append(Work(operation, int(column), count * times, size * times, rows * times))
     return tuple(found)
+
+
+def _fits(column: int, count: float, size: float) -> bool:
+    """Whether so many bytes can lie in so many items of a column; below it the table's straight line would lead to less than nothing."""
+    at = COLUMNS.index(column)
+    least = COLUMNS[at - 1] * 1024 * count if at else 0.0
+    return least <= size and (column == COLUMNS[-1] or size <= column * 1024 * count)
 
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:
