@@ -88,7 +88,7 @@ async def test_a_token_without_a_role_is_let_do_nothing(
         (("Memory.ReadWrite",), {"get", "list", "batch", "export", "stats", "job", "put", "delete", "batch put"}),
         (("Memory.Erase",), {"forget", "job"}),
     ],
-    ids=str,
+    ids=["read", "write", "erase"],
 )
 async def test_what_each_role_may(desk: Desk, roles: tuple[str, ...], allowed: set[str]) -> None:
     http = await desk.http(roles=roles)
