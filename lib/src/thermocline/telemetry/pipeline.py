@@ -17,6 +17,7 @@ from thermocline.telemetry.tracing import STATE, Tracing
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.trace import TracerProvider as SDKTracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.trace import Tracer, TracerProvider
@@ -248,7 +249,8 @@ def _own(wanted: _Wanted) -> Telemetry:
 
     made = Telemetry(wanted)
     resource = Resource.create(_who(wanted.service_name))
-    metric_exporters, span_exporters = _exporters(wanted)
+    tracers = TracerProvider(sampler=wanted.sampler, resource=resource) if wanted.spans else None
+    metric_exporters, span_exporters = _exporters(wanted, tracers)
     if wanted.metrics:
         ms = wanted.every / timedelta(milliseconds=1)
         readers = [PeriodicExportingMetricReader(WithHistograms(one), ms) for one in metric_exporters]
@@ -258,8 +260,7 @@ def _own(wanted: _Wanted) -> Telemetry:
             [names.LATENCY] if wanted.azure_monitor else []
         )  # of a histogram it keeps count, sum, least and most
         made._instruments = Instruments(meters.get_meter(names.SCOPE), summaries=quantiles)  # noqa: SLF001
-    if wanted.spans:
-        tracers = TracerProvider(sampler=wanted.sampler, resource=resource)
+    if tracers is not None:
         for exporter in span_exporters:
             tracers.add_span_processor(BatchSpanProcessor(exporter))
         made._providers.append(tracers)  # noqa: SLF001
@@ -280,18 +281,20 @@ def _trace(wanted: _Wanted, tracer: "Tracer") -> None:
     STATE.on = Tracing(tracer, wanted.hot_hit_rate, wanted.key_hashes)
 
 
-def _exporters(wanted: _Wanted) -> tuple[list["MetricExporter"], list["SpanExporter"]]:
+def _exporters(
+    wanted: _Wanted, tracers: "SDKTracerProvider | None"
+) -> tuple[list["MetricExporter"], list["SpanExporter"]]:
     metrics: list[MetricExporter] = []
     spans: list[SpanExporter] = []
     for asked, make in ((wanted.azure_monitor, _azure), (wanted.otlp, _otlp), (wanted.console, _console)):
         if asked is not False:
             of_metrics, of_spans = make(wanted)
             metrics += [of_metrics()] if wanted.metrics else []
-            spans += [of_spans()] if wanted.spans else []
+            spans += [of_spans(tracers)] if tracers is not None else []
     return metrics, spans
 
 
-_Makers = tuple[Callable[[], "MetricExporter"], Callable[[], "SpanExporter"]]
+_Makers = tuple[Callable[[], "MetricExporter"], Callable[["SDKTracerProvider"], "SpanExporter"]]
 
 
 def _azure(wanted: _Wanted) -> _Makers:
@@ -301,16 +304,19 @@ def _azure(wanted: _Wanted) -> _Makers:
     if wanted.credential is not None:
         options["credential"] = wanted.credential
 
-    def make(kind: Any) -> Any:
+    def make(kind: Any, **more: Any) -> Any:
         try:
-            return kind(**options)
+            return kind(**{**more, **options})
         except ValueError as error:
             raise ConfigurationError(
                 "Azure Monitor's connection string is missing or wrong: copy it whole from the Application Insights resource"
                 " into APPLICATIONINSIGHTS_CONNECTION_STRING, or give connection_string"
             ) from error
 
-    return lambda: make(AzureMonitorMetricExporter), lambda: make(AzureMonitorTraceExporter)
+    # Without the provider it asks the global one for the resource, which is not ours, and logs an error with each batch.
+    return lambda: make(AzureMonitorMetricExporter), lambda tracers: make(
+        AzureMonitorTraceExporter, tracer_provider=tracers
+    )
 
 
 def _otlp(wanted: _Wanted) -> _Makers:
@@ -321,7 +327,7 @@ def _otlp(wanted: _Wanted) -> _Makers:
     base = wanted.otlp.rstrip("/") if isinstance(wanted.otlp, str) else None
     return (
         lambda: OTLPMetricExporter(None if base is None else f"{base}/v1/metrics", headers=headers),
-        lambda: OTLPSpanExporter(None if base is None else f"{base}/v1/traces", headers=headers),
+        lambda _: OTLPSpanExporter(None if base is None else f"{base}/v1/traces", headers=headers),
     )
 
 
@@ -330,7 +336,7 @@ def _console(wanted: _Wanted) -> _Makers:
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
     out: dict[str, Any] = {} if isinstance(wanted.console, bool) else {"out": wanted.console}
-    return lambda: ConsoleMetricExporter(**out), lambda: ConsoleSpanExporter(**out)
+    return lambda: ConsoleMetricExporter(**out), lambda _: ConsoleSpanExporter(**out)
 
 
 # --- a pipeline that the program has ---------------------------------------------------------------------------------
