@@ -29,7 +29,7 @@ async def test_generated_requests_meet_the_contract(
             "--seed",
             "20",
             "--max-examples",
-            "80",
+            "50",
             "--generation-database",
             "none",
             "--no-color",
