@@ -53,6 +53,14 @@ def another_ones(built: Built) -> None:
     }
 
 
+def on_another_host(built: Built) -> None:
+    """The agent may write what the API runs."""
+    accounts = {one["name"]: one["id"] for one in of(built, "Microsoft.Storage/storageAccounts")}
+    mine, other = (next(accounts[name] for name in accounts if app in name) for app in ("agentsample", "memoryapi"))
+    given = next(one for one in of(built, ROLES) if one["scope"] == mine)
+    built.append({**given, "scope": other})
+
+
 @pytest.mark.parametrize(
     "break_it",
     [
@@ -62,6 +70,7 @@ def another_ones(built: Built) -> None:
         ),
         whole_account,
         another_ones,
+        on_another_host,
         without(COSMOS_ROLES),
         without(ROLES, -1),
     ],
