@@ -14,6 +14,8 @@ PLAN, SITE = "Microsoft.Web/serverfarms", "Microsoft.Web/sites"
 CONFIG, PUBLISHING = f"{SITE}/config", f"{SITE}/basicPublishingCredentialsPolicies"
 ACCOUNT = "Microsoft.Storage/storageAccounts"
 CONTAINER = f"{ACCOUNT}/blobServices/containers"
+IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
+AUTHENTICATION = "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"
 
 
 def each_app_is_hosted(built: Built) -> Iterator[str]:
@@ -54,6 +56,22 @@ def identities(built: Built) -> Iterator[str]:
             yield f"{name} reads its package otherwise than by its identity"
         if properties["keyVaultReferenceIdentity"] != own:
             yield f"{name} reads secrets as somebody else"
+
+
+def names_itself(built: Built) -> Iterator[str]:
+    """Whatever the host or the app signs in to, it names its own identity there: with another's client id every sign-in fails."""
+    paths = {one["id"]: one["path"] for one in of(built, IDENTITY)}
+    settings = {one["name"]: one["body"]["properties"] for one in of(built, CONFIG)}
+    for site in of(built, SITE):
+        (own, *_) = site["body"]["identity"]["userAssignedIdentities"]
+        if f"/id-{tag(site, 'azd-service-name')}-" not in own:
+            yield f"{site['name']} acts as {own.rsplit('/', 1)[-1]}"
+        mine = f"{paths[own]}.properties.clientId"
+        told = {name: _text(value) for name, value in settings[f"{site['name']}/appsettings"].items()}
+        asked = {name: text for name, text in told.items() if "client" in name.lower() or "clientId" in text}
+        if {"AZURE_CLIENT_ID", "AzureWebJobsStorage__clientId", AUTHENTICATION} - asked.keys():
+            yield f"{site['name']} does not say as whom it signs in"
+        yield from (f"{site['name']}: {name} is another's" for name, text in asked.items() if mine not in text)
 
 
 def transport(built: Built) -> Iterator[str]:
@@ -111,7 +129,7 @@ def _text(value: Any) -> str:
     return str(value["$ref"]).strip("'") if isinstance(value, dict) else str(value)
 
 
-CHECKS = (each_app_is_hosted, plans, identities, transport, storage, ready)
+CHECKS = (each_app_is_hosted, plans, identities, names_itself, transport, storage, ready)
 
 
 @pytest.fixture(params=SNAPSHOTS, ids=lambda path: path.stem)
@@ -160,6 +178,10 @@ BROKEN = [
     (identities, same(SITE, "identity"), "shares its identity"),
     (identities, change(SITE, f"{PACKAGE}.authentication.type", "StorageAccountConnectionString"), "reads its package"),
     (identities, change(SITE, "properties.keyVaultReferenceIdentity", "SystemAssigned"), "as somebody else"),
+    (names_itself, same(CONFIG, "properties.AZURE_CLIENT_ID"), "AZURE_CLIENT_ID is another's"),
+    (names_itself, same(CONFIG, f"{HOST}__clientId"), "AzureWebJobsStorage__clientId is another's"),
+    (names_itself, change(CONFIG, f"properties.{AUTHENTICATION}", None), "does not say as whom"),
+    (names_itself, same(SITE, "identity"), "acts as"),
     (transport, change(SITE, "properties.httpsOnly", False), "plain HTTP"),
     (transport, change(SITE, "properties.siteConfig.minTlsVersion", "1.0"), "old TLS"),
     (transport, change(SITE, "properties.siteConfig.scmMinTlsVersion", None), "old TLS"),
