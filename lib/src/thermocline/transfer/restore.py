@@ -33,7 +33,7 @@ from thermocline.transfer.syncing import Syncer
 
 _TRIES: Final = 8
 _EPOCH: Final = (
-    "these are new versions of a store that went on counting, so no epoch has to be raised for them; raise it (WarmMemory.raise_epoch) if this store took"
+    "these are new versions of a store that went on counting, so no epoch has to be raised for them; raise it (thermocline epoch --raise) if this store took"
     " the place of another that running clients or their Redis still know, as a new container or one restored to a point in time: its versions may be lower"
 )
 
