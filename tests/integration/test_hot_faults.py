@@ -297,6 +297,27 @@ async def test_a_dead_node_costs_its_own_keys_only(connect: Connect) -> None:
         assert await tier.operate(Look(next(iter(lost)), "r", 1000), deadline=soon()) == Leased(0)
 
 
+async def test_a_node_that_hangs_costs_its_own_keys_only(connect: Connect) -> None:
+    """It refuses nothing: who asks it for the shape of the cluster waits."""
+    with RedisCluster() as cluster:
+        tier = await connect(cluster.url)
+        some = keys(60)
+        await fill(tier, some)
+        hung = cluster.nodes[0]  # whom the client asks first
+        lost = {key for key in some if cluster.node_of(tier.client.keyslot(redis_key(key))) is hung}
+        assert 5 < len(lost) < 40
+        hung.pause()
+        try:
+            for _ in range(3):
+                found = await tier.peek_many(some, deadline=Deadline.after(2))
+                assert {key for key, one in zip(some, found, strict=True) if isinstance(one, TierUnavailable)} == lost
+        finally:
+            hung.resume()
+        cluster.wait_until_whole()
+        while any(isinstance(found, TierUnavailable) for found in await tier.peek_many(some, deadline=soon())):
+            pass
+
+
 async def test_keys_that_move_to_another_node_are_followed(connect: Connect) -> None:
     with RedisCluster() as cluster:
         tier = await connect(cluster.url)

@@ -24,6 +24,7 @@ from thermocline.errors import ConfigurationError, ThermoclineError, TierTimeout
 from thermocline.model import MemoryTier
 from thermocline.resilience import Rotating
 from thermocline.tiers.hot import talk, trouble
+from thermocline.tiers.hot.lookout import Lookout
 from thermocline.tiers.hot.signing import Login, SignIn
 from thermocline.tiers.hot.trouble import Hint, NoScript
 from thermocline.tiers.hot.wire import Command, key_of, seconds_left
@@ -110,7 +111,7 @@ class Link:
             "retry": Retry(NoBackoff(), 0),
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
-        self._stale = False  # a node of the cluster could not be reached: ask who has which slots
+        self._lookout = Lookout(CAUGHT)
         self.url = url
         self.unbind()
 
@@ -169,6 +170,7 @@ class Link:
     async def close(self) -> None:
         """Close the client, unless it was given."""
         client, self.client = self.client, None
+        await self._lookout.close()
         if client is not None and self.owned:
             await client.aclose()
         self.owned = False
@@ -266,7 +268,7 @@ class Link:
                 await self.open(deadline)
             client, seconds = self.client, seconds_left(deadline)
             async with asyncio.timeout(seconds):
-                groups = await self._by_node(client, [key for key, _ in commands], answers)
+                groups = await self._by_node(client, [key for key, _ in commands], answers, deadline)
         except (*CAUGHT, ThermoclineError) as error:
             return [self.explain(error, sent=False)] * len(commands)
         chunks = [(node, at[i : i + PIPELINE]) for node, at in groups for i in range(0, len(at), PIPELINE)]
@@ -278,21 +280,22 @@ class Link:
                     tasks.create_task(self._send(client, node, at, commands, answers, deadline))
         return answers
 
-    async def _by_node(self, client: Any, keys: list[bytes], answers: list[Any]) -> list[tuple[Any, list[int]]]:
+    async def _by_node(
+        self, client: Any, keys: list[bytes], answers: list[Any], deadline: Deadline
+    ) -> list[tuple[Any, list[int]]]:
         """The nodes (None: the only one) and the places of the commands that go there."""
         if not isinstance(client, RedisCluster):
             return [(None, list(range(len(keys))))] if keys else []
         await self._twice(client.initialize)
-        if self._stale:
-            await self._twice(client.nodes_manager.initialize)
-            self._stale = False
+        if self._lookout.stale:
+            await self._lookout.look(lambda: self._twice(client.nodes_manager.initialize), deadline)
         groups: dict[str, tuple[Any, list[int]]] = {}
         for i, key in enumerate(keys):
             try:
                 node = client.nodes_manager.get_node_from_slot(client.keyslot(key))
             except sdk.SlotNotCoveredError as error:
                 answers[i] = self.explain(error, sent=False)
-                self._stale = True
+                self._lookout.stale = True
             else:
                 groups.setdefault(node.name, (node, []))[1].append(i)
         return list(groups.values())
@@ -313,7 +316,7 @@ class Link:
             async with asyncio.timeout(seconds), self._slots:
                 await said.over(client, node, [commands[i][1] for i in at], self._sign_in)
         except (*CAUGHT, ThermoclineError) as error:
-            self._stale = node is not None
+            self._lookout.stale = node is not None
             explained = self.explain(error, sent=said.sent)
             for i in at[len(said.replies) :]:
                 answers[i] = explained
@@ -336,7 +339,7 @@ class Link:
                 async with asyncio.timeout(seconds), self._slots:
                     if isinstance(error, sdk.MovedError):
                         await manager.move_slot(error)
-                        self._stale = True
+                        self._lookout.stale = True
                     node = manager.get_node_from_slot(client.keyslot(key))
                     if isinstance(error, sdk.TryAgainError):
                         await asyncio.sleep(PAUSE * 2**turn)
