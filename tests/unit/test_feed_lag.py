@@ -1,16 +1,17 @@
 """How late the change feed is: told while it is, and not for ever after a batch that was."""
 
+from pathlib import Path
 from typing import Any
 
-from thermocline import MemoryClient, ProcessMemory, telemetry
+from thermocline import MemoryClient, ProcessMemory, SqliteMemory, telemetry
 from thermocline.feed import Settling
 from thermocline.testing import ManualClock
 
 
-async def test_a_feed_with_nothing_new_is_not_late() -> None:
+async def test_a_feed_with_nothing_new_is_not_late(tmp_path: Path) -> None:
     clock = ManualClock()
     letters: Any = None  # nothing is set aside here
-    async with MemoryClient(hot=ProcessMemory()) as client:
+    async with MemoryClient(hot=ProcessMemory(), warm=SqliteMemory(tmp_path / "warm.sqlite3")) as client:
         worker = Settling(client, letters, clock=clock)
         late = {"id": "no record", "_ts": clock.wall_ms() // 1000 - 400}
 

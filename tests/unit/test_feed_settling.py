@@ -9,7 +9,14 @@ import pytest
 
 from thermocline import Key, MemoryClient, MemoryRules, Route, telemetry
 from thermocline.clock import Deadline
-from thermocline.errors import AccessDenied, InvalidArgument, InvalidKey, ThermoclineError, TierUnavailable
+from thermocline.errors import (
+    AccessDenied,
+    ConfigurationError,
+    InvalidArgument,
+    InvalidKey,
+    ThermoclineError,
+    TierUnavailable,
+)
 from thermocline.feed import Replay, Settling, letters_of
 from thermocline.keys import cosmos_id
 from thermocline.letters import Cause, Letter, LetterFilter
@@ -313,6 +320,22 @@ def test_attempts_that_cannot_be(attempts: Any, tmp_path: Path) -> None:
     small = Small(tmp_path)
     with pytest.raises(InvalidArgument, match="attempts"):
         small.settling(attempts=attempts)
+
+
+async def test_a_memory_that_lacks_a_tier_settles_and_replays_nothing(small: Small) -> None:
+    """It would mark the feed as read, and letters as settled, of what was told to nobody."""
+    place = letters_of(small.client)
+    await place.put(letter_for(KEY, 1), deadline=soon())
+    async with MemoryClient(warm=small.warm, clock=small.clock) as without:
+        with pytest.raises(ConfigurationError, match="REDIS_HOST"):
+            Settling(without, place)
+        with pytest.raises(ConfigurationError, match="REDIS_HOST"):
+            Replay(without, place)
+    async with MemoryClient(hot=ProcessMemory(clock=small.clock), clock=small.clock) as hot_alone:
+        with pytest.raises(ConfigurationError, match="COSMOS_ACCOUNT_URI"):
+            Settling(hot_alone, place)
+
+    assert len(await small.letters()) == 1
 
 
 # --- letters among notes, and their replay ----------------------------------------------------------------------------

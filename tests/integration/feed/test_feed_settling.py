@@ -1,12 +1,17 @@
 """Batches of the change feed, as the official SDK gives them, settled in a real Redis; what cannot be is set aside in a container of the real shape."""
 
+import asyncio
 import random
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from tests.integration.feed.world import FeedWorld, poison_of, soon, written_behind_hot
+from tests.promises.world import roomy
 
+from thermocline import MemoryClient
 from thermocline.errors import ConfigurationError, CorruptRecord, InvalidArgument, TierUnavailable
 from thermocline.feed import Replay, Settling, letters_of
 from thermocline.letters import Cause, LetterFilter
@@ -209,6 +214,33 @@ async def test_hot_as_a_whole_down_sets_nothing_aside_and_the_batch_comes_again(
     done = await worker.settle(documents)
     assert (done.settled, done.set_aside) == (4, [])
     assert await (await world.open()).get_many(keys) == dict.fromkeys(keys, "new")
+
+
+async def test_hot_that_only_reads_is_down_and_nothing_is_set_aside(world: FeedWorld) -> None:
+    """As a replica or a server that cannot save its data: it answers reads, and takes no word."""
+    keys = [world.key(f"k{n}") for n in range(4)]
+    redis = RedisServer()
+    async with AsyncExitStack() as running:
+        await asyncio.to_thread(redis.start)
+        running.push_async_callback(asyncio.to_thread, redis.stop)
+        raw = await running.enter_async_context(Redis.from_url(redis.url))
+        author = await running.enter_async_context(
+            MemoryClient(hot=world.hot(redis.url), warm=world.warm(), budget=roomy())
+        )
+        await author.set_many(dict.fromkeys(keys, 1))
+        worker = await settling(world, author, attempts=2)
+        documents = await world.feed()
+        await raw.config_set("min-replicas-to-write", 1)
+
+        with pytest.raises(TierUnavailable, match="takes no writes"):
+            await worker.settle(documents)
+        assert await world.all_letters() == []
+
+        await raw.config_set("min-replicas-to-write", 0)
+        before = await raw.dbsize()
+        done = await worker.settle(documents)
+        assert (done.settled, done.set_aside) == (4, [])
+        assert await raw.dbsize() == before  # a probe leaves nothing
 
 
 async def test_poison_waits_with_the_others_while_hot_is_down(

@@ -26,6 +26,7 @@ from thermocline.functions.worker import WORKER
 from thermocline.letters import Cause, Letter, outline
 from thermocline.protocols import Inventory
 from thermocline.testing.functions import FunctionsHost, FunctionsProcess, InvocationFailed
+from thermocline.testing.functions.surroundings import signed
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.pytest_plugin import MakeProxy
 from thermocline.testing.rig import RedisServer
@@ -124,6 +125,38 @@ async def refused(host: FunctionsHost) -> None:
     """Wait until a batch was refused at least once, and comes again."""
     while not any(feed.report.failures for feed in host._feeds.values()):  # noqa: ASYNC110 - a report tells of no event
         await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("variable", ["REDIS_URL", "COSMOS_ACCOUNT_URI"])
+async def test_a_worker_that_lacks_a_tier_reads_nothing_off_the_feed(
+    world: FeedWorld, running: Running, variable: str
+) -> None:
+    """Its trigger has settings of its own: without a refusal it would mark as read what hot was never told of."""
+    keys = [world.key(f"k{n}") for n in range(3)]
+    await written_behind_hot(world, *keys)
+    where = (keys[0].tenant, keys[0].scope)
+    letter = Letter("a" * 40, Cause.UNAVAILABLE, "away", keys[0], where, 1, 5, 1000, {})
+    await (await world.letters()).put(letter, deadline=soon())
+
+    await world.open(cold=True)  # makes the container
+    lacking = {"BLOB_ACCOUNT_URL": signed(world.azurite), "BLOB_CONTAINER": world.name, variable: ""}
+    async with running(**lacking, **({"COSMOS_KEY": ""} if "COSMOS" in variable else {})) as host:
+        pump = asyncio.create_task(host.feed_until_idle())
+        refusal = asyncio.create_task(refused(host))
+        await asyncio.wait((pump, refusal), return_when=asyncio.FIRST_COMPLETED)
+        assert not pump.done(), "the feed was read by a worker that cannot tell anybody"
+        pump.cancel()
+        await asyncio.gather(pump, return_exceptions=True)
+        for timer in ("replay_dead_letters", "sweep"):
+            with pytest.raises(InvocationFailed, match="this memory has no"):
+                await host.fire(timer)
+    assert len(await world.all_letters()) == 1
+    async with running() as host:
+        assert (await host.feed_until_idle()).documents == 3
+        await host.fire("replay_dead_letters")
+
+    assert await (await world.open()).get_many(keys) == dict.fromkeys(keys, "new")
+    assert await world.all_letters() == []
 
 
 async def test_two_workers_on_one_lease_container_settle_everything(world: FeedWorld, running: Running) -> None:

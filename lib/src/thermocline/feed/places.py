@@ -38,6 +38,14 @@ def letters_of(client: MemoryClient, container: str = CONTAINER) -> Letters:
     raise ConfigurationError("dead letters need a place: a warm tier, as Cosmos DB or SQLite")
 
 
+def needs_hot(client: MemoryClient) -> None:
+    """Raise `ConfigurationError` for a client without hot: nothing could be told there, yet the feed would be marked as read and letters as settled."""
+    if client.hot is None:
+        raise ConfigurationError(
+            "this memory has no hot tier (REDIS_HOST or REDIS_URL), so what the change feed says would be told to nobody: name it first"
+        )
+
+
 class NoteLetters:
     """Plays `Letters` on a tier that plays `Notes`. Each letter is a note ``letters/`` id: zlib of JSON."""
 

@@ -8,6 +8,7 @@ from typing import Final
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
 from thermocline.errors import InvalidArgument, NotFound, ThermoclineError, TierUnavailable
+from thermocline.feed.places import needs_hot
 from thermocline.letters import Letter, LetterFilter, Letters
 from thermocline.model import Key
 
@@ -26,9 +27,10 @@ class Replayed:
 
 
 class Replay:
-    """Over one memory and its letters. Safe to run twice and in two places at once."""
+    """Over one memory and its letters. Safe to run twice and in two places at once. Raises `ConfigurationError` for a client without a hot tier."""
 
     def __init__(self, client: MemoryClient, letters: Letters) -> None:
+        needs_hot(client)
         self._client = client
         self._letters = letters
 

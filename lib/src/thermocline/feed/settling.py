@@ -12,11 +12,19 @@ from thermocline import telemetry
 from thermocline.client import MemoryClient
 from thermocline.client.together import together
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
-from thermocline.errors import AccessDenied, ClientClosed, InvalidArgument, ThermoclineError, TierUnavailable
+from thermocline.errors import (
+    AccessDenied,
+    ClientClosed,
+    ConfigurationError,
+    InvalidArgument,
+    ThermoclineError,
+    TierUnavailable,
+)
 from thermocline.feed.documents import Change, Poison, change_of, changed_at
+from thermocline.feed.places import needs_hot
 from thermocline.letters import Cause, Letter, Letters, clean, letter_id, outline, partition_of
 from thermocline.model import Authority, Key
-from thermocline.protocols import Entries
+from thermocline.protocols import Entries, EntryOperation, Settle
 from thermocline.telemetry import Stats
 
 log = logging.getLogger("thermocline.feed")
@@ -49,7 +57,7 @@ class Settled:
 
 class Settling:
     """Settles batch after batch. ``attempts``: how often a document is tried before it is set aside in ``letters``; the pauses between them double from
-    0.1 s to 2 s. ``pause`` waits for so many seconds."""
+    0.1 s to 2 s. ``pause`` waits for so many seconds. Raises `ConfigurationError` for a client without hot or warm."""
 
     def __init__(
         self,
@@ -62,6 +70,11 @@ class Settling:
     ) -> None:
         if type(attempts) is not int or attempts < 1:
             raise InvalidArgument(f"attempts is a whole number from 1 on, not {attempts!r}")
+        needs_hot(client)
+        if client.warm is None:
+            raise ConfigurationError(
+                "this memory has no warm tier (COSMOS_ACCOUNT_URI), whose change feed is followed, so none of its documents would count: name it first"
+            )
         self._client = client
         self._letters = letters
         self._attempts = attempts
@@ -158,13 +171,16 @@ class Settling:
         return {key: told.errors[key] for key in left if key in told.errors}, settled > 0
 
     async def _check_hot(self, error: ThermoclineError) -> None:
-        """Raise ``error`` if hot as a whole does not answer: not for one of some keys that nobody has, which lie all over its shards."""
+        """Raise ``error`` if hot as a whole takes no words: not for one of some keys that nobody has, which lie all over its shards. They are settles, which
+        leave nothing of such keys: a Redis that only reads (a replica, one that cannot save) is as shut as one that is away."""
         hot: object = self._client.hot
         if not isinstance(hot, Entries):
             return
-        keys = [Key("~thermocline", "probe", secrets.token_hex(4)) for _ in range(_PROBES)]
+        words: list[EntryOperation] = [
+            Settle(Key("~thermocline", "probe", secrets.token_hex(4)), None, 1, None) for _ in range(_PROBES)
+        ]
         try:
-            answers = await hot.peek_many(keys, deadline=Deadline.after(_PROBE_SECONDS))
+            answers = await hot.operate_many(words, deadline=Deadline.after(_PROBE_SECONDS))
         except ThermoclineError:
             raise error from None
         if all(isinstance(answer, ThermoclineError) for answer in answers):

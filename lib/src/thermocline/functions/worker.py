@@ -44,6 +44,7 @@ class Worker:
         """One slice of a sweep, within THERMOCLINE_SWEEP_SECONDS and THERMOCLINE_SWEEP_REQUEST_UNITS; the next one goes on there. Of two at once one
         works. Raises `TierUnavailable` where a tier could not be asked, so that it shows; what was done stays done."""
         settings = self._process.settings()
+        await self._parts()  # as the others: not with a tier missing
         client = await self._process.client()
         report = await client.sweep(
             max_duration=timedelta(seconds=settings.sweep_seconds), max_request_units=settings.sweep_request_units
