@@ -1,8 +1,10 @@
 """Who is let in, and what is refused: the right status, and nothing done."""
 
+import asyncio
 import hashlib
 import hmac
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -230,6 +232,41 @@ async def test_the_tenant_of_the_jobs_is_nobodys(entra: EntraServer, tmp_path: P
             {"content": b"[" * 5000, "headers": {"content-type": "application/json"}},
             400,
         ),
+        *(
+            (method, path, {"content": content, "headers": {"content-type": "application/json"}}, 400)
+            for method, path, content in (
+                ("PUT", "/v1/record?scope=a&name=b", b'"\xed\xa0\x80"'),  # half a surrogate pair, as bytes
+                ("PUT", "/v1/record?scope=a&name=b", '"\\ud800"'.encode("utf-16")),
+                ("PUT", "/v1/record?scope=a&name=b", '"a"'.encode("utf-32")),
+                (
+                    "POST",
+                    "/v1/batch",
+                    b'{"operations":[{"op":"put","scope":"a","name":"b","value":1,"tags":{"t":"\xed\xa0\x80"}}]}',
+                ),
+                ("POST", "/v1/forgets", b'{"scope":"s","reason":"\xed\xa0\x80"}'),
+                ("POST", "/v1/forgets", b'{"scope":"s","scope":"t"}'),
+                (
+                    "POST",
+                    "/v1/batch",
+                    b'{"operations":[{"op":"get","op":"put","scope":"a","name":"b","value":1}]}',
+                ),
+            )
+        ),
+        (
+            "PUT",
+            "/v1/record?scope=a&name=b",
+            {"json": 1, "headers": {"content-type": "application/json", "content-encoding": "gzip"}},
+            415,
+        ),
+        (
+            "POST",
+            "/v1/batch",
+            {"json": {"operations": [{"op": "get", **ADA}]}, "headers": {"content-encoding": "br"}},
+            415,
+        ),
+        ("PUT", "/v1/record?scope=a&name=b", {"json": 1, "headers": {"content-length": "9" * 5000}}, 413),
+        ("PUT", "/v1/record?scope=a&name=b", {"json": 1, "headers": {"memory-tags": "t=1&%74=2"}}, 400),
+        ("GET", "/v1/record/?scope=a&name=b", {}, 404),  # and no redirect, which a client would take its token along
         ("PUT", "/v1/record?scope=a&name=b", {"json": "x" * 100_001}, 413),
         ("PUT", "/v1/record?scope=a&name=b", {"json": 1, "headers": {"if-match": "1"}}, 400),
         ("PUT", "/v1/record?scope=a&name=b", {"json": 1, "headers": {"if-match": 'W/"1"'}}, 400),
@@ -295,6 +332,27 @@ async def test_a_verb_that_a_route_has_not(desk: Desk, path: str, allowed: str) 
         _is_problem(answer, 405)
         assert set(allowed.split(", ")) <= set(answer.headers["allow"].split(", "))
     assert (await http.head("/v1/records")).status_code == 405
+
+
+async def test_a_body_that_does_not_come_and_one_that_does_not_say_how_long_it_is(
+    entra: EntraServer, tmp_path: Path
+) -> None:
+    never = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'"'
+        await never.wait()
+
+    async def long() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 2000
+
+    async with Desk(entra, tmp_path, request_timeout=0.5) as desk:
+        http, kind = await desk.http(), {"content-type": "application/json"}
+        for content, status in ((slow, 408), (long, 413)):
+            answer = await http.put("/v1/record?scope=a&name=b", content=content(), headers=kind)
+            _is_problem(answer, status)
+        assert await desk.app.state.memory.get(Key(TENANT, "a", "b")) is None
 
 
 async def test_a_header_that_is_there_twice(desk: Desk) -> None:

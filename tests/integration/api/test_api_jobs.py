@@ -149,6 +149,18 @@ async def test_a_tenant_has_so_many_open_jobs_and_no_more(http: httpx.AsyncClien
     assert (await (await desk.http(OTHER)).post("/v1/exports", json={"scope": SCOPE})).status_code == 202
 
 
+async def test_jobs_that_are_asked_for_together_are_counted(http: httpx.AsyncClient, desk: Desk) -> None:
+    store: JobStore = desk.app.state.jobs.store
+    for _ in range(OPEN_AT_ONCE - 1):
+        await store.add(replace(_job("export"), until_ms=2**50))  # that nobody does now
+
+    begun = await asyncio.gather(*(http.post("/v1/forgets", json={"scope": f"s{n}"}) for n in range(5)))
+    assert sorted(one.status_code for one in begun)[:1] == [202]
+    assert await store.count(TENANT) <= OPEN_AT_ONCE
+    ids = {one.json()["id"] for one in begun if one.status_code == 202}
+    assert len(ids) == 1
+
+
 async def test_a_job_whose_runner_died_is_taken_over_when_its_lease_ends(http: httpx.AsyncClient, desk: Desk) -> None:
     await _fill(http)
     memory, store = desk.app.state.memory, desk.app.state.jobs.store

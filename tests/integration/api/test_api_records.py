@@ -10,6 +10,7 @@ import pytest
 from tests.integration.api.desk import Desk
 
 from thermocline import Key
+from thermocline.agents.service.memory.batch import ANSWER_BYTES
 from thermocline.testing.entra import TENANT
 
 ADA = {"scope": "user/42", "name": "profile"}
@@ -42,7 +43,7 @@ async def test_any_json_is_a_value(http: httpx.AsyncClient, value: object) -> No
     assert (read.status_code, read.json()) == (200, value)
 
 
-@pytest.mark.parametrize("kind", ["application/octet-stream", "image/png", "text/plain; charset=utf-8"])
+@pytest.mark.parametrize("kind", ["application/octet-stream", "image/png", "text/plain; charset=latin-1", "text/csv"])
 async def test_anything_else_is_bytes_of_that_type(http: httpx.AsyncClient, desk: Desk, kind: str) -> None:
     for body in (b"", bytes(range(256))):
         await http.put("/v1/record", params=ADA, content=body, headers={"content-type": kind})
@@ -252,6 +253,24 @@ async def test_a_batch_that_cannot_be_is_refused_as_a_whole(http: httpx.AsyncCli
 
     assert (await http.post("/v1/batch", json={"operations": operations})).status_code == 422
     assert (await http.get("/v1/records", params={"scope": "s"})).json()["items"] == [], "nothing of it was done"
+
+
+async def test_a_batchs_answer_has_a_bound(desk: Desk) -> None:
+    """Its values are in memory all at once, together with those of every other request."""
+    http, memory = await desk.http(), desk.app.state.memory
+    for n in range(3):
+        await memory.set(Key(TENANT, "large", f"r{n}"), bytes(ANSWER_BYTES // 3))
+    asked = [{"op": "get", "scope": "large", "name": f"r{n}"} for n in range(3)]
+    put = {"op": "put", "scope": "large", "name": "r9", "value": 1}
+
+    found = (await http.post("/v1/batch", json={"operations": [*asked, *asked, put]})).json()["results"]
+
+    assert [one["status"] for one in found].count(200) == 3, (
+        "two values in Base64 have room, and what is written always"
+    )
+    assert [one["problem"]["status"] for one in found if one["status"] != 200] == [413] * 4
+    assert found[-1]["status"] == 200
+    assert (await http.get("/v1/record", params={"scope": "large", "name": "r2"})).status_code == 200
 
 
 async def test_a_long_name_is_said_in_a_batch(http: httpx.AsyncClient) -> None:

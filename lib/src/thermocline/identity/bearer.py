@@ -5,7 +5,6 @@ Sources: RFC 8725 (what goes wrong with JWTs: the algorithm is ours and never th
 """
 
 import ipaddress
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +20,7 @@ AUTHORITY: Final = "https://login.microsoftonline.com"
 LEEWAY: Final = timedelta(minutes=1)  # between Entra's clock and ours
 MOST_BYTES: Final = 16 * 1024  # of a token; Entra's have two or three thousand
 KEY_BITS: Final = 2048  # the shortest RSA key that is taken
+_LATEST: Final = 1e12  # seconds since 1970 beyond which a time is none; so NaN and infinity are none
 _V1: Final = {"login.partner.microsoftonline.cn": "https://sts.chinacloudapi.cn"}  # issuers of version 1.0
 _V1_ELSEWHERE: Final = "https://sts.windows.net"
 
@@ -166,7 +166,7 @@ def _number(claims: Mapping[str, Any], name: str) -> float | None:
     found = claims.get(name)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not -_LATEST < found < _LATEST:
         raise TokenRefused(f"The token's {name} is no time.")
     return float(found)
 

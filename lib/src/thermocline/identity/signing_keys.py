@@ -71,8 +71,9 @@ class SigningKeys:
         else:
             self._keys, self._failure = found, None
             self._fetched = self._clock.monotonic()
-        finally:
-            self._tried = self._clock.monotonic()
+        self._tried = (
+            self._clock.monotonic()
+        )  # not in a finally: a cancelled fetch told nothing, and taken for an answer it would make good tokens bad
 
     async def _read(self) -> dict[str, Any]:
         try:

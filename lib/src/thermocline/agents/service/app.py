@@ -34,7 +34,8 @@ _TAKES_JSON: Final = {
 def made_app(plan: Plan) -> FastAPI:
     """The app of a service."""
     life = Life(plan)
-    app = FastAPI(title=plan.service_name, lifespan=life.run)
+    # No redirect of a path with a slash too many: it would name the host and scheme that the request's own headers say, and a client takes its token there.
+    app = FastAPI(title=plan.service_name, lifespan=life.run, redirect_slashes=False)
     app.add_middleware(Correlated)
     for kind in (HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _told)

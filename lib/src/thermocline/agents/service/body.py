@@ -3,12 +3,14 @@
 import asyncio
 import json
 import math
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from thermocline.agents.service.caller import Caller
+
+_DIGITS: Final = 18  # of a content-length: Python itself refuses to read very long numbers
 
 
 async def read_object(request: Request, *, most: int, seconds: float) -> dict[str, Any]:
@@ -18,14 +20,19 @@ async def read_object(request: Request, *, most: int, seconds: float) -> dict[st
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise HTTPException(415, "Send JSON, with the header content-type: application/json.")
-    value = parsed(await read_bytes(request, most=most, seconds=seconds))
+    value = parsed(await read_bytes(request, most=most, seconds=seconds), once=True)
     if not isinstance(value, dict):
         raise HTTPException(422, "The body is to be a JSON object.")
     return value
 
 
 async def read_bytes(request: Request, *, most: int, seconds: float) -> bytes:
-    """The whole body. Raises `HTTPException`: 408, 413."""
+    """The whole body. Raises `HTTPException`: 408, 413, 415."""
+    for coding in request.headers.getlist("content-encoding"):
+        if coding.strip().lower() not in ("", "identity"):  # nobody would know later what was stored
+            raise HTTPException(
+                415, "Send the body as it is, without content-encoding.", {"accept-encoding": "identity"}
+            )
     try:
         async with asyncio.timeout(seconds):
             return await _read(request, most)
@@ -33,10 +40,15 @@ async def read_bytes(request: Request, *, most: int, seconds: float) -> bytes:
         raise HTTPException(408, f"The body did not arrive within {seconds:g} seconds.") from None
 
 
-def parsed(body: bytes) -> Any:
-    """The JSON value that a body is. Raises `HTTPException` (400) for what is none, or holds what can be neither stored nor answered."""
+def parsed(body: bytes, *, once: bool = False) -> Any:
+    """The JSON value that a body is. Raises `HTTPException` (400) for what is none, or holds what can be neither stored nor answered.
+
+    ``once``: a name may be in an object once only: of a command that says two things, whoever looked at it on its way may have read the other.
+    """
     try:
-        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+        text = body.decode("utf-8-sig")  # by ourselves: json would take UTF-16 too, and half a surrogate pair as bytes
+        unique = _unique if once else None
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=unique)
         if b"\\ud" in body.lower():  # half a surrogate pair can be neither stored nor answered
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):  # ValueError: also what is no UTF-8
@@ -46,7 +58,7 @@ def parsed(body: bytes) -> Any:
 
 async def _read(request: Request, most: int) -> bytes:
     told = request.headers.get("content-length", "")
-    if told.isascii() and told.isdigit() and int(told) > most:
+    if told.isascii() and told.isdigit() and (len(told) > _DIGITS or int(told) > most):
         _too_large(most)
     body = bytearray()
     async for chunk in request.stream():
@@ -58,6 +70,13 @@ async def _read(request: Request, most: int) -> bytes:
 
 def _too_large(most: int) -> NoReturn:
     raise HTTPException(413, f"The body may have {most:,} bytes at most.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name that is there twice")
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -77,7 +77,7 @@ _KNOWN: Final[tuple[tuple[type[Exception], int, str, str], ...]] = (
         "A name, value or argument that the agent gave its memory cannot be used: empty, too long, too large or of a wrong kind.",
     ),
     (ClientClosed, 503, "Not running", "The service is starting or ending. Try again."),
-    (TimeoutError, 504, "Too slow", "The agent did not answer in time."),
+    (TimeoutError, 504, "Too slow", "The service did not answer in time."),
     (ClientDisconnect, 400, "Gone", "The request ended before its body did."),
 )
 

@@ -46,7 +46,8 @@ def of_record(hit: Hit, *, head: bool) -> Response:
     }
     headers = {name: value for name, value in told.items() if value is not None}
     headers |= {"cache-control": "no-store", "content-length": str(len(body)), **SAFE}
-    return Response(b"" if head else body, 200, headers, kind)
+    headers["content-type"] = kind  # here, for a Response that is told a text's media type adds a charset of its own
+    return Response(b"" if head else body, 200, headers)
 
 
 def _body(record: Record) -> tuple[bytes, str]:

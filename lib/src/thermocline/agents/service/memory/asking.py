@@ -121,7 +121,12 @@ def tags(request: Request) -> dict[str, str] | None:
         return None
     if TAGS.fullmatch(given) is None:
         raise HTTPException(400, "Memory-Tags is name=value, at most ten, with & between, percent-encoded.")
-    return {unquote(name): unquote(value) for name, _, value in (pair.partition("=") for pair in given.split("&"))}
+    found: dict[str, str] = {}
+    for name, _, value in (pair.partition("=") for pair in given.split("&")):
+        if unquote(name) in found:
+            raise HTTPException(400, f"Memory-Tags names {unquote(name)!r:.40} twice.")
+        found[unquote(name)] = unquote(value)
+    return found
 
 
 def media_type(request: Request) -> str:

@@ -22,6 +22,9 @@ from thermocline.model import MAX_VERSION, Hit, Key
 
 MOST: Final = 100  # operations of a batch
 AT_ONCE: Final = 16  # keys that are worked on at the same time
+ANSWER_BYTES: Final = (
+    32 * 2**20
+)  # of the values in one answer, which is in memory as a whole; what does not go in is answered 413
 _KEY: Final = ("op", "scope", "name")
 _KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "get": _KEY,
@@ -51,15 +54,22 @@ async def batch(ask: Ask) -> Response:
 
 async def _all(ask: Ask, operations: list[dict[str, Any]], keys: list[Key]) -> list[bytes]:
     answers: list[bytes] = [b""] * len(operations)
+    room = ANSWER_BYTES
     places: dict[Key, list[int]] = {}
     for at, key in enumerate(keys):
         places.setdefault(key, []).append(at)
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def of_key(key: Key, order: list[int]) -> None:
+        nonlocal room
         async with gate:
             for at in order:
-                answers[at] = await _one(ask, operations[at], key)
+                if room < 0 and operations[at]["op"] == "get":
+                    answers[at] = _no_room()
+                    continue
+                found = await _one(ask, operations[at], key)
+                room -= len(found)
+                answers[at] = found if room >= 0 or operations[at]["op"] != "get" else _no_room()
 
     async with asyncio.TaskGroup() as group:
         for key, order in places.items():
@@ -123,6 +133,11 @@ async def _put(ask: Ask, key: Key, operation: dict[str, Any]) -> dict[str, Any]:
         if_absent=operation.get("if_absent") is True,
     )
     return of_write(written)
+
+
+def _no_room() -> bytes:
+    said = f"The values of a batch's answer have {ANSWER_BYTES:,} bytes at most: ask for this one alone, or in another batch."
+    return _line(413, problem=told(HTTPException(413, said)))
 
 
 def _line(status: int, **more: Any) -> bytes:

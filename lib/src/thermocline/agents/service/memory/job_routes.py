@@ -82,11 +82,12 @@ class JobRoutes:
         return found[0]
 
     async def _begin(self, ask: Ask, job: Job) -> Response:
-        if await self._runner.store.count(job.tenant) >= OPEN_AT_ONCE:
-            raise HTTPException(
-                429, f"The tenant has {OPEN_AT_ONCE} jobs that have not ended; wait for one.", {"retry-after": "30"}
-            )
-        await self._runner.store.add(job)
+        async with self._runner.beginning(job.tenant):
+            if await self._runner.store.count(job.tenant) >= OPEN_AT_ONCE:
+                raise HTTPException(
+                    429, f"The tenant has {OPEN_AT_ONCE} jobs that have not ended; wait for one.", {"retry-after": "30"}
+                )
+            await self._runner.store.add(job)
         self._runner.start(job.id)
         return _answer(job, 202)
 

@@ -22,7 +22,7 @@ _STATUSES: Final = {
     "412": "The record is not as the condition says; nothing was written",
     "413": "The body, or a value, a tag or a name in it, is too large",
     "414": "The query is too long",
-    "415": "The body's media type is missing, or not one that is taken here",
+    "415": "The body's media type is missing, or not one that is taken here; or the body is compressed",
     "422": "Well formed, and not possible: `detail` says why",
     "429": "Too many jobs of the tenant have not ended",
     "500": "The service failed; its log has more under the correlation id",

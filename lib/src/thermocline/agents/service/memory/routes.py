@@ -28,6 +28,7 @@ from thermocline.identity.bearer import Principal
 Handler = Callable[[Ask], Awaitable[Response]]
 READERS: Final = (READ, WRITE)
 ANYBODY: Final = (READ, WRITE, ERASE)
+BODY_SHARE: Final = 0.9  # of a request's time, for its body to arrive: so a slow sender is told that it was he
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ class MemoryRoutes:
             caller.need(*operation.roles)
             if self.memory is None:
                 raise ClientClosed("the service does not run")
-            ask = Ask(request, caller, self.memory, self._limits.body_bytes, self._limits.seconds)
+            patience = self._limits.seconds * BODY_SHARE
+            ask = Ask(request, caller, self.memory, self._limits.body_bytes, patience)
             async with asyncio.timeout(self._limits.seconds):
                 answer = await operation.handler(ask)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is a problem, and the log has the rest

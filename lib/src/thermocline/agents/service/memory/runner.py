@@ -51,6 +51,11 @@ class Runner:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[bool]] = {}
         self._watching: asyncio.Task[None] | None = None
+        self._beginning: dict[str, asyncio.Lock] = {}
+
+    def beginning(self, tenant: str) -> asyncio.Lock:
+        """Held while a job of the tenant is counted and added: requests that come together are counted one after the other."""
+        return self._beginning.setdefault(tenant, asyncio.Lock())
 
     def watch(self) -> None:
         """Look for jobs whose runner died, now and then, until `close`."""
