@@ -14,6 +14,9 @@ TRIES: Final = 20
 PAUSE: Final = 30.0  # seconds; Azure says that a role may take up to ten minutes to count
 _UNREACHED: Final = 3  # thermocline's exit code for a service that does not answer or lets nobody in
 _LATER: Final = "azd env get-values > .env && thermocline doctor"
+_INSTALL: Final = (  # as docs/azure.md begins; the name is not ours on PyPI until something is published there
+    "python3 -m venv .venv && .venv/bin/python -m pip install '.[azure,cli]' && . .venv/bin/activate"
+)
 
 
 def interpreter() -> str | None:
@@ -51,9 +54,7 @@ def main(variables: Mapping[str, str], pause: Callable[[float], None] = time.sle
         return 1
     python = interpreter()
     if python is None:
-        print(
-            f"thermocline is not installed yet, so nothing was examined. Do it: pip install 'thermocline[azure,cli]', then {_LATER}"
-        )
+        print(f"thermocline is not installed yet, so nothing was examined. Do it: {_INSTALL}, then {_LATER}")
         return 0
     code = examine(python, variables, pause)
     if code != 0:

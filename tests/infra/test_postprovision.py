@@ -75,5 +75,24 @@ def test_without_outputs_it_says_how_to_get_them(tmp_path: Path) -> None:
     assert (done.returncode, "azd env refresh" in done.stdout) == (1, True)
 
 
+def test_without_the_library_it_says_how_to_get_it_from_the_checkout(tmp_path: Path) -> None:
+    """Not by its name, which on PyPI is nobody's, or somebody's."""
+    bare, hook = tmp_path / "bare", tmp_path / "infra" / "hooks" / HOOK.name
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    hook.parent.mkdir(parents=True)
+    hook.write_text(HOOK.read_text(encoding="utf-8"), encoding="utf-8")
+    done = subprocess.run(
+        [str(bare / "bin" / "python"), str(hook)],
+        env=variables(tmp_path, COSMOS_ACCOUNT_URI="https://cosmos.example"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    assert "nothing was examined" in done.stdout
+    assert "pip install '.[azure,cli]'" in done.stdout
+
+
 def test_there_is_a_python_that_has_the_library() -> None:
     assert interpreter() is not None

@@ -60,6 +60,13 @@ def test_statistics_without_their_time_are_a_months_and_that_is_said(tmp_path: P
     assert "whole month" not in run("--stats", str(tmp_path / "a.json"), "--profile", "dev", "--over", "24h")
 
 
+def test_statistics_of_the_embedded_tiers_have_nothing_to_bill_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"hot": {"requests": 5}, "warm": {"requests": 7}}))
+    (tmp_path / "b.json").write_text(_reads("1", count=5))
+    assert "nothing to do" in run("--stats", str(tmp_path / "a.json"), "--over", "24h")
+    assert "nothing to do" not in run("--stats", str(tmp_path / "b.json"), "--over", "24h")
+
+
 def test_what_work_adds_is_not_paid_though_nothing_is_done() -> None:
     idle = json.loads(run("--json"))["profiles"]
     busy = json.loads(run("--json", "--operations", "executions=1e9"))["profiles"]

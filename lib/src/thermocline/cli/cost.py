@@ -57,6 +57,11 @@ async def cost(
         session.terminal.note(
             "the statistics are taken for a whole month's: say by --over how long they were counted", style="yellow"
         )
+    if stats and not workload.warm and not workload.cold:
+        session.terminal.note(
+            "the statistics have no operations that are billed, as those of the embedded tiers: the figures are those of a deployment with nothing to do",
+            style="yellow",
+        )
     names = PROFILES if profile_name is None else (profile_name,)
     bills = [bill(profile(name), workload, known, peak=peak) for name in names]
     if session.terminal.as_json:

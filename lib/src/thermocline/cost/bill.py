@@ -164,8 +164,8 @@ def _seeing(of: Profile, workload: Workload, prices: Prices) -> Iterator[Line]:
     yield _line(prices, "Monitor", "logs and metrics of the work", "logs.taken", busy)
     yield _line(prices, "Monitor", "logs kept longer than 31 days", "logs.kept", idle * months, fixed=True)
     yield _line(prices, "Monitor", "logs of the work kept longer than 31 days", "logs.kept", busy * months)
-    for every in ("PT5M", "PT15M", "PT30M", "PT1H"):
-        name = f"log alerts, {every}"
+    for every, words in (("PT5M", "5 minutes"), ("PT15M", "15 minutes"), ("PT30M", "half hour"), ("PT1H", "hour")):
+        name = f"log alerts, every {words}"
         yield _line(prices, "Monitor", name, f"alerts.logs.{every}", of.log_alerts.get(every, 0), fixed=True)
     yield _line(prices, "Monitor", "metric alerts", "alerts.metrics", of.metric_alerts, fixed=True)
 

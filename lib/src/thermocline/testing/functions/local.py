@@ -55,10 +55,12 @@ async def run(
         for app, host in hosts.items():
             tell(app.name, host.url, await host.functions())
         say(
-            f"\nA token for memory-api: {sys.executable} -m thermocline.testing.entra token --url {settings['THERMOCLINE_API_AUTHORITY']}"
+            f"\nA token for the APIs: {sys.executable} -m thermocline.testing.entra token --url {settings['THERMOCLINE_API_AUTHORITY']}"
         )
         if over_services:
-            say(f"A client over the same servers: thermocline doctor --env-file {write_settings(home, settings)}")
+            say(
+                f"A client over the same servers: {sys.executable} -m thermocline.cli doctor --env-file {write_settings(home, settings)}"
+            )
         say("READY. Ctrl-C ends all of it.")
         await stop.wait()
         say("Ending.")
