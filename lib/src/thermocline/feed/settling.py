@@ -37,9 +37,7 @@ _LETTER_SECONDS: Final = 10.0
 _LETTERS_AT_ONCE: Final = 8
 _PROBES: Final = 32
 _PROBE_SECONDS: Final = 2.0
-_LAG_SECONDS: Final = (
-    120.0  # for so long a batch's lag is told; the next batch of a feed that is behind comes within seconds
-)
+_LAG_SECONDS: Final = 120.0  # for so long a batch's lag counts; the next one of a partition that is behind comes sooner
 _ERROR: Final = 500  # characters of an error that a letter keeps
 
 
@@ -80,16 +78,18 @@ class Settling:
         self._attempts = attempts
         self._clock = clock
         self._pause = pause
-        self._lag = 0.0
-        self._lag_until = 0.0
+        # Until when, and how late: each lasts longer than the one before it, and is less.
+        self._late: tuple[tuple[float, float], ...] = ()
         self.stats = Stats()
         telemetry.CLIENTS.add(self, self.stats)
 
     @property
     def lag(self) -> float:
-        """Seconds that the oldest document of the last batch was old when it came. 0 once nothing has come for a while: a feed with nothing new is not late,
-        however late its last batch was (and one that is not read at all shows by that nothing is settled)."""
-        return self._lag if self._clock.monotonic() < self._lag_until else 0.0
+        """Seconds that the oldest document of a batch was old when it came: the worst of the batches of the last two minutes, since those of several
+        partitions come one after the other, and one that is on time says nothing of another. 0 once nothing has come for so long: a feed with nothing new
+        is not late, however late its last batch was (and one that is not read at all shows by that nothing is settled)."""
+        now = self._clock.monotonic()
+        return max((lag for until, lag in self._late if now < until), default=0.0)
 
     def gauges(self) -> Iterator[tuple[str, str, float]]:
         """For `telemetry.CLIENTS`."""
@@ -112,7 +112,7 @@ class Settling:
         Raises `TierUnavailable` where hot as a whole cannot be told, or a letter cannot be stored: the batch has to come again then. Twice does no harm.
         """
         result = Settled(lag=self._lag_of(documents))
-        self._lag, self._lag_until = result.lag, self._clock.monotonic() + _LAG_SECONDS
+        self._note(result.lag)
         changes: dict[Key, Change] = {}
         newest: dict[Key, Any] = {}
         counts: dict[Key, int] = {}
@@ -216,6 +216,16 @@ class Settling:
             ) from error
         result.set_aside = list(letters.values())
         self.stats.count(telemetry.FEED_SET_ASIDE, telemetry.CLIENT, len(letters))
+
+    def _note(self, lag: float) -> None:
+        """Remember how late a batch was, until it counts no more or a later one is as late. Of those that end within the same second one is kept, the worst,
+        so that there are 121 at most. The tuple is another one each time: gauges are read from other threads."""
+        now = self._clock.monotonic()
+        until = now + _LAG_SECONDS
+        worse = [one for one in self._late if now < one[0] and lag < one[1]]
+        if worse and int(worse[-1][0]) == int(until):
+            _, lag = worse.pop()
+        self._late = (*worse, (until, lag))
 
     def _lag_of(self, documents: Sequence[Any]) -> float:
         written = [at for document in documents if (at := changed_at(document)) is not None]

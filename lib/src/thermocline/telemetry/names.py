@@ -141,7 +141,7 @@ POOL_LIMIT: Final = gauge("pool_limit", "{connection}", "Connections at most", n
 FEED_LAG: Final = gauge(
     "feed_lag",
     "s",
-    "How old the oldest document of the change feed's last batch was when it came, 0 if none came for two minutes; of several readers the worst",
+    "How old the oldest document of a batch of the change feed was when it came: the worst of two minutes, 0 if none came; of several readers the worst",
     name="feed.lag",
 )
 WORST: Final = frozenset({BREAKER, FEED_LAG})  # gauges of which several clients have the worst, and not a sum
