@@ -22,7 +22,10 @@ TABLES = {
     "AppRequests": "TimeGenerated TIMESTAMP, Success BOOLEAN, ResultCode VARCHAR, DurationMs DOUBLE, OperationName VARCHAR, AppRoleName VARCHAR",
     "AzureDiagnostics": "TimeGenerated TIMESTAMP, ResourceProvider VARCHAR, OperationName VARCHAR",
     "AZKVAuditLogs": "TimeGenerated TIMESTAMP, OperationName VARCHAR",
+    "_LogOperation": "TimeGenerated TIMESTAMP, Category VARCHAR, Operation VARCHAR, Level VARCHAR, Detail VARCHAR",
 }
+OVER = "Data collection stopped due to daily limit of free data reached. Ingestion status = OverQuota"
+AGAIN = "Data collection resumed. Ingestion status = RespectQuota"
 
 
 class Workspace:
@@ -45,6 +48,12 @@ class Workspace:
 
     def vault(self, operation: str) -> None:
         self._insert("AzureDiagnostics", [self._at(1), "MICROSOFT.KEYVAULT", operation])
+
+    def operation(self, detail: str, *, minutes: float = 1, category: str = "Ingestion", operation: str = "") -> None:
+        """A row of the workspace about itself; by default named as Microsoft's page on such rows names those of the quota."""
+        self._insert(
+            "_LogOperation", [self._at(minutes), category, operation or "Data collection Status", "Warning", detail]
+        )
 
     def _at(self, minutes: float) -> datetime:
         return self.now - timedelta(minutes=minutes)
@@ -138,6 +147,24 @@ def vault(operation: str) -> Callable[[Workspace], None]:
     return lambda workspace: workspace.vault(operation)
 
 
+def workspace_told(*told: tuple[float, str], category: str = "Ingestion") -> Callable[[Workspace], None]:
+    """Pairs of minutes before now, and what the workspace said of itself then."""
+
+    def fill(workspace: Workspace) -> None:
+        for minutes, detail in told:
+            workspace.operation(detail, minutes=minutes, category=category)
+
+    return fill
+
+
+def resumed_by_name(workspace: Workspace) -> None:
+    workspace.operation(OVER, minutes=600, operation="Data collection stopped")
+    workspace.operation("", operation="Data collection resumed")
+
+
+NEARLY = "Ingestion status = ApproachingQuota"
+TOO_FAST = "The data ingestion volume rate crossed the threshold in your workspace: 700.00 MB per one minute and data has been dropped."
+
 CASES: list[tuple[str, str, Callable[[Workspace], None], bool]] = [
     ("hit-rate", "three in ten", hits(300, 1000), True),
     ("hit-rate", "nine in ten", hits(900, 1000), False),
@@ -173,6 +200,15 @@ CASES: list[tuple[str, str, Callable[[Workspace], None], bool]] = [
     ("functions-failing", "callers' mistakes", requests(3, 7, "404"), False),
     ("secret-near-expiry", "near its end", vault("SecretNearExpiryEventGridNotification"), True),
     ("secret-near-expiry", "read", vault("SecretGet"), False),
+    ("log-quota", "reached", workspace_told((10, OVER)), True),
+    ("log-quota", "reached hours ago", workspace_told((700, NEARLY), (600, OVER), (5, TOO_FAST)), True),
+    ("log-quota", "its category in lower case", workspace_told((10, OVER), category="ingestion"), True),
+    ("log-quota", "reached on the second day too", workspace_told((1400, OVER), (900, AGAIN), (10, OVER)), True),
+    ("log-quota", "a new day has begun", workspace_told((600, OVER), (10, AGAIN)), False),
+    ("log-quota", "a new day has begun, by the operation's name", resumed_by_name, False),
+    ("log-quota", "nearly reached", workspace_told((10, NEARLY)), False),
+    ("log-quota", "other limits", workspace_told((10, TOO_FAST)), False),
+    ("log-quota", "of another category", workspace_told((10, OVER), category="Agent"), False),
 ]
 
 
