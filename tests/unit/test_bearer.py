@@ -57,6 +57,8 @@ async def test_for_a_user_the_applications_permissions_count_and_not_the_users_r
     assert (await tokens.check(token)).roles == {"Memory.Read", "openid"}
     assert (await tokens.check(both)).roles == {"Memory.Read"}
     assert (await tokens.check(both)).delegated
+    odd = entra.signers[0].sign(claims_of(entra.url, TENANT, scp=["Memory.Read"]) | {"roles": ["Memory.Erase"]})
+    assert (await tokens.check(odd)).roles == frozenset()
 
 
 async def test_issuers_of_both_versions_count(entra: EntraServer, tokens: EntraTokens) -> None:

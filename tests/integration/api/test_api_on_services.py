@@ -107,17 +107,27 @@ async def test_jobs_over_the_services(desks: list[httpx.AsyncClient]) -> None:
 async def test_an_outage_is_503_and_no_404(desks: list[httpx.AsyncClient], cosmos_server: CosmosServer) -> None:
     here = desks[0]
     await here.put("/v1/record", params={"scope": SCOPE, "name": "n"}, json=1)
+    unseen, job = {"scope": SCOPE, "name": "unseen"}, f"/v1/jobs/{'0' * 32}"
     cosmos_server.pause()
     try:
         answers = [
             await here.get("/v1/record", params={"scope": SCOPE, "name": "never seen"}),
             await here.post("/v1/batch", json={"operations": [{"op": "get", "scope": SCOPE, "name": "other"}]}),
             await here.post("/v1/exports", json={"scope": SCOPE}),
+            await here.post("/v1/forgets", json={"scope": SCOPE}),
+            await here.head("/v1/record", params=unseen),
+            await here.get("/v1/records", params={"scope": SCOPE}),
+            await here.put("/v1/record", params=unseen, json=1),
+            await here.delete("/v1/record", params=unseen),
+            await here.get(job),
+            await here.get(f"{job}/result"),
         ]
+        ready = await here.get("/ready")
     finally:
         cosmos_server.resume()
 
-    assert [one.status_code for one in answers] == [503, 200, 503]
+    assert [one.status_code for one in answers] == [503, 200, *[503] * 8]
+    assert ready.status_code == 503
     assert answers[0].json()["tier"] == "warm"
     assert answers[0].headers["retry-after"]
     assert answers[1].json()["results"][0]["status"] == 503

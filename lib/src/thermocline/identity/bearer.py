@@ -151,8 +151,9 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         # An ID token is for the application that it names as its audience, and no access to it; it names no client.
         raise TokenRefused("The token is no access token: it names no client (azp, appid) or no principal (oid).")
     scopes, roles = claims.get("scp"), claims.get("roles")
-    delegated = isinstance(scopes, str)
-    found = scopes.split() if isinstance(scopes, str) else roles if isinstance(roles, list) else []
+    delegated = scopes is not None  # whatever it is: then the roles are a user's
+    granted = scopes.split() if isinstance(scopes, str) else []
+    found = granted if delegated else roles if isinstance(roles, list) else []
     return Principal(
         tenant=str(claims["tid"]),
         id=who,
