@@ -256,6 +256,28 @@ def test_alerts_of_a_profile_are_these_and_lead_to_their_runbooks(snapshot: Path
         assert json.dumps(one["properties"]["actions"]).count("actionGroups/") == 1, "somebody is told"
 
 
+def quota_untold(logs: list[dict[str, Any]], gigabytes: int) -> bool:
+    """Whether the workspace could stop to take logs, which blinds every alert on them, and nobody would hear of it."""
+    told = any(
+        one["properties"]["criteria"]["allOf"][0]["query"].startswith("_LogOperation\n")
+        and one["properties"]["severity"] == 1
+        for one in logs
+    )
+    return bool(logs) and gigabytes != -1 and not told
+
+
+@pytest.mark.parametrize("snapshot", SNAPSHOTS, ids=lambda path: path.stem)
+def test_where_alerts_may_go_blind_that_is_told(snapshot: Path) -> None:
+    resources = json.loads(snapshot.read_text(encoding="utf-8"))["resources"]
+    (workspace,) = (one["body"] for one in resources if one["type"] == "Microsoft.OperationalInsights/workspaces")
+    gigabytes = workspace["properties"]["workspaceCapping"]["dailyQuotaGb"]
+    logs = built(snapshot, "scheduledQueryRules")
+
+    assert not quota_untold(logs, gigabytes)
+    others = [one for one in logs if not one["name"].endswith("-log-quota")]
+    assert quota_untold(others, gigabytes) is (snapshot.stem in ("team", "private"))
+
+
 @pytest.mark.parametrize("snapshot", SNAPSHOTS, ids=lambda path: path.stem)
 def test_the_workbook_of_a_profile_is_filled_in(snapshot: Path) -> None:
     (book,) = built(snapshot, "workbooks")
