@@ -51,7 +51,7 @@ param hostStorageName string
 @description('URL of the blob container for the app\'s package: the blob endpoint of the host\'s storage, a slash and the container.')
 param deploymentContainerUrl string
 
-@description('App settings: all but the host\'s own (AzureWebJobsStorage__*, APPLICATIONINSIGHTS_*), which the module adds. What is set by hand in Azure is removed.')
+@description('App settings: all but the host\'s own (AzureWebJobsStorage__*, APPLICATIONINSIGHTS_*, FUNCTIONS_*), which the module adds. What is set by hand in Azure is removed.')
 param settings object
 
 @description('Connection string of Application Insights. It holds no secret: without the identity\'s token nothing is taken.')
@@ -171,6 +171,8 @@ resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
     AzureWebJobsStorage__clientId: identityClientId
     APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD;ClientId=${identityClientId}'
+    // The host reads a body whole before the app can look at its token, and would take 100 MB of anybody's: 8 MiB are what the app takes at most.
+    FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '8388608'
   })
 }
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 from tests.infra.built import Break, Built, built_by, change, contract, of, snapshot, tag, without
 
+from thermocline.functions.api import BODY_BYTES
 from thermocline.functions.settings import AppSettings, variable_of
 from thermocline.letters import LASTING
 from thermocline.settings import MemorySettings, variables
@@ -250,6 +251,13 @@ def test_an_app_reads_what_it_is_given(app: str, monkeypatch: pytest.MonkeyPatch
     told_otherwise = {"api_audience", "api_tenants"}
     assert own.model_dump(exclude=told_otherwise) == untouched.model_dump(exclude=told_otherwise)
     assert own.api_tenants == (() if app == "memory-worker" else ("11111111-1111-1111-1111-111111111111",))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_host_takes_no_larger_body_than_the_app(profile: str) -> None:
+    """It reads a body before the app can look at its token."""
+    for app in APPS:
+        assert int(settings_of(built_by(profile), app)["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"]) == BODY_BYTES
 
 
 def env_get_values(outputs: Mapping[str, Any]) -> str:
