@@ -14,7 +14,7 @@ from thermocline.cli.app import app
 from thermocline.clock import Deadline
 from thermocline.feed.places import NoteLetters
 from thermocline.keys import cosmos_id
-from thermocline.letters import Cause, Letter, letter_id, outline, partition_of
+from thermocline.letters import LASTING, Cause, Letter, letter_id, outline, partition_of
 
 Run = Callable[..., Result]
 KEYS = [Key("acme", "user/1", "profile"), Key("acme", "user/2", "profile"), Key("other", "s", "name")]
@@ -126,6 +126,19 @@ def test_drop(filled: Run) -> None:
     assert filled("drop", LETTERS[0].id).exit_code == 1
     assert parsed(filled("drop", "--all", "--tenant", "other", "--json"))["dropped"] == 1
     assert listed(filled) == [LETTERS[1].id]
+
+
+def test_a_damaged_letter_is_dropped_by_its_id(filled: Run, tmp_path: Path) -> None:
+    async def damage() -> None:
+        warm = SqliteMemory(tmp_path / "home" / "warm.sqlite3")
+        await warm.connect()
+        await warm.write_note("letters/" + "d" * 40, b"damaged", lasting=LASTING, deadline=Deadline.after(30))
+        await warm.close()
+
+    asyncio.run(damage())
+    assert "drop it by its id" in filled("show", "d" * 40).stderr
+    assert parsed(filled("drop", "d" * 40, "--json")) == {"dropped": 1, "missing": []}
+    assert filled("drop", "d" * 40).exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ NOWHERE: Final = ("", "~unknown")  # tenant and scope of what does not tell its 
 PAGE: Final = 100  # letters of a page, at most 1,000
 _TEXT: Final = 1000  # characters that are kept of a text of which nothing is known
 _LONGEST: Final = 1000  # a page's
+_YEAR_10000: Final = 253_402_300_800_000  # ms since 1970: no date has one
 
 
 class Cause(StrEnum):
@@ -116,6 +117,10 @@ class Letters(Protocol):
         """Remove exactly the letter that was read; False: it was replaced meanwhile, or is gone."""
         ...
 
+    async def discard(self, letter_id: str, *, deadline: Deadline) -> bool:
+        """Remove the letter of this id whatever it holds, also a damaged one; False: there is none."""
+        ...
+
 
 @runtime_checkable
 class HasLetters(Protocol):
@@ -183,8 +188,8 @@ def letter_of(letter: str, tenant: str, scope: str, fields: Mapping[str, Any], e
     try:
         name, version, at = fields["n"], fields["v"], fields["at"]
         whole = [int(number) for number in (version, fields["attempts"], at)]
-        if not 0 <= whole[0] <= MAX_VERSION:
-            raise ValueError("its version is none")
+        if not 0 <= whole[0] <= MAX_VERSION or not 0 <= whole[2] < _YEAR_10000:
+            raise ValueError("its version or time is none")
         return Letter(
             id=letter,
             cause=Cause(fields["cause"]),
@@ -197,5 +202,5 @@ def letter_of(letter: str, tenant: str, scope: str, fields: Mapping[str, Any], e
             document=dict(fields["document"]),
             etag=etag,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptRecord(f"the dead letter {letter} is damaged: drop it by its id ({error!r:.200})") from error

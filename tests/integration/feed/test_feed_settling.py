@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from tests.integration.feed.world import FeedWorld, poison_of, soon, written_behind_hot
-from tests.promises.world import roomy
+from tests.promises.world import DATABASE, roomy
 
 from thermocline import MemoryClient
+from thermocline.clock import SYSTEM_CLOCK
 from thermocline.errors import ConfigurationError, CorruptRecord, InvalidArgument, TierUnavailable
 from thermocline.feed import Replay, Settling, letters_of
-from thermocline.letters import Cause, LetterFilter
+from thermocline.keys import from_cosmos_id
+from thermocline.letters import Cause, Letter, LetterFilter
+from thermocline.model import Key
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.pytest_plugin import MakeProxy
 from thermocline.testing.rig import RedisServer
@@ -353,3 +356,45 @@ async def test_a_document_that_was_mended_is_replayed(world: FeedWorld) -> None:
     assert (await replay.all(LetterFilter(cause=Cause.CORRUPT))).settled == 1
     assert await world.all_letters() == []
     assert await (await world.open()).get(key) == "new"
+
+
+async def test_replay_does_not_believe_a_replica_that_lags(world: FeedWorld, control: CosmosControl) -> None:
+    """It would tell hot of an older version, and drop the letter of the newer one. A client knows how far a range has come only of those that it asked."""
+    keys = [
+        Key(f"{world.name}-{n}", "scope", "name") for n in range(8)
+    ]  # on both sides of the split, but for 1 run in 128
+    await world.open()  # makes the container
+    await control.beside(control.split, DATABASE, world.name)
+    await written_behind_hot(world, *keys)
+    place = await world.letters()
+    for n, item in enumerate(await world.feed()):
+        key = from_cosmos_id(item["tenant"], item["scope"], item["id"])
+        where = (key.tenant, key.scope)
+        letter = Letter(f"{n:040x}", Cause.UNAVAILABLE, "", key, where, item["v"], 5, SYSTEM_CLOCK.wall_ms(), {})
+        await place.put(letter, deadline=soon())
+    client = await world.open()
+    control.lag(milliseconds=60_000, count=20, container=world.name)
+
+    done = await Replay(client, place).all(LetterFilter())
+
+    assert (done.settled, done.kept) == (8, {})
+    assert await (await world.open()).get_many(keys) == dict.fromkeys(keys, "new")
+
+
+async def test_a_document_that_is_no_letter_stops_no_replay(world: FeedWorld) -> None:
+    key = world.key()
+    await written_behind_hot(world, key)
+    (item,) = await world.feed()
+    client, place = await world.open(), await world.letters()
+    await place.put(
+        Letter("f" * 40, Cause.UNAVAILABLE, "", key, (key.tenant, key.scope), item["v"], 5, 1000, {}), deadline=soon()
+    )
+    strange = world.container(world.letters_container)
+    await strange.upsert_item({"id": "0", "cause": "unavailable"})
+    await strange.upsert_item({"id": "1", "tenant": "t", "scope": "s", "cause": "unavailable"})
+
+    assert (await Replay(client, place).all(LetterFilter(cause=Cause.UNAVAILABLE))).settled == 1
+    with pytest.raises(CorruptRecord, match="drop it by its id"):
+        await place.read("1", deadline=soon())
+    assert await place.discard("1", deadline=soon())
+    assert not await place.discard("1", deadline=soon())

@@ -11,7 +11,7 @@ from thermocline.cli.options import Session, command
 from thermocline.cli.terminal import Exit, counted, moment
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
-from thermocline.errors import InvalidArgument, NotFound, TierUnavailable
+from thermocline.errors import CorruptRecord, InvalidArgument, NotFound, TierUnavailable
 from thermocline.feed import Replay, Replayed, letters_of
 from thermocline.functions.settings import AppSettings
 from thermocline.letters import Cause, Letter, LetterFilter, Letters
@@ -217,7 +217,10 @@ async def drop(
 
 
 async def _drop_one(place: Letters, letter: str) -> bool:
-    found = await place.read(letter, deadline=_soon())
+    try:
+        found = await place.read(letter, deadline=_soon())
+    except CorruptRecord:  # damaged: to drop it by its id is all that can be done
+        return await place.discard(letter, deadline=_soon())
     return found is not None and await place.drop(found, deadline=_soon())
 
 

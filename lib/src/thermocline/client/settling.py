@@ -40,12 +40,18 @@ class SettlingVerbs(UpdateVerbs):
         return renewed
 
     async def settle(
-        self, versions: Mapping[Any, int | None], *, authority: Authority | None = None, timeout: Lifetime = None
+        self,
+        versions: Mapping[Any, int | None],
+        *,
+        authority: Authority | None = None,
+        at_least: Mapping[Key, int] | None = None,
+        timeout: Lifetime = None,
     ) -> Batch[bool]:
         """Tell hot that its authority has these versions of these keys: from then on nobody is answered an older one. Hot gets no value by it: the next
         read brings that. Harmless in any order, twice, and of versions that are long past (docs/coherence.md, section 3, "settle by feed").
 
-        A version that is None is asked for: the authority says which one it has now, never this client's memory or hot.
+        A version that is None is asked for: the authority says which one it has now, never this client's memory or hot. ``at_least``: versions that keys are
+        known to have had; an authority that answers with less lags, is asked again, and then is an error of its key.
 
         The answer says of each key whether hot was told (True), or need not be (False): its route has no copies in hot, or another tier than
         ``authority`` (left out: each key's own) has the word for it, or nothing is known of it. ``errors`` holds what no key or version can be, what the
@@ -71,7 +77,7 @@ class SettlingVerbs(UpdateVerbs):
             of_key.setdefault(key, []).append(name)
             before = due.get(key, 0)
             due[key] = None if version is None or before is None else max(version, before)
-        answers = await self._settled(due, authority, deadline)
+        answers = await self._settled(due, authority, at_least or {}, deadline)
         for key, names_of_key in of_key.items():
             answer = answers[key]
             for name in names_of_key:
@@ -82,7 +88,11 @@ class SettlingVerbs(UpdateVerbs):
         return told
 
     async def _settled(
-        self, due: Mapping[Key, int | None], authority: Authority | None, deadline: Deadline
+        self,
+        due: Mapping[Key, int | None],
+        authority: Authority | None,
+        at_least: Mapping[Key, int],
+        deadline: Deadline,
     ) -> dict[Key, bool | ThermoclineError]:
         """Of each key whether hot was told, or why not."""
         engine = self._engine
@@ -96,7 +106,7 @@ class SettlingVerbs(UpdateVerbs):
                 return
             if version is None:
                 try:
-                    found = await self._cascade.ask(key, plan, 0, deadline)
+                    found = await self._cascade.ask(key, plan, at_least.get(key, 0), deadline)
                 except ThermoclineError as error:
                     answers[key] = error
                     return

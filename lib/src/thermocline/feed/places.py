@@ -93,3 +93,9 @@ class NoteLetters:
 
     async def drop(self, letter: Letter, *, deadline: Deadline) -> bool:
         return await self._notes.delete_note(_PREFIX + letter.id, if_etag=letter.etag, deadline=deadline)
+
+    async def discard(self, letter_id: str, *, deadline: Deadline) -> bool:
+        note = await self._notes.read_note(_PREFIX + letter_id, deadline=deadline)
+        if note is None:
+            return False
+        return await self._notes.delete_note(_PREFIX + letter_id, if_etag=note.etag, deadline=deadline)

@@ -6,33 +6,38 @@ from datetime import timedelta
 from typing import Final
 
 from thermocline.client import MemoryClient
-from thermocline.clock import Deadline
+from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import InvalidArgument, NotFound, ThermoclineError, TierUnavailable
 from thermocline.feed.places import needs_hot
 from thermocline.letters import Letter, LetterFilter, Letters
+from thermocline.lifetimes import HOT_CEILING
 from thermocline.model import Key
 
 PAGE: Final = 100
 _SECONDS: Final = 10.0  # one request of the letters' place
 _TRY: Final = timedelta(seconds=10)
+_CEILING_MS: Final = HOT_CEILING // timedelta(milliseconds=1)
 
 
 @dataclass(slots=True)
 class Replayed:
-    """``settled`` letters are gone; those in ``kept`` stay, by id with the reason. ``stopped``: why it ended before all were tried; "" if it did not."""
+    """``settled`` letters are gone; those in ``kept`` stay, by id with the reason. ``stopped``: why it ended before all were tried; "" if it did not.
+    ``cursor``: of the page after the last one that was tried; None: there is none."""
 
     settled: int = 0
     kept: dict[str, ThermoclineError] = field(default_factory=dict)
     stopped: str = ""
+    cursor: str | None = None
 
 
 class Replay:
     """Over one memory and its letters. Safe to run twice and in two places at once. Raises `ConfigurationError` for a client without a hot tier."""
 
-    def __init__(self, client: MemoryClient, letters: Letters) -> None:
+    def __init__(self, client: MemoryClient, letters: Letters, *, clock: Clock = SYSTEM_CLOCK) -> None:
         needs_hot(client)
         self._client = client
         self._letters = letters
+        self._clock = clock
 
     async def these(self, ids: Iterable[str]) -> Replayed:
         """The letters of these ids. One that is not there is in ``kept`` as `NotFound`."""
@@ -49,18 +54,17 @@ class Replay:
         await self._settle(found, result)
         return result
 
-    async def all(self, wanted: LetterFilter, *, limit: int | None = None) -> Replayed:
-        """Page after page of those that are wanted; ``limit`` letters at most. It stops after a page of which nothing could be settled as a tier was
-        unavailable."""
+    async def all(self, wanted: LetterFilter, *, limit: int | None = None, cursor: str | None = None) -> Replayed:
+        """Page after page of those that are wanted, from ``cursor`` on; ``limit`` letters at most. It stops after a page of which nothing could be settled
+        as a tier was unavailable: whoever goes on at its cursor the next time comes past letters that are sick for long."""
         if limit is not None and (type(limit) is not int or limit < 1):
             raise InvalidArgument(f"limit is a whole number of letters, at least 1, not {limit!r}")
         result = Replayed()
-        cursor: str | None = None
         left = limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
             page = await self._letters.page(wanted, limit=size, cursor=cursor, deadline=Deadline.after(_SECONDS))
-            settled = result.settled
+            settled, result.cursor = result.settled, page.cursor
             await self._settle(page.letters, result)
             away = [
                 error for letter in page.letters if isinstance(error := result.kept.get(letter.id), TierUnavailable)
@@ -85,7 +89,7 @@ class Replay:
                 keys[letter.key] = None
         if not keys:
             return
-        told = await self._client.settle(keys, timeout=_TRY)
+        told = await self._client.settle(keys, at_least=self._known(letters), timeout=_TRY)
         for letter in letters:
             if letter.key is None:
                 continue
@@ -98,3 +102,13 @@ class Replay:
                 result.kept[letter.id] = error
             else:
                 result.settled += 1
+
+    def _known(self, letters: list[Letter]) -> dict[Key, int]:
+        """The versions that keys have had, so that a replica of the authority that lags is not believed. Of an old letter none: hot's copies from before it
+        have ended, and after a restore the authority may be right to have less."""
+        now = self._clock.wall_ms()
+        known: dict[Key, int] = {}
+        for letter in letters:
+            if letter.key is not None and abs(now - letter.set_aside_ms) < _CEILING_MS:
+                known[letter.key] = max(letter.version, known.get(letter.key, 0))
+        return known

@@ -31,6 +31,7 @@ class Worker:
         self._client: MemoryClient | None = None
         self._settling: Settling | None = None
         self._letters: Letters | None = None
+        self._replayed_to: str | None = None
 
     async def settle_changes(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """A batch of the change feed. Raises `TierUnavailable` where it has to come again: hot is down, or what cannot be settled cannot be set aside
@@ -66,12 +67,15 @@ class Worker:
         )
 
     async def replay_dead_letters(self) -> None:
-        """What was set aside as a part of hot was unavailable is settled again; what fails again stays. Raises `TierUnavailable` where the letters cannot
-        be read."""
+        """What was set aside as a part of hot was unavailable is settled again; what fails again stays. The next turn goes on where
+        this one ended, and after the last letter at the first. Raises `TierUnavailable` where the letters cannot be read."""
         _, letters = await self._parts()
         await letters.connect()
         client = await self._process.client()
-        done = await Replay(client, letters).all(LetterFilter(cause=Cause.UNAVAILABLE), limit=REPLAYED_AT_ONCE)
+        done = await Replay(client, letters).all(
+            LetterFilter(cause=Cause.UNAVAILABLE), limit=REPLAYED_AT_ONCE, cursor=self._replayed_to
+        )
+        self._replayed_to = done.cursor
         if done.settled or done.kept:
             log.info("dead letters: %d settled, %d kept. %s", done.settled, len(done.kept), done.stopped)
 
