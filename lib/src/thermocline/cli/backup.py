@@ -71,7 +71,7 @@ async def restore(
     to_tenant: Annotated[str | None, typer.Option(help="Restore --tenant under this name.", show_default=False)] = None,
     to_scope: Annotated[str | None, typer.Option(help="Restore --scope under this name.", show_default=False)] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also over what was written or deleted since.")
+        bool, typer.Option("--overwrite", help="Also over what was written or deleted since, and over damaged records.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be done.")] = False,
 ) -> int:

@@ -77,8 +77,8 @@ class Restore:
         """Read all of the backup first, and refuse one that is damaged or incomplete; then write what is not there, each record as a new version with its own
         expiry, times, tags and media type. Cut short, it is run again: what is there is passed over.
 
-        What was written or deleted after it was backed up is left, unless ``overwrite``; what was forgotten after that stays so in any case, as far as this
-        store's fences know it. ``dry_run``: counts. Raises `InvalidArgument`, `CorruptRecord`, `TierUnavailable`.
+        What was written or deleted after it was backed up is left, and what is damaged here is named, unless ``overwrite``; what was forgotten after that
+        stays so in any case, as far as this store's fences know it. ``dry_run``: counts. Raises `InvalidArgument`, `CorruptRecord`, `TierUnavailable`.
         """
         await self._end.client.connect()
         manifest, voids = await checked(self._place)
@@ -109,24 +109,26 @@ class Restore:
 
     # --- judging ------------------------------------------------------------------------------------------------------
 
-    async def _versions(self, heads: dict[Key, Head], overwrite: bool) -> dict[Key, int]:
-        """The keys (as they are called here) that are to be written, and the version over which; the others are counted."""
+    async def _versions(self, heads: dict[Key, Head], overwrite: bool) -> dict[Key, int | None]:
+        """The keys (as they are called here) that are to be written, and the version over which (None: whichever); the others are counted."""
         there = {self._space.there(key): head for key, head in heads.items()}
         # of its old name too: under a new one what was forgotten would come back all the same
         fences = await self._end.forgotten([*there, *heads])
         copies = await self._end.read(list(there))
-        wanted: dict[Key, int] = {}
+        wanted: dict[Key, int | None] = {}
         for key, head in there.items():
             other = copies[key]
-            if isinstance(other, ThermoclineError):
+            damaged = overwrite and isinstance(other, CorruptRecord)
+            if isinstance(other, ThermoclineError) and not damaged:
                 if isinstance(other, TierUnavailable):
                     raise other
                 self._report.fail(key, other)
                 continue
             names = (key, head.copy.key)
             fence_ms = max(fences.get((name.tenant, name.scope), 0) for name in names)
-            if await self._to_write(key, head, other, fence_ms, overwrite):
-                wanted[key] = 0 if other is None else other.version
+            found = None if isinstance(other, ThermoclineError) else other
+            if await self._to_write(key, head, found, fence_ms, overwrite):
+                wanted[key] = None if damaged else 0 if found is None else found.version
         return wanted
 
     async def _to_write(self, key: Key, head: Head, other: Envelope | None, fence_ms: int, overwrite: bool) -> bool:
@@ -185,7 +187,7 @@ class Restore:
                 plan: Plan,
                 deadline: Deadline,
                 mine: dict[Key, Head] = mine,
-                versions: dict[Key, int] = versions,
+                versions: dict[Key, int | None] = versions,
             ) -> Intent:
                 return await self._intent(carried(mine[key].copy, key), versions[key], plan, deadline)
 
@@ -227,7 +229,11 @@ class Restore:
                     return
 
             async def prepare(
-                key: Key, plan: Plan, deadline: Deadline, version: int = versions[key], envelope: Envelope = envelope
+                key: Key,
+                plan: Plan,
+                deadline: Deadline,
+                version: int | None = versions[key],
+                envelope: Envelope = envelope,
             ) -> Intent:
                 return await self._intent(envelope, version, plan, deadline)
 
@@ -248,7 +254,7 @@ class Restore:
             raise TooLarge(f"its payload has {head.size} bytes, and there is no cold tier to hold it; configure one")
         return replace(bare, payload=b"".join([part async for part in parts]))
 
-    async def _intent(self, envelope: Envelope, version: int, plan: Plan, deadline: Deadline) -> Intent:
+    async def _intent(self, envelope: Envelope, version: int | None, plan: Plan, deadline: Deadline) -> Intent:
         writer = self._end.writer
         return await writer.intent(
             Verb.PUT, envelope, plan, deadline, if_version=version or None, if_absent=version == 0
