@@ -5,7 +5,7 @@ from typing import Any
 import azure.functions as func
 
 from thermocline import Agent, AgentBuilder
-from thermocline.functions.api import agent_service
+from thermocline.functions.api import PROBLEM, agent_service, no_path
 
 
 class Companion(Agent):
@@ -40,5 +40,5 @@ async def http(request: func.HttpRequest, context: func.Context) -> func.HttpRes
     try:
         answer: func.HttpResponse = await _ASGI.handle_async(request, context)
     except UnicodeDecodeError:  # the middleware's, for a path that is no UTF-8
-        return func.HttpResponse("The path is no percent-encoded UTF-8.", status_code=400, mimetype="text/plain")
+        return func.HttpResponse(no_path(), status_code=400, mimetype=PROBLEM)
     return answer

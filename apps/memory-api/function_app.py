@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from thermocline.functions.api import memory_api
+from thermocline.functions.api import PROBLEM, memory_api, no_path
 
 SERVICE = memory_api()
 _ASGI = func.AsgiMiddleware(SERVICE)  # type: ignore[no-untyped-call]
@@ -17,7 +17,7 @@ async def http(request: func.HttpRequest, context: func.Context) -> func.HttpRes
     try:
         answer: func.HttpResponse = await _ASGI.handle_async(request, context)
     except UnicodeDecodeError:  # the middleware's, for a path that is no UTF-8
-        return func.HttpResponse("The path is no percent-encoded UTF-8.", status_code=400, mimetype="text/plain")
+        return func.HttpResponse(no_path(), status_code=400, mimetype=PROBLEM)
     return answer
 
 

@@ -92,6 +92,20 @@ async def test_an_authority_that_cannot_be_reached_is_told_as_such(
     assert after.status_code == 200
 
 
+async def test_health_says_down_where_the_service_cannot_begin_for_an_outage(
+    service: HttpApp, entra: EntraServer
+) -> None:
+    def made(*_: object) -> object:
+        raise TierUnavailable("the table is away since a moment", tier="warm", sent=False)
+
+    async with _http(HttpApp(service.needs, made), entra) as http:
+        health, asked = await http.get("/health"), await http.get("/v1/stats")
+
+    assert (health.status_code, health.json()["status"]) == (503, "down")
+    assert asked.status_code == 503
+    assert "since a moment" not in health.text + asked.text
+
+
 async def test_under_a_server_it_begins_and_ends_with_it(service: HttpApp, entra: EntraServer) -> None:
     said: list[str] = []
     events: asyncio.Queue[dict[str, str]] = asyncio.Queue()

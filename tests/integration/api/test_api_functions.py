@@ -78,7 +78,9 @@ async def test_what_is_refused_is_refused_there_too(api: FunctionsHost, entra: E
             assert answer.headers["content-type"] == "application/problem+json"
         assert sorted(answers[405].headers["allow"].split(", ")) == ["DELETE", "GET", "HEAD", "PUT"]
         assert answers[401].headers["www-authenticate"] == "Bearer"
-        assert (await http.get("/v1/%FF/x")).status_code in (400, 404)
+        bad_path = await http.get("/v1/%FF/x")
+        assert (bad_path.status_code, bad_path.headers["content-type"]) == (400, "application/problem+json")
+        assert bad_path.json()["status"] == 400
 
 
 async def test_jobs_and_their_timer(api: FunctionsHost, entra: EntraServer) -> None:

@@ -36,6 +36,7 @@ JOBS_SECONDS: Final = (
     240.0  # that one timer's event waits for jobs; what takes longer goes on, and the next event waits for it
 )
 
+PROBLEM: Final = "application/problem+json"
 TOKENS: Final = (
     Need(("THERMOCLINE_API_AUDIENCE",), "whom tokens are for: the id, or the URI, of the application in Entra ID"),
     Need(
@@ -127,6 +128,8 @@ class HttpApp:
                 await self.service()
             except ConfigurationError as error:
                 document["wrong"] = [*document["wrong"], str(error)]
+            except TierUnavailable:  # since the look a moment ago
+                return 503, document | {"status": "down"}
         if document["missing"] or document["wrong"]:
             document["status"] = "misconfigured"
         return (503 if document["status"] == "misconfigured" else found.status), document
@@ -229,12 +232,17 @@ def _came_without_its_body(scope: Scope) -> bool:
     return "azure_functions.function_name" in scope and b"transfer-encoding" in names and b"content-length" not in names
 
 
+def no_path() -> bytes:
+    """The problem (400, `PROBLEM`) of a request whose path is no percent-encoded UTF-8: the SDK's middleware fails on it before the service is asked."""
+    return json.dumps(_problem("Bad Request", "The path is no percent-encoded UTF-8.", 400)).encode()
+
+
 async def _answer(
     send: Send,
     status: int,
     told: dict[str, Any],
     *,
-    kind: str = "application/problem+json",
+    kind: str = PROBLEM,
     retry_after: int | None = None,
 ) -> None:
     body = json.dumps(told, ensure_ascii=False, default=str).encode()
