@@ -142,4 +142,5 @@ def test_where_a_document_that_names_no_key_is_filed() -> None:
 def test_a_document_may_not_say_when_it_was_written(at: Any) -> None:
     assert changed_at({"_ts": at}) is None
     assert changed_at(5) is None
+    assert changed_at({"_ts": 10**400}) is None  # which no float holds
     assert changed_at({"_ts": 12}) == 12.0

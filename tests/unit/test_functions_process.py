@@ -102,6 +102,24 @@ async def test_an_event_that_is_cancelled_leaves_the_start_to_the_others(at_home
     await process.close()
 
 
+async def test_a_start_that_failed_with_nobody_waiting_is_not_the_next_events_failure(at_home: None) -> None:
+    making = Making(TierUnavailable("away", tier="warm"))
+    making.go.clear()
+    process = AppProcess(making)
+    gone = asyncio.create_task(process.client())
+    await asyncio.sleep(0)
+    starting = process._starting
+    assert starting is not None
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    making.go.set()
+    await asyncio.wait([starting])
+
+    assert await (await process.client()).get("key") is None
+    assert making.calls == 2
+    await process.close()
+
+
 async def test_close_closes_what_is_kept_and_the_client_and_the_next_event_makes_a_new_one(at_home: None) -> None:
     closed: list[str] = []
 

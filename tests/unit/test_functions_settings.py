@@ -93,3 +93,17 @@ def test_a_variable_that_is_nearly_one_of_the_apps_is_refused(monkeypatch: pytes
 
     with pytest.raises(ConfigurationError, match="did you mean THERMOCLINE_SWEEP_SECONDS"):
         MemorySettings.load()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [variable_of(name) for name in AppSettings.model_fields if not name.endswith(("_container", "_audience"))],
+)
+def test_a_value_that_is_refused_is_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Health pages tell of it to whoever asks; a secret may have been put into the wrong variable."""
+    monkeypatch.setenv(name, "S3cr3t_")
+
+    with pytest.raises(ConfigurationError, match=name) as refused:
+        AppSettings.load()
+
+    assert "S3cr3t" not in str(refused.value)

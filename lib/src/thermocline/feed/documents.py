@@ -7,13 +7,15 @@ the whole of it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from thermocline.errors import CorruptRecord, InvalidKey
 from thermocline.keys import COSMOS_PREFIX, from_cosmos_id
 from thermocline.letters import Cause
 from thermocline.model import Key
 from thermocline.tiers.warm.item import FORMAT, version_of
+
+_LATEST: Final = 1e11  # seconds since 1970: what is beyond is no time, and no number of it need fit into a float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +76,4 @@ def _format_of(document: Mapping[str, Any]) -> float:
 def changed_at(document: Any) -> float | None:
     """When the service took the write, in whole seconds since 1970 (``_ts``); None: it does not say."""
     at = document.get("_ts") if isinstance(document, Mapping) else None
-    return float(at) if isinstance(at, int | float) and at > 0 else None
+    return float(at) if isinstance(at, int | float) and 0 < at < _LATEST else None

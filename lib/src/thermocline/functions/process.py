@@ -78,7 +78,7 @@ class AppProcess:
             self._loop = loop
         if self._client is not None:
             return self._client
-        if self._starting is None:
+        if self._starting is None or self._starting.done():  # done and still here: whoever waited for it was cancelled
             self._starting = loop.create_task(self._start(), name="thermocline start")
             self._starting.add_done_callback(_looked_at)
         starting = self._starting

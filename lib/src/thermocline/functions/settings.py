@@ -34,12 +34,12 @@ def _tenants(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     given = [part.strip() for part in value.split(",") if part.strip()]
-    for part in given:
+    for number, part in enumerate(given, 1):
         try:
             UUID(part)
-        except ValueError as error:
+        except ValueError as error:  # not repeated: health pages tell of it to everybody
             raise ValueError(
-                f"names {part!r:.60}, which is no tenant's id: ids (GUIDs) of Entra tenants with a comma between"
+                f"has in place {number} what is no tenant's id: ids (GUIDs) of Entra tenants with a comma between"
             ) from error
     return tuple(str(UUID(part)) for part in given)
 
