@@ -24,7 +24,9 @@ from tests.promises.world import DATABASE
 
 from thermocline.functions.worker import WORKER
 from thermocline.letters import Cause, Letter, outline
+from thermocline.model import Key
 from thermocline.protocols import Inventory
+from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.functions import FunctionsHost, FunctionsProcess, InvocationFailed
 from thermocline.testing.functions.surroundings import signed
 from thermocline.testing.proxy import ChaosProxy
@@ -159,18 +161,27 @@ async def test_a_worker_that_lacks_a_tier_reads_nothing_off_the_feed(
     assert await world.all_letters() == []
 
 
-async def test_two_workers_on_one_lease_container_settle_everything(world: FeedWorld, running: Running) -> None:
+async def test_two_workers_on_one_lease_container_settle_everything(
+    world: FeedWorld, running: Running, control: CosmosControl
+) -> None:
     settings = worker_settings(world)
-    keys = [world.key(f"k{n}", scope=f"s{n % 16}") for n in range(40)]
+    await control.beside(control.split, DATABASE, world.name)  # one range each
+    keys = [Key(f"{world.name}-{n % 20}", "scope", f"k{n}") for n in range(40)]
     with FunctionsProcess(APP, settings, retry_delay=AT_ONCE) as one, FunctionsProcess(APP, settings) as other:
-        for part in (keys[:20], keys[20:]):
-            await written_behind_hot(world, *part)
-            await world.put_raw(poison_of(world.key("poison")))
-            await asyncio.gather(one.feed_until_idle(), other.feed_until_idle())
+        await written_behind_hot(world, *keys[:20])
+        for worker in (one, other, one):  # the first takes both ranges, and gives one up
+            await worker.feed_until_idle()
+        await written_behind_hot(world, *keys[20:])
+        await world.put_raw(poison_of(world.key("poison")))
+        reports = await asyncio.gather(one.feed_until_idle(), other.feed_until_idle())
+        await written_behind_hot(world, *keys[:3], value="newer")
         one.stop()  # gives its leases back
         await other.feed_until_idle(all_ranges=True)
 
-    assert await (await world.open()).get_many(keys) == dict.fromkeys(keys, "new")
+    assert sum(report["documents"] for report in reports) == 21
+    assert min(report["documents"] for report in reports) > 0, "only one of them worked"
+    expected = dict.fromkeys(keys, "new") | dict.fromkeys(keys[:3], "newer")
+    assert await (await world.open()).get_many(keys) == expected
     assert len(await world.all_letters()) == 1
 
 
