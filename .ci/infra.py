@@ -187,6 +187,10 @@ def with_table(page: str, table: str) -> str:
 
 
 def write() -> None:
+    if not TOOL.exists():
+        sys.exit(
+            f"There is no bicepcheck at {os.path.relpath(TOOL, ROOT)}, so nothing was written. BICEPCHECK=path names it; CONTRIBUTING.md says what it is."
+        )
     texts = {profile: evaluate(profile) for profile in PROFILES}
     for profile, text in texts.items():
         snapshot_path(profile).parent.mkdir(exist_ok=True)

@@ -1,6 +1,8 @@
 """Who may do what: each principal of each profile has the roles of the contract and no other, and the page says so."""
 
 import importlib.util
+import subprocess
+import sys
 from types import ModuleType
 from typing import Any, Final
 
@@ -19,6 +21,20 @@ def generator() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_without_the_tool_nothing_is_written_and_that_is_said() -> None:
+    before = (ROOT / "infra" / "snapshots" / "dev.json").read_bytes()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / ".ci" / "infra.py"), "write"],
+        env={"BICEPCHECK": str(ROOT / "there" / "is" / "none")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no bicepcheck at there/is/none" in done.stderr
+    assert (ROOT / "infra" / "snapshots" / "dev.json").read_bytes() == before
 
 
 def agreed_grants(agreed: dict[str, Any], profile: str) -> set[tuple[str, str, str]]:
