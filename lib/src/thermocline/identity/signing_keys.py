@@ -81,7 +81,10 @@ class SigningKeys:
         except ImportError as error:
             raise ConfigurationError('checking tokens needs aiohttp: pip install "thermocline[service]"') from error
         try:
-            async with ClientSession(timeout=ClientTimeout(total=PATIENCE), trust_env=True) as session:
+            async with (
+                asyncio.timeout(PATIENCE),
+                ClientSession(timeout=ClientTimeout(total=None), trust_env=True) as session,
+            ):
                 about = await _document(session, f"{self.issuer}/.well-known/openid-configuration")
                 place = about.get("jwks_uri")
                 if about.get("issuer") != self.issuer or not self._is_ours(place):
