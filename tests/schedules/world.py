@@ -14,6 +14,7 @@ from tests.schedules.wire import AuthorityLine, HotLine, Weather, Wire
 from tests.schedules.work import Actor, choose_menu
 
 from thermocline.client import MemoryClient
+from thermocline.client.owners import NAME, SIGNED
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
 from thermocline.coherence import Announced
@@ -111,8 +112,15 @@ class Grounds:
         self.folder = folder / "cold"
         self.make_hot = make_hot
         self._all(lambda file: file.connect())
+        self._run(self._own())
         gc.collect()
         gc.freeze()  # else each collection walks over pytest and all modules
+
+    async def _own(self) -> None:
+        """The folder is the file's from the beginning, or the first schedule that puts a payload would take other steps than the same one later."""
+        await self.files[0].write_note(NAME, b"grounds", deadline=Deadline.never())
+        async with FolderMemory(self.folder, clock=self.clock, fsync=False) as cold:
+            await cold.write_note(SIGNED + "grounds", b"warm", deadline=Deadline.never())
 
     def clear(self) -> None:
         """Make room for the next schedule."""
@@ -125,10 +133,13 @@ class Grounds:
         self._all(lambda file: file.close())
 
     def _all(self, call: Callable[[RecordingSqlite], Coroutine[Any, Any, None]]) -> None:
+        self._run(*map(call, self.files))
+
+    def _run(self, *calls: Coroutine[Any, Any, None]) -> None:
         loop = SeededLoop(0)
         try:
-            for file in self.files:
-                loop.run_until_complete(call(file))
+            for call in calls:
+                loop.run_until_complete(call)
         finally:
             loop.close()
 
