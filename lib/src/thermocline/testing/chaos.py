@@ -271,6 +271,10 @@ class ChaosTier(_EveryPart):
         self.inner = tier
         self.down = False
         self._faults = _Injector(script, rates or {}, verbs, latency, seed)
+        for name in dir(type(tier)):
+            # What else the tier can do, without chaos. As attributes: from Python 3.12 on isinstance with a Protocol asks no __getattr__.
+            if not name.startswith("_") and not hasattr(type(self), name) and callable(getattr(type(tier), name)):
+                setattr(self, name, getattr(tier, name))
 
     @property
     def tier(self) -> MemoryTier:

@@ -42,6 +42,7 @@ SHARE: Final = 4  # one value may take up to the fourth part of the bound
 MARKER_BYTES: Final = 600  # what a marker takes beside its key's text, about
 WRITER_BYTES: Final = 250  # and each writer that it names
 OVERHEAD_BYTES: Final = 900  # what a value takes beside its payload and its key's text, about
+MARKERS_SHARE: Final = 32  # the part of the bound that values leave to markers
 SWEPT: Final = (
     2  # so many of the oldest markers are looked at in an operation, to see whether they are over; in one of many: one
 )
@@ -212,7 +213,7 @@ class ProcessMemory(ProcessUpkeep):
             offer = self._offer(operation.envelope, operation.lasting_ms, now)
             after = coherence.settle(entry, operation.reader, operation.version, offer, now, times)
         self._put(key, after)
-        if self._bytes > self._max_bytes:
+        if self._bytes > self._room(key):
             self._make_room(now, key)
         return found
 
@@ -274,9 +275,16 @@ class ProcessMemory(ProcessUpkeep):
             else:
                 markers.move_to_end(key)
 
+    def _room(self, newcomer: Key | None) -> int:
+        """Up to how many bytes may be held. Values leave some to markers: else the lease of a newcomer, for which there is no room, would push out what is in
+        use before the newcomer is judged."""
+        most = self._max_bytes
+        return most - most // MARKERS_SHARE if newcomer in self._values else most
+
     def _make_room(self, now: int, newcomer: Key | None = None) -> None:
         self._tidy(now, SWEPT)
-        while self._bytes > self._max_bytes:
+        most = self._room(newcomer)
+        while self._bytes > most:
             record = self._records.oldest()
             if self._values:
                 self._put(self._victim(newcomer), None)
