@@ -1,5 +1,7 @@
 """Cold knows whose payloads it holds: a sweep removes none where authorities that it does not know have put some."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 from tests.integration.moving.home import DAY, Home, noise
 
@@ -69,3 +71,16 @@ async def test_no_payload_is_put_before_its_owner_stands_in_cold(home: Home) -> 
         await memory.set(home.key(), noise(1, 500_000))
     assert home.payloads() == []
     assert await (await home.open()).get(home.key()) is None
+
+
+async def test_a_streamed_payload_has_an_owner_too(home: Home) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield noise(1)
+
+    memory, theirs = await home.open(), await home.open(warm=other(home))
+    await memory.set(home.key("ours"), 1)
+    await theirs.set_stream(home.key("theirs"), parts())
+    home.clock.advance(2 * DAY)
+    report = await memory.sweep()
+    assert (report.payloads, report.orphans) == (0, 0)
+    assert "other authorities (warm " in report.errors[0]
