@@ -1,0 +1,63 @@
+"""What a tier must be able to do, as small Protocols. The client sees these and nothing else of a tier.
+
+A tier plays one or more parts: `Entries` (the hot tier's coherent cache entries), `Versions` (the authority over keys) and `Payloads` (immutable
+blobs). An authority can also play `Census`, `Relocates`, `Purges`, `Notes` and `Atomic`, which those need who keep the tiers in order. All methods
+raise only `thermocline.errors`; an outage is a `TierUnavailable`, never an empty answer. All are safe to cancel at any await (P10). ``deadline`` is
+the call's share for this tier: a method ends by then, with `TierTimeout` if it must. `thermocline.testing.conformance` states the rest as tests and
+runs on any tier.
+"""
+
+from thermocline.protocols.entries import (
+    Announce,
+    Busy,
+    Entries,
+    EntryOperation,
+    Found,
+    Leased,
+    Look,
+    Publish,
+    Settle,
+    Withdraw,
+)
+from thermocline.protocols.epochs import HasEpoch, OfEpoch
+from thermocline.protocols.payloads import Payloads
+from thermocline.protocols.plain import PlainCopies, PlainCopy, PlainListing, PlainNames
+from thermocline.protocols.tier import Tier
+from thermocline.protocols.upkeep import Atomic, Census, Inventory, Note, Notes, Purges, Relocates, Stored
+from thermocline.protocols.versions import Effect, Listed, Page, Verb, Versions, Write, Written
+
+__all__ = [
+    "Announce",
+    "Atomic",
+    "Busy",
+    "Census",
+    "Effect",
+    "Entries",
+    "EntryOperation",
+    "Found",
+    "HasEpoch",
+    "Inventory",
+    "Leased",
+    "Listed",
+    "Look",
+    "Note",
+    "Notes",
+    "OfEpoch",
+    "Page",
+    "Payloads",
+    "PlainCopies",
+    "PlainCopy",
+    "PlainListing",
+    "PlainNames",
+    "Publish",
+    "Purges",
+    "Relocates",
+    "Settle",
+    "Stored",
+    "Tier",
+    "Verb",
+    "Versions",
+    "Withdraw",
+    "Write",
+    "Written",
+]
