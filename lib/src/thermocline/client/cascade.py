@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Final
 
 from thermocline import telemetry
 from thermocline.client.engine import LEASE_MS, Engine
@@ -10,13 +11,22 @@ from thermocline.client.legacy import LegacyReads, unknown
 from thermocline.client.recovery import Recovery
 from thermocline.client.result import Answer
 from thermocline.clock import Deadline
-from thermocline.errors import CorruptRecord, TierTimeout, TierUnavailable, UnreadableRecord
+from thermocline.errors import CorruptRecord, ThermoclineError, TierTimeout, TierUnavailable, UnreadableRecord
 from thermocline.model import Envelope, Key, MemoryTier
 from thermocline.policy import Plan, Serve, serve
 from thermocline.protocols import Busy, Look, Settle
 
 _FIRST_PAUSE = 0.005  # seconds before an authority that answered below the floor is asked again; doubled each time
 _LONGEST_PAUSE = 0.1
+
+
+class Unasked:
+    """Hot was not asked yet."""
+
+
+UNASKED: Final = Unasked()
+Peeked = Envelope | ThermoclineError | None | Unasked
+"""What hot answered to the plain GET: an envelope, nothing that can be served, or why it could not say."""
 
 
 class Cascade:
@@ -30,32 +40,42 @@ class Cascade:
             self._fly, lambda: engine.stats.count(telemetry.FLIGHTS_SHARED, "client")
         )
 
-    async def read(self, key: Key, plan: Plan, deadline: Deadline) -> Answer:
-        """The newest live envelope (perhaps a pointer). Raises `TierUnavailable` if the authority could not be asked and nothing above answered (P1),
-        `CorruptRecord` and `UnreadableRecord` of the authority's own copy."""
+    async def read(self, key: Key, plan: Plan, deadline: Deadline, *, peeked: Peeked = UNASKED) -> Answer:
+        """The newest live envelope (perhaps a pointer). ``peeked``: what hot answered already. Raises `TierUnavailable` if the authority could not be
+        asked and nothing above answered (P1), `CorruptRecord` and `UnreadableRecord` of the authority's own copy."""
         if plan.uses_hot and not self._recovery.blind():
-            return await self._through_hot(key, plan, deadline)
+            return await self._through_hot(key, plan, deadline, peeked)
         if not plan.rules.read_fallback and plan.uses_hot:
             return Answer(None, MemoryTier.HOT, asked=False)
         # Blind: hot is not believed, but told, or what was read here would go into the very queue that has to become empty.
         return await self.below(key, plan, floor=0, lease=None, told=True, deadline=deadline)
 
-    async def _through_hot(self, key: Key, plan: Plan, deadline: Deadline) -> Answer:
+    async def _peek(self, key: Key, deadline: Deadline, peeked: Peeked) -> Envelope | None:
+        """What hot has, asked now unless it was ``peeked``. One that is damaged is repaired from below (an unreadable one is left alone: look does
+        not replace it)."""
+        if isinstance(peeked, TierUnavailable):
+            raise peeked
+        if not isinstance(peeked, Unasked):
+            return peeked if isinstance(peeked, Envelope) else None
+        engine = self._engine
+        assert engine.hot is not None
+        engine.stats.count(telemetry.READS, "hot")
+        try:
+            return await engine.guards[MemoryTier.HOT].call("get", engine.hot.peek, key, deadline=deadline, again=True)
+        except (CorruptRecord, UnreadableRecord):
+            return None
+
+    async def _through_hot(self, key: Key, plan: Plan, deadline: Deadline, peeked: Peeked) -> Answer:
         engine = self._engine
         hot, guard = engine.hot, engine.guards[MemoryTier.HOT]
         assert hot is not None
-        stats = engine.stats
-        stats.count(telemetry.READS, "hot")
         known = engine.floors.get(key)
         last: Envelope | None = None
         lease: str | None = None
         told = True
         floor = known
         try:
-            try:
-                found = await guard.call("get", hot.peek, key, deadline=deadline, again=True)
-            except (CorruptRecord, UnreadableRecord):
-                found = None  # repaired from below (an unreadable one is left alone: look does not replace it)
+            found = await self._peek(key, deadline, peeked)
             if found is not None:
                 answer = self._judge(found, known, plan)
                 if answer is not None:
@@ -79,7 +99,7 @@ class Cascade:
             if not plan.rules.read_fallback:
                 raise
             told = False
-        stats.count(telemetry.MISSES, "hot")
+        engine.stats.count(telemetry.MISSES, "hot")
         if not plan.rules.read_fallback:
             return Answer(None, MemoryTier.HOT, asked=False)
         try:
