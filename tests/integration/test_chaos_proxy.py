@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
@@ -13,7 +13,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from thermocline.testing.proxy import ChaosProxy
+from thermocline.testing.proxy import ChaosProxy, http_refusal
 from thermocline.testing.rig import Azurite, RedisServer, RigError
 
 BROKEN = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
@@ -272,3 +272,34 @@ async def test_the_url_keeps_all_but_the_address() -> None:
 def test_an_upstream_without_host_and_port_is_refused(upstream: str) -> None:
     with pytest.raises(RigError, match="host and port"):
         ChaosProxy(upstream)
+
+
+async def test_it_answers_in_the_place_of_the_server(azurite: Azurite, unique_name: Callable[[str], str]) -> None:
+    name = unique_name("answered")
+    async with ChaosProxy(azurite.blob_url) as proxy:
+        endpoint = azurite.connection_string.replace(azurite.blob_url, proxy.url)
+        async with BlobServiceClient.from_connection_string(endpoint, retry_total=0) as service:
+            container = service.get_container_client(name)
+            await container.create_container()
+            proxy.answer(http_refusal(503, headers={"x-ms-error-code": "ServerBusy"}))
+            with pytest.raises(AzureError) as refused:
+                await container.upload_blob("b", b"x" * 300_000)
+            assert getattr(refused.value, "status_code", 503) == 503
+            proxy.restore()
+            assert [blob.name async for blob in container.list_blobs()] == []  # the server has seen nothing
+            await container.upload_blob("b", b"whole")
+            assert await (await container.download_blob("b")).readall() == b"whole"
+
+
+async def test_it_answers_a_share_of_the_requests(proxy: ChaosProxy) -> None:
+    proxy.answer(b"-BUSY by the test\r\n", share=0.5, seed=3)
+    said: list[bool] = []
+    for _ in range(40):
+        async with client_of(proxy.url) as client:
+            try:
+                said.append(bool(await client.ping()))
+            except redis.exceptions.RedisError:
+                said.append(False)
+    assert 5 < said.count(True) < 35
+    with pytest.raises(RigError, match="probability"):
+        proxy.answer(b"", share=1.5)

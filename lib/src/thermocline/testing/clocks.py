@@ -1,6 +1,7 @@
-"""A clock that a test moves."""
+"""Clocks that a test moves."""
 
 import math
+import time
 
 
 class ManualClock:
@@ -33,3 +34,26 @@ class ManualClock:
     def set_wall(self, wall_ms: int) -> None:
         """Turn the wall clock alone, forwards or back, as an administrator or NTP does."""
         self._wall_us = wall_ms * 1000
+
+
+class JumpingClock:
+    """The machine's clocks, with a wall clock that a test turns while time goes on. Serves as `thermocline.clock.Clock`."""
+
+    __slots__ = ("ahead_ms",)
+
+    def __init__(self) -> None:
+        self.ahead_ms = 0  # of the machine's wall clock
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970-01-01 UTC, by the turned clock."""
+        return time.time_ns() // 1_000_000 + self.ahead_ms
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary moment. It does not jump."""
+        return time.monotonic()
+
+    def jump(self, seconds: float) -> None:
+        """Turn the wall clock forwards, or back. Raises ValueError for an endless time."""
+        if not math.isfinite(seconds):
+            raise ValueError(f"a clock cannot jump by {seconds!r} s")
+        self.ahead_ms += round(seconds * 1000)

@@ -12,71 +12,22 @@ effect at once, on open connections too. Faults add up until `restore`.
 
 import asyncio
 import contextlib
-import enum
+import random
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
+from thermocline.testing.proxied import Connection, Faults, Instead, Traffic, Way, address, open_gate, read_all
 from thermocline.testing.rig.errors import RigError
 from thermocline.testing.rig.sockets import HOST, bound, bound_somewhere, closed, reset
 
-_CHUNK = 65_536
+__all__ = ["ChaosProxy", "Traffic", "http_refusal"]
+
 _READ_AHEAD = 1_024  # chunks of each direction that may wait for their delivery
 _BACKLOG = 256
-
-
-class _Way(enum.Enum):
-    """The two directions."""
-
-    REQUESTS = "requests"
-    ANSWERS = "answers"
-
-
-@dataclass
-class Traffic:
-    """What has passed so far. ``lost_bytes`` were taken from one side and never given to the other."""
-
-    opened: int = 0
-    closed: int = 0
-    request_bytes: int = 0
-    answer_bytes: int = 0
-    lost_bytes: int = 0
-
-    @property
-    def open(self) -> int:
-        """Connections that are not over: a client that has gone may still have a request under way."""
-        return self.opened - self.closed
-
-
-@dataclass
-class _Faults:
-    """How one direction is broken."""
-
-    delay: float = 0.0  # seconds for each chunk of up to 64 kB
-    delay_per_byte: float = 0.0
-    blackhole: bool = False
-    budget: int | None = None  # bytes until the cut
-    cut: asyncio.Event | None = None
-
-
-class _Connection:
-    """A client and its connection to the server."""
-
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
-        self.client = client
-        self.server = server
-        self.torn = False  # bytes are missing: it must never carry any again
-        self.losing: asyncio.Event | None = None  # the answer to come is lost, then this is set
-
-    def reset(self) -> None:
-        """End both sides by RST."""
-        self.torn = True
-        reset(self.client)
-        reset(self.server)
 
 
 class ChaosProxy:
@@ -88,15 +39,15 @@ class ChaosProxy:
     def __init__(self, upstream: str | int) -> None:
         self.traffic = Traffic()
         self._template = upstream
-        self._target = _address(upstream)
+        self._target = address(upstream)
         self._listener: socket.socket | None = None
         self._accepting = False
         self._serving: set[asyncio.Task[None]] = set()
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self._changed = asyncio.Condition()
         self._port = 0
-        self._faults = {way: _Faults() for way in _Way}
-        self._gates = {way: _open_gate() for way in _Way}
+        self._faults = {way: Faults() for way in Way}
+        self._gates = {way: open_gate() for way in Way}
         self._lose_request: asyncio.Event | None = None
         self._lose_answer: asyncio.Event | None = None
 
@@ -129,7 +80,7 @@ class ChaosProxy:
 
         What is under way arrives even if its client has given up meanwhile, as on a slow network.
         """
-        for way, pause in ((_Way.REQUESTS, requests), (_Way.ANSWERS, answers)):
+        for way, pause in ((Way.REQUESTS, requests), (Way.ANSWERS, answers)):
             self._faults[way].delay = pause.total_seconds()
             self._faults[way].delay_per_byte = per_byte.total_seconds()
 
@@ -138,7 +89,7 @@ class ChaosProxy:
 
         A request arrives even if its client has given up meanwhile.
         """
-        for way, held in ((_Way.REQUESTS, requests), (_Way.ANSWERS, answers)):
+        for way, held in ((Way.REQUESTS, requests), (Way.ANSWERS, answers)):
             if held:
                 self._gates[way].clear()
 
@@ -147,8 +98,8 @@ class ChaosProxy:
 
         A connection that lost bytes is reset by `restore`; it could only go on with a torn stream.
         """
-        self._faults[_Way.REQUESTS].blackhole = requests
-        self._faults[_Way.ANSWERS].blackhole = answers
+        self._faults[Way.REQUESTS].blackhole = requests
+        self._faults[Way.ANSWERS].blackhole = answers
 
     def cut(self) -> None:
         """Reset (RST) all connections that are open now. New ones are accepted."""
@@ -170,7 +121,7 @@ class ChaosProxy:
         happened. Raises RigError for a count below zero.
         """
         happened = asyncio.Event()
-        for way, budget in ((_Way.REQUESTS, requests), (_Way.ANSWERS, answers)):
+        for way, budget in ((Way.REQUESTS, requests), (Way.ANSWERS, answers)):
             if budget is not None:
                 if budget < 0:
                     raise RigError(f"cannot cut after {budget} bytes")
@@ -191,9 +142,19 @@ class ChaosProxy:
         self._lose_answer = asyncio.Event()
         return self._lose_answer
 
+    def answer(self, data: bytes, *, share: float = 1.0, seed: int = 0) -> None:
+        """Answer a ``share`` of the requests with ``data`` and do not ask the server: for protocols in which a client sends one request and waits.
+
+        Drawn by ``seed`` for each chunk of a request. The answer is the connection's last, so an HTTP answer should say ``Connection: close``;
+        `http_refusal` makes one. Raises RigError for a share that is no probability.
+        """
+        if not 0 <= share <= 1:
+            raise RigError(f"a share is a probability, not {share}")
+        self._faults[Way.REQUESTS].instead = Instead(data, share, random.Random(seed))
+
     def restore(self) -> None:
         """End all faults: accept again, deliver what was held, reset the connections that lost bytes."""
-        self._faults = {way: _Faults() for way in _Way}
+        self._faults = {way: Faults() for way in Way}
         self._lose_request = self._lose_answer = None
         for gate in self._gates.values():
             gate.set()
@@ -206,7 +167,7 @@ class ChaosProxy:
 
     def retarget(self, upstream: str | int) -> None:
         """Lead new connections to another server (only its host and port count). Open ones stay: add `cut` to end them."""
-        self._target = _address(upstream)
+        self._target = address(upstream)
 
     async def until(self, condition: Callable[[Traffic], bool]) -> None:
         """Wait until what has passed fulfils a condition: ``await proxy.until(lambda traffic: traffic.open == 0)``."""
@@ -265,17 +226,17 @@ class ChaosProxy:
         accepted.setblocking(False)
         from_client, to_client = await asyncio.open_connection(sock=accepted)
         self.traffic.opened += 1
-        connection: _Connection | None = None
+        connection: Connection | None = None
         try:
             await self._tell()
             # A server that is gone shows in the finally clause: the client is reset.
             with contextlib.suppress(OSError):
                 from_server, to_server = await asyncio.open_connection(*self._target)
-                connection = _Connection(to_client, to_server)
+                connection = Connection(to_client, to_server)
                 self._connections.add(connection)
                 await asyncio.gather(
-                    self._pump(_Way.REQUESTS, from_client, to_server, connection),
-                    self._pump(_Way.ANSWERS, from_server, to_client, connection),
+                    self._pump(Way.REQUESTS, from_client, to_server, connection),
+                    self._pump(Way.ANSWERS, from_server, to_client, connection),
                 )
         finally:
             if connection is None:
@@ -289,20 +250,20 @@ class ChaosProxy:
             await self._tell()
 
     async def _pump(
-        self, way: _Way, source: asyncio.StreamReader, sink: asyncio.StreamWriter, connection: _Connection
+        self, way: Way, source: asyncio.StreamReader, sink: asyncio.StreamWriter, connection: Connection
     ) -> None:
         """Carry one direction to its end. What was read is delivered even when its sender is gone."""
         read: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_READ_AHEAD)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_read_all(source, read))
+            tasks.create_task(read_all(source, read))
             tasks.create_task(self._deliver_all(way, read, sink, connection))
 
     async def _deliver_all(
         self,
-        way: _Way,
+        way: Way,
         read: asyncio.Queue[tuple[float, bytes]],
         sink: asyncio.StreamWriter,
-        connection: _Connection,
+        connection: Connection,
     ) -> None:
         over = False
         while True:
@@ -321,7 +282,7 @@ class ChaosProxy:
                     sink.write_eof()
 
     async def _deliver(
-        self, way: _Way, arrived: float, data: bytes, sink: asyncio.StreamWriter, connection: _Connection
+        self, way: Way, arrived: float, data: bytes, sink: asyncio.StreamWriter, connection: Connection
     ) -> bool:
         """Pass one chunk through the faults; False if the connection is over."""
         faults = self._faults[way]
@@ -335,6 +296,13 @@ class ChaosProxy:
             connection.torn = True
             await self._lost(len(data))
             return True
+        if connection.answered:
+            await self._lost(len(data))
+            return True
+        if way is Way.REQUESTS and not connection.torn and faults.instead is not None and faults.instead.strikes():
+            await connection.answer(faults.instead.answer)
+            await self._lost(len(data))
+            return True
         if connection.torn or self._loses(way, connection):
             connection.reset()
             await self._lost(len(data))
@@ -346,7 +314,7 @@ class ChaosProxy:
             spent = faults.budget == 0
             if spent:
                 faults.budget = None
-        if way is _Way.REQUESTS:
+        if way is Way.REQUESTS:
             self.traffic.request_bytes += len(passed)
         else:
             self.traffic.answer_bytes += len(passed)
@@ -358,9 +326,9 @@ class ChaosProxy:
         await self._tell()
         return True
 
-    def _loses(self, way: _Way, connection: _Connection) -> bool:
+    def _loses(self, way: Way, connection: Connection) -> bool:
         """Whether one of the one-shot faults strikes this chunk."""
-        if way is _Way.REQUESTS:
+        if way is Way.REQUESTS:
             if self._lose_request is not None:
                 self._lose_request.set()
                 self._lose_request = None
@@ -373,7 +341,7 @@ class ChaosProxy:
             return True
         return False
 
-    async def _spent(self, faults: _Faults, rest: int, sink: asyncio.StreamWriter, connection: _Connection) -> bool:
+    async def _spent(self, faults: Faults, rest: int, sink: asyncio.StreamWriter, connection: Connection) -> bool:
         """End a connection whose budget is used up: in order towards the receiver, who shall see its last bytes."""
         connection.torn = True
         sink.close()
@@ -392,25 +360,10 @@ class ChaosProxy:
             self._changed.notify_all()
 
 
-def _open_gate() -> asyncio.Event:
-    gate = asyncio.Event()
-    gate.set()
-    return gate
-
-
-async def _read_all(source: asyncio.StreamReader, read: asyncio.Queue[tuple[float, bytes]]) -> None:
-    """Read eagerly, with the time of arrival: what a sender sent before it broke off is then not lost with it."""
-    clock = asyncio.get_running_loop().time
-    with contextlib.suppress(OSError):
-        while data := await source.read(_CHUNK):
-            await read.put((clock(), data))
-    await read.put((clock(), b""))
-
-
-def _address(upstream: str | int) -> tuple[str, int]:
-    if isinstance(upstream, int):
-        return HOST, upstream
-    parts = urlsplit(upstream)
-    if parts.hostname is None or parts.port is None:
-        raise RigError(f"the proxy needs a URL with host and port, or a port; not {upstream!r}")
-    return parts.hostname, parts.port
+def http_refusal(
+    status: int, reason: str = "Refused by the test", *, headers: Mapping[str, str] | None = None
+) -> bytes:
+    """An HTTP/1.1 answer without a body, for `ChaosProxy.answer`."""
+    lines = [f"HTTP/1.1 {status} {reason}", "Content-Length: 0", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
