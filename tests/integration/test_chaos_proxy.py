@@ -292,7 +292,7 @@ async def test_it_answers_in_the_place_of_the_server(azurite: Azurite, unique_na
 
 
 async def test_it_answers_a_share_of_the_requests(proxy: ChaosProxy) -> None:
-    proxy.answer(b"-BUSY by the test\r\n", share=0.5, seed=3)
+    proxy.answer(b"-BUSY by the test\r\n", share=0.2, seed=3)
     said: list[bool] = []
     for _ in range(40):
         async with client_of(proxy.url) as client:
