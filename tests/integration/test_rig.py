@@ -204,6 +204,26 @@ async def test_a_cluster_takes_keys_of_every_node(redis_cluster: RedisCluster, f
         assert served == {node.port for node in redis_cluster.nodes}
 
 
+def test_a_replica_takes_over_from_a_dead_master() -> None:
+    with RedisCluster(replicas=1, node_timeout=timedelta(milliseconds=500)) as cluster:
+        master = cluster.node_of(0)
+        with master.connection() as connection:
+            assert connection.call("SET", "{fHh}a", "kept") == b"OK"  # of slot 0
+            assert connection.call("WAIT", 1, 5_000) == 1
+        assert cluster.promoted(master) is None
+        master.kill()
+        heir = cluster.wait_until_promoted(master)
+        with heir.connection() as connection:
+            assert connection.call("GET", "{fHh}a") == b"kept"
+        cluster.start()  # the old master is the new one's replica, and the cluster whole
+        assert cluster.running
+
+
+def test_a_cluster_too_small_to_vote_has_no_replicas() -> None:
+    with pytest.raises(RigError, match="majority"):
+        RedisCluster(2, replicas=1)
+
+
 def test_every_slot_has_the_node_that_is_said(redis_cluster: RedisCluster) -> None:
     with redis_cluster.nodes[0].connection() as connection:
         ranges = connection.call("CLUSTER", "SLOTS")
@@ -225,12 +245,12 @@ async def test_a_dead_node_costs_its_own_slots_only() -> None:
     with RedisCluster(password="secret") as cluster:
         first, second, _ = cluster.nodes
         with first.connection() as connection:
-            connection.call("SET", "{06S}a", "1")  # slot 0
+            connection.call("SET", "{fHh}a", "1")  # slot 0
         second.kill()
         with pytest.raises(OSError, match="refused"):
             second.connection()
         with first.connection() as connection:
-            assert connection.call("GET", "{06S}a") == b"1"
+            assert connection.call("GET", "{fHh}a") == b"1"
         cluster.start()
         async with redis.asyncio.RedisCluster.from_url(cluster.url) as client:
             for number in range(50):
