@@ -26,10 +26,13 @@ from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineErro
 from thermocline.resilience import Rotating, Signing, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
 from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
-from thermocline.tiers.cold.transport import Transport
+from thermocline.tiers.cold.transport import Parts, Transport
 
 BLOCK: Final = 4 * 2**20  # bytes of one block: what one request carries at most, up and down
 PARALLEL: Final = 4  # blocks of one payload under way at once
+AT_ONCE: Final = (
+    2**18
+)  # bytes of an answer that are read in one go; the SDK's default, where it is given a session, is 4 kB
 SKEW_MS: Final = 1000  # a smaller difference of the clocks is left alone: the service's Date counts whole seconds
 
 _KEPT: Final = 128  # clients of blobs
@@ -105,6 +108,7 @@ class BlobService:
             connector=aiohttp.TCPConnector(limit=account.pool_size),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            read_bufsize=AT_ONCE,
             # Without a proxy in the environment aiohttp need not look for one: it would for each request, in a thread, and into ~/.netrc as well.
             trust_env=bool(getproxies()),
             middlewares=(unsigned, _send_once),
@@ -115,6 +119,7 @@ class BlobService:
                 session=session,
                 connection_timeout=account.connection_timeout,
                 read_timeout=account.read_timeout,
+                connection_data_block_size=AT_ONCE,
             ),
             "retry_total": 0,
             "retry_connect": 0,
@@ -172,7 +177,9 @@ class BlobService:
 
         async def download() -> Blob:
             stream = await self._blob(name).download_blob(max_concurrency=PARALLEL)
-            return Blob(await stream.readall(), _mark(stream.properties.etag), stream.properties.metadata or {})
+            parts = Parts()
+            await stream.readinto(parts)  # type: ignore[arg-type]  # it seeks and writes, and needs no more of a file
+            return Blob(parts.joined(), _mark(stream.properties.etag), stream.properties.metadata or {})
 
         return await self._unless(absent, download(), deadline, "read a blob")
 

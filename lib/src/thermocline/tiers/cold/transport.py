@@ -1,4 +1,5 @@
-"""How requests to Blob Storage leave: large bodies in parts, and signed with the SAS of this moment where that changes while the program runs."""
+"""How requests to Blob Storage leave: large bodies in parts, and signed with the SAS of this moment where that changes while the program runs.
+And how what comes is kept: as it came, without a copy for every layer."""
 
 import io
 from typing import Any, Final
@@ -31,6 +32,34 @@ class Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it o
     async def _send(self, request: Any, data: Any, **options: Any) -> Any:
         request.data = io.BytesIO(data) if isinstance(data, bytes) and len(data) > _WHOLE else data
         return await super().send(request, **options)
+
+
+class Parts:
+    """What the SDK downloads into, in place of a `BytesIO`: it keeps each part as it is, so that a blob of one part is never copied, and a larger one
+    once. The SDK asks for these methods of a file and no others."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, bytes] = {}  # by where they begin
+        self._at = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int) -> int:
+        self._at = offset
+        return offset
+
+    def write(self, data: bytes) -> int:
+        self._parts[self._at] = data
+        self._at += len(data)
+        return len(data)
+
+    def joined(self) -> bytes:
+        parts = [self._parts[at] for at in sorted(self._parts)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _about_the_container(url: str) -> bool:
