@@ -15,10 +15,12 @@
     ├── UnknownOutcome                        the authority may or may not have taken the write
     ├── CorruptRecord                         the authority's own copy is damaged, and there is nothing below it
     ├── UnreadableRecord                      written by a newer format: upgrade this program
+    │   └── UnknownDictionary                 compressed with a dictionary that its store does not have any more
     ├── TierUnavailable (ConnectionError)     a tier could not be asked
     │   ├── TierTimeout (TimeoutError)        ... within its share of the deadline
     │   ├── Throttled                         ... it said: too many requests; the call certainly had no effect
     │   ├── CircuitOpen                       ... it failed so often that it is left alone for a while
+    │   ├── Overloaded                        ... so many calls of this process wait for it that one more is refused
     │   ├── PointerTooOld                     ... it lets no pointer in whose payload was uploaded too long ago; renew it
     │   ├── AccessDenied                      ... wrong or missing credential or role
     │   ├── TierFull                          ... no space left (disk, memory, partition)
@@ -99,6 +101,11 @@ class UnreadableRecord(ThermoclineError):
     """A well-formed record of a newer format. It is left as it is: upgrade this program to read it."""
 
 
+class UnknownDictionary(UnreadableRecord):
+    """A record was compressed with a dictionary that its store does not have, or not whole. The record is left alone: it can be read once the dictionary is
+    back (docs/dictionaries.md)."""
+
+
 class TierUnavailable(ThermoclineError, ConnectionError):
     """A tier could not be asked. Says nothing about whether the key exists.
 
@@ -125,6 +132,10 @@ class Throttled(TierUnavailable):
 
 class CircuitOpen(TierUnavailable):
     """A tier failed so often that it is not asked for a while. Nothing was sent."""
+
+
+class Overloaded(TierUnavailable):
+    """So many calls of this process wait for a tier that a further one is refused at once. Nothing was sent."""
 
 
 class PointerTooOld(TierUnavailable):

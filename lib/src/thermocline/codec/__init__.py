@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar, overload
 
 from thermocline.codec.compress import LEVELS, Compression, compress, decompress
+from thermocline.codec.dictionary import LATEST, LEAST, MOST, Dictionary, Known, id_of, id_text
 from thermocline.codec.envelope import (
     BYTES,
     FORMAT,
@@ -18,6 +19,7 @@ from thermocline.codec.envelope import (
     RAW_LIMIT,
     TEXT,
     UNCOMPRESSED,
+    ZSTD,
     check_header,
     is_marker,
     pack,
@@ -26,6 +28,7 @@ from thermocline.codec.envelope import (
     unpack_pointer,
 )
 from thermocline.codec.serialise import Serialised, deserialise, serialise, shown_json, to_json
+from thermocline.codec.training import Measured, Sample, measure, train
 from thermocline.codec.typed import as_type
 from thermocline.errors import CorruptRecord, InvalidArgument, TooLarge, TypeMismatch
 from thermocline.model import MAX_VERSION, Envelope, Flags, Header, Key, Pointer
@@ -35,19 +38,29 @@ __all__ = [
     "FORMAT",
     "HEADER_LENGTH",
     "JSON",
+    "LATEST",
+    "LEAST",
     "LEGACY_TEXT",
     "MAGIC",
     "MEDIA_TYPES",
     "MEDIA_TYPE_BYTES",
+    "MOST",
     "RAW_LIMIT",
     "TAGS",
     "TAG_BYTES",
     "TEXT",
     "UNCOMPRESSED",
     "Codec",
+    "Dictionary",
+    "Measured",
+    "Sample",
     "Serialised",
     "decompress",
+    "id_of",
+    "id_text",
+    "measure",
     "shown_json",
+    "train",
 ]
 
 TAGS: Final = 10  # as many as a blob's index holds
@@ -56,27 +69,33 @@ MEDIA_TYPE_BYTES: Final = 255
 LEGACY_TEXT: Final = "text/vnd.thermocline.plain"
 """The media type of text that stood under a plain name: it may be JSON that its writer encoded himself, and is read as such where a type is asked for."""
 
+_LEVEL: Final = 3  # of zstd, where a codec has a level of gzip
+
 _T = TypeVar("_T")
 
 
 class Codec:
-    """Encodes and decodes. Has no state of its own beside its settings; safe to use from several threads.
+    """Encodes and decodes. Has no state of its own beside its settings and the dictionaries that it was taught; safe to use from several threads.
 
     ``compression`` is what new values are written with (both kinds are always readable), None: nothing is compressed. ``threshold``: values
     shorter than this, in bytes, are not compressed. ``level``: 1 to 22 of zstd, 1 to 9 of gzip; zstd's 3 has about the ratio of gzip's 6
     at six times its speed (20 kB of JSON, a kept context). ``raw_limit``: bytes of a serialised value; a larger one is `TooLarge` to
     write, and corrupt to inflate.
+
+    ``dictionaries``: with which dictionary a client writes values of 64 bytes to 64 kB: None, none; ``"latest"``, the newest of the key's tenant; or the id
+    of one, which then no other tenant uses. What was written with any is always readable, once the client has fetched it (docs/dictionaries.md).
     """
 
-    __slots__ = ("compression", "level", "raw_limit", "threshold")
+    __slots__ = ("compression", "dictionaries", "known", "level", "raw_limit", "threshold")
 
     def __init__(
         self,
         *,
         compression: Compression | None = "zstd",
         threshold: int = 1024,
-        level: int = 3,
+        level: int = _LEVEL,
         raw_limit: int = RAW_LIMIT,
+        dictionaries: str | None = None,
     ) -> None:
         if compression is not None:
             if compression not in LEVELS:
@@ -86,6 +105,14 @@ class Codec:
                 raise InvalidArgument(f"level of {compression} is {least} to {most}, not {level}")
         if threshold < 0 or raw_limit < 1:
             raise InvalidArgument("threshold and raw_limit are numbers of bytes, and not negative")
+        if dictionaries is not None:
+            if compression != "zstd":
+                raise InvalidArgument(
+                    f"dictionaries are zstd's, and compression is {compression!r}: leave one of them out"
+                )
+            dictionaries = dictionaries if dictionaries == LATEST else id_text(id_of(dictionaries))
+        self.dictionaries = dictionaries
+        self.known = Known()
         self.compression = compression
         self.threshold = threshold
         self.level = level
@@ -111,8 +138,10 @@ class Codec:
         expires_ms: int = 0,
         media_type: str | None = None,
         tags: Mapping[str, str] | None = None,
+        dictionary: Dictionary | None = None,
     ) -> Envelope:
-        """The envelope of a new record, compressed where that pays; version and authority are the authority's to stamp.
+        """The envelope of a new record, compressed where that pays; version and authority are the authority's to stamp. ``dictionary``: one that is stored
+        with the key's authority under its tenant; it is used from 64 bytes to 64 kB, below ``threshold`` too.
 
         Pure, so it may run in a thread. Times are milliseconds since 1970 UTC. At most 10 tags, of 256 bytes each for name and value.
         Raises `InvalidArgument`, `TooLarge`.
@@ -122,12 +151,19 @@ class Codec:
         media_type = MEDIA_TYPES[serialised.serialiser] if media_type is None else _checked_media_type(media_type)
         kept_tags = _checked_tags(tags) if tags else {}
         raw = serialised.raw
-        compressor, payload = UNCOMPRESSED, raw
-        if self.compression is not None and raw and len(raw) >= self.threshold:
+        compressor, payload, used = UNCOMPRESSED, raw, 0
+        if dictionary is not None and LEAST <= len(raw) <= MOST:
+            if not self.known.knows(key.tenant, dictionary.id):
+                self.known.learn(key.tenant, dictionary)
+            packed = dictionary.compress(raw, self.level)
+            if len(packed) < len(raw):
+                compressor, payload, used = ZSTD, packed, dictionary.id
+        elif self.compression is not None and raw and len(raw) >= self.threshold:
             compressor, payload = compress(raw, self.compression, self.level)
         header = Header(
             serialiser=serialised.serialiser,
             compressor=compressor,
+            dictionary=used,
             expires_ms=expires_ms,
             created_ms=now_ms,
             modified_ms=now_ms,
@@ -183,9 +219,25 @@ class Codec:
         return as_type(value, type)
 
     def raw(self, envelope: Envelope) -> bytes:
-        """The serialised bytes behind a payload, decompressed to exactly what the header says. Raises `CorruptRecord`, `UnreadableRecord`."""
-        check_header(envelope.header, len(envelope.payload), self.raw_limit)
-        return decompress(envelope.payload, envelope.header.compressor, envelope.header.raw_length)
+        """The serialised bytes behind a payload, decompressed to exactly what the header says. Raises `CorruptRecord`, `UnreadableRecord`, and
+        `UnknownDictionary` where it needs a dictionary that this codec was not taught (`known`)."""
+        header = envelope.header
+        check_header(header, len(envelope.payload), self.raw_limit)
+        number = header.dictionary
+        dictionary = self.known.get(envelope.key.tenant, number) if number else None
+        return decompress(envelope.payload, header.compressor, header.raw_length, dictionary)
+
+    def without_dictionary(self, envelope: Envelope) -> Envelope:
+        """The same record, to be stored where its dictionary is not: compressed anew without one. One that has none is returned as it is."""
+        header = envelope.header
+        if not header.dictionary:
+            return envelope
+        raw = self.raw(envelope)
+        compressor, payload = UNCOMPRESSED, raw
+        if len(raw) >= self.threshold:
+            compressor, payload = compress(raw, "zstd", self.level if self.compression == "zstd" else _LEVEL)
+        header = replace(header, compressor=compressor, dictionary=0)
+        return replace(envelope, header=header, payload=payload, raw=raw)
 
     # --- values that a tier keeps as JSON of its own -----------------------------------------------------------------
 

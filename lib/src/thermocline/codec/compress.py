@@ -8,6 +8,7 @@ import threading
 import zlib
 from typing import Final, Literal
 
+from thermocline.codec.dictionary import Dictionary
 from thermocline.codec.envelope import GZIP, UNCOMPRESSED, ZSTD
 from thermocline.errors import CorruptRecord, UnreadableRecord
 
@@ -43,15 +44,18 @@ def compress(raw: bytes, method: Compression, level: int) -> tuple[int, bytes]:
     return (ZSTD, packed) if len(packed) < len(raw) else (UNCOMPRESSED, raw)
 
 
-def decompress(payload: bytes, compressor: int, raw_length: int) -> bytes:
-    """The value's bytes, exactly ``raw_length`` of them: inflates at most one byte more, whatever the payload claims.
+def decompress(payload: bytes, compressor: int, raw_length: int, dictionary: Dictionary | None = None) -> bytes:
+    """The value's bytes, exactly ``raw_length`` of them: inflates at most one byte more, whatever the payload claims. ``dictionary``: the one that it was
+    compressed with.
 
     Raises `CorruptRecord`, and `UnreadableRecord` for an unknown compressor.
     """
     if compressor == UNCOMPRESSED:
         raw = payload
     elif compressor == ZSTD:
-        raw = _inflate(zstd.ZstdDecompressor(), payload, raw_length)
+        raw = _inflate(
+            zstd.ZstdDecompressor() if dictionary is None else dictionary.decompressor(), payload, raw_length
+        )
     elif compressor == GZIP:
         raw = _gunzip(payload, raw_length)
     else:
@@ -67,7 +71,7 @@ def _inflate(decompressor: zstd.ZstdDecompressor, payload: bytes, raw_length: in
     try:
         raw = decompressor.decompress(payload, max_length=raw_length + 1)
     except zstd.ZstdError as error:
-        raise CorruptRecord("a record's payload is no zstd frame") from error
+        raise CorruptRecord("a record's payload is no zstd frame, or not of its dictionary") from error
     if not decompressor.eof or decompressor.unused_data:
         raise CorruptRecord("a record's payload is not one whole zstd frame")
     return raw

@@ -146,7 +146,8 @@ def unpack(data: bytes, key: Key, raw_limit: int = RAW_LIMIT) -> Envelope:
 
 def check_header(header: Header, payload_length: int, raw_limit: int = RAW_LIMIT) -> None:
     """What holds between a header's fields, however they came: raises `UnreadableRecord` for unknown ids, `CorruptRecord` for nonsense."""
-    if header.serialiser > MSGPACK or header.compressor > GZIP or header.dictionary:
+    compressor = header.compressor
+    if header.serialiser > MSGPACK or compressor > GZIP or (header.dictionary and compressor != ZSTD):
         raise UnreadableRecord(
             "a record has a serialiser, compressor or dictionary of a newer format: upgrade this program"
         )
@@ -158,7 +159,7 @@ def check_header(header: Header, payload_length: int, raw_limit: int = RAW_LIMIT
             raise CorruptRecord("a tombstone has a value")
     elif header.serialiser == NO_VALUE:
         raise CorruptRecord("a record without a value is no tombstone")
-    elif header.compressor != UNCOMPRESSED:
+    elif compressor != UNCOMPRESSED:
         if header.raw_length > raw_limit:
             raise CorruptRecord(
                 f"a record inflates to {header.raw_length} bytes, it says; at most {raw_limit} are believed"
