@@ -219,6 +219,7 @@ def test_hot_that_was_not_told_is_excused_by_the_fault() -> None:
     verdict = judge(ONE, UNTOLD, OLD, bound=BOUND, faults=[CUT])
     assert verdict.problems == []
     assert verdict.excused == {"cut": 1}
+    assert (verdict.behind, verdict.last) == (1.0, 5.0)
 
 
 NO_EXCUSE: dict[str, dict[str, Any]] = {

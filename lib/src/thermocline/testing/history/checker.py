@@ -51,7 +51,8 @@ class Problem:
 
 @dataclass(slots=True)
 class Verdict:
-    """``problems`` empty: some legal order explains everything. ``excused`` counts stale answers by the fault that explains them."""
+    """``problems`` empty: some legal order explains everything. ``excused`` counts stale answers by the fault that explains them; ``behind`` is the longest
+    time (seconds) that something newer had been known when the read of such an answer began, and ``last`` when the last of them began."""
 
     operations: int = 0
     reads: int = 0
@@ -60,6 +61,8 @@ class Verdict:
     keys: int = 0
     problems: list[Problem] = field(default_factory=list)
     excused: Counter[str] = field(default_factory=Counter)
+    behind: float = 0.0
+    last: float = 0.0
 
     def count(self, kind: Kind) -> int:
         return sum(problem.kind is kind for problem in self.problems)
@@ -132,6 +135,9 @@ class _Judge:
             self.bad(kind, event, f"{why}; {floor} was known when it began, by {self._who_knew(event, version)}")
         else:
             self.verdict.excused[cause] += 1
+            newer = next(reveal for reveal in self.line.known_before(event.begin) if reveal.version > version)
+            self.verdict.behind = max(self.verdict.behind, event.begin - newer.at)
+            self.verdict.last = max(self.verdict.last, event.begin)
 
     def _who_knew(self, event: Event, version: int) -> str:
         return str(next(reveal.by for reveal in self.line.known_before(event.begin) if reveal.version > version))
