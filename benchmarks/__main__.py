@@ -1,119 +1,98 @@
-"""``python -m benchmarks [--json] [--only PART,PART] [--rounds N]``: all parts, or some of `PARTS`; ``make bench`` runs all of it in a few minutes.
+"""``python -m benchmarks``: all parts or some, each in a process of its own; prints the tables, stores what was found, exits with 1 if a target is missed.
 
-Exits with 1 if a target is missed.
+--only PART,PART   some of the parts
+--quick            tiny numbers, to see that everything works; no verdict
+--rounds N         of each group, 7 or more
+--json             JSON instead of tables
+--write            store under benchmarks/results, and write the plots and the tables of docs/performance.md anew
+--profile PART     no figures: what one part's client spends its time on (cProfile)
 """
 
 import argparse
-import asyncio
 import json
+import subprocess
 import sys
-from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
-from typing import Any
+from pathlib import Path
 
-from benchmarks.batches import batch_groups
-from benchmarks.embedded import HOT_BYTES, RECORDS, in_process
-from benchmarks.hot import hot_groups
-from benchmarks.report import Line, as_json, lines, machine, table
-from benchmarks.rounds import Group
-from benchmarks.services import cold_groups, warm_groups
-from benchmarks.sessions import MOST_MIB, SESSIONS, in_redis
-from benchmarks.sketch import Ratios, cpu_us, hit_ratios
-from benchmarks.sketch import table as sketch_table
-from benchmarks.startup import import_ms
-from benchmarks.telemetry import telemetry_groups
-from thermocline.testing.rig import MissingPart
+from benchmarks.page import write_page
+from benchmarks.parts import PARTS
+from benchmarks.plots import write_plots
+from benchmarks.report import shown
+from benchmarks.results import STORED, Result, as_json, load, load_all, store
+from benchmarks.running import MISSING
+from benchmarks.scale import ROUNDS
 
-PARTS = ("hot", "warm", "cold", "batches", "telemetry", "embedded", "sessions", "sketch", "import")
-IMPORT_MS = 150
-
-
-async def _measured(part: str, groups: AbstractAsyncContextManager[list[Group]]) -> list[Line]:
-    try:
-        async with groups as made:
-            for group in made:
-                print(f"measuring: {group.title}", file=sys.stderr)
-                await group.measure()
-            return lines(made)
-    except MissingPart as missing:
-        print(f"{part} is left out: {missing}", file=sys.stderr)
-        return []
-
-
-async def _compared(parts: list[str], rounds: int) -> list[Line]:
-    found: list[Line] = []
-    compared = (("hot", hot_groups), ("warm", warm_groups), ("cold", cold_groups), ("telemetry", telemetry_groups))
-    for part, groups in compared:
-        if part in parts:
-            found += await _measured(part, groups(rounds))
-    if "batches" in parts:
-        found += await _measured("batches", batch_groups())
-    return found
+LEAST_ROUNDS = 7
+QUICK_ROUNDS = 2
+PATIENCE = 600  # seconds that one part may take
+SCRATCH = Path(__file__).parents[1] / ".cache" / "bench"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, of {','.join(PARTS)}")
-    parser.add_argument("--rounds", type=int, default=15, help="at least 7")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--profile", choices=PARTS)
     given = parser.parse_args()
     parts = given.only.split(",")
-    if given.rounds < 7 or set(parts) - set(PARTS):
-        parser.error(f"--rounds is 7 or more, and --only takes {','.join(PARTS)}")
-    busy = machine()
-    found = asyncio.run(_compared(parts, given.rounds))
-    extra: dict[str, Any] = {"machine": busy}
-    missed = [line.arm for line in found if line.reached is False]
-    if "embedded" in parts:
-        print(f"measuring: {RECORDS} records in the embedded tiers", file=sys.stderr)
-        extra["embedded"] = in_process(RECORDS, HOT_BYTES)
-    if "sessions" in parts:
-        print(f"measuring: {SESSIONS} sessions in Redis", file=sys.stderr)
-        extra["sessions"] = in_redis()
-        if extra["sessions"]["redis_mib"] >= MOST_MIB:
-            missed.append(f"{SESSIONS} sessions in Redis")
-    if "sketch" in parts:
-        print("measuring: hit ratios of the sketch", file=sys.stderr)
-        ratios, (note, estimate) = hit_ratios(), cpu_us()
-        extra["sketch"] = {"ratios": [asdict(line) for line in ratios], "note_us": note, "estimate_us": estimate}
-        missed += [line.trace for line in ratios if line.missed]
-    if "import" in parts:
-        wall, cpu = import_ms()
-        extra["import"] = {"wall_ms": wall, "cpu_ms": cpu}
-        if cpu > IMPORT_MS:
-            missed.append("import thermocline")
+    if given.rounds < LEAST_ROUNDS or set(parts) - set(PARTS):
+        parser.error(f"--rounds is {LEAST_ROUNDS} or more, and --only takes {','.join(PARTS)}")
+    if given.quick and given.write:
+        parser.error("--quick measures nothing that is worth writing down")
+    if given.profile is not None:
+        return subprocess.run([sys.executable, "-m", "benchmarks.profiling", given.profile], check=False).returncode
+    results, failed = measured(parts, given.rounds, quick=given.quick)
     if given.json:
-        print(json.dumps(as_json(found, extra), indent=2))
+        print(json.dumps(as_json(results), indent=2))
     else:
-        _show(found, extra)
-    if missed:
-        print(f"\nmissed: {'; '.join(missed)}", file=sys.stderr)
-    return 1 if missed else 0
+        print("\n\n".join(f"== {name} ==\n{shown(result)}" for name, result in results.items()))
+    if given.write:
+        written(results)
+    return told(results, failed, quick=given.quick)
 
 
-def _show(found: list[Line], extra: dict[str, Any]) -> None:
-    print(", ".join(f"{name} {value}" for name, value in extra["machine"].items()))
-    print(table(found))
-    if "embedded" in extra:
-        e = extra["embedded"]
-        print(
-            f"\nembedded tiers: {e['records']:,} records written at {e['writes_per_second']:,.0f}/s and read back at {e['reads_per_second']:,.0f}/s;"
-            f" process memory set to {e['hot_mib']:.0f} MiB, the process grew by {e['rss_growth_mib']:.0f} MiB"
-            f" from {e['rss_before_mib']:.0f} MiB"
-        )
-    if "sessions" in extra:
-        e = extra["sessions"]
-        print(
-            f"\nRedis: {e['sessions']:,} sessions ({e['keys']:,} keys, {e['json_mib']:.0f} MiB of JSON) take {e['redis_mib']:.0f} MiB"
-            f" by INFO memory (target under {MOST_MIB}), {e['bytes_a_session']:,.0f} bytes a session"
-        )
-    if "sketch" in extra:
-        e = extra["sketch"]
-        print("\n" + sketch_table([Ratios(**line) for line in e["ratios"]], (e["note_us"], e["estimate_us"])))
-    if "import" in extra:
-        print(
-            f"\nimport thermocline: {extra['import']['wall_ms']:.0f} ms, CPU {extra['import']['cpu_ms']:.0f} ms (target 150)"
-        )
+def measured(parts: list[str], rounds: int, *, quick: bool) -> tuple[dict[str, Result], list[str]]:
+    """What each part found, and the parts that failed."""
+    command = "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else "")
+    results: dict[str, Result] = {}
+    failed: list[str] = []
+    for part in parts:
+        child = [sys.executable, "-m", "benchmarks.running", part, str(SCRATCH)]
+        child += ["--rounds", str(QUICK_ROUNDS if quick else rounds), *(["--quick"] if quick else [])]
+        try:
+            code = subprocess.run(child, check=False, timeout=PATIENCE).returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+        if code == 0:
+            results[part] = load(SCRATCH / f"{part}.json")
+            results[part].command = command
+            store(results[part], SCRATCH)
+        elif code != MISSING:
+            failed.append(part)
+    return results, failed
+
+
+def written(results: dict[str, Result]) -> None:
+    """Store, draw and write the tables; parts that were not measured keep their earlier figures."""
+    for result in results.values():
+        store(result, STORED)
+    everything = load_all()
+    for path in [*write_plots(everything), write_page(everything)]:
+        print(f"written: {path.relative_to(Path(__file__).parents[1])}", file=sys.stderr)
+
+
+def told(results: dict[str, Result], failed: list[str], *, quick: bool) -> int:
+    """Say what was missed; the exit code."""
+    missed = [] if quick else [f"{name}: {one}" for name, result in results.items() for one in result.missed]
+    for title, some in (("missed", missed), ("failed", failed)):
+        if some:
+            print(f"\n{title}:\n  " + "\n  ".join(some), file=sys.stderr)
+    return 1 if missed or failed else 0
 
 
 if __name__ == "__main__":

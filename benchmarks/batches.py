@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import measured
 from benchmarks.payload import turn
 from benchmarks.report import ONE_BY_ONE
-from benchmarks.rounds import Arm, Group, taken
+from benchmarks.results import Result
+from benchmarks.rounds import Arm, Group
+from benchmarks.scale import Scale
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
 from thermocline.model import Key
@@ -38,31 +40,15 @@ def keys(scope: str) -> list[Key]:
     return [Key("bench", scope, f"turn/{number}") for number in range(KEYS)]
 
 
-@dataclass(slots=True)
-class Prepared(Group):
-    """A group whose keys are put in order before each turn, outside the time that is taken."""
-
-    before: Callable[[], Awaitable[object]] | None = None
-
-    async def measure(self) -> None:
-        self.samples = [[] for _ in self.arms]
-        order = list(range(len(self.arms)))
-        for number in range(self.rounds + 1):
-            for at in order:
-                if self.before is not None:
-                    await self.before()
-                sample = await taken(self.arms[at], 1)
-                if number > 0:  # the first warms up
-                    self.samples[at].append(sample)
-            order.reverse()
-
-
 def _pair(title: str, name: str, mine: Sequence[Key], one: One, many: Many, before: Many) -> Group:
     async def by_one() -> None:
         await asyncio.gather(*map(one, mine))
 
-    arms = [Arm(name, lambda: many(mine)), Arm(f"{ONE_BY_ONE} ({name})", by_one)]
-    return Prepared(title, arms, 1, ROUNDS, before=lambda: before(mine))
+    def prepare() -> Awaitable[object]:
+        return before(mine)
+
+    arms = [Arm(name, lambda: many(mine), before=prepare), Arm(f"{ONE_BY_ONE} ({name})", by_one, before=prepare)]
+    return Group(title, arms, 1, ROUNDS)
 
 
 def _groups(where: str, client: MemoryClient, *, writes: bool = True) -> list[Group]:
@@ -112,6 +98,19 @@ def _prefetching(where: str, client: MemoryClient, hot: Entries) -> Group:
         assert len(done.promoted) == KEYS, done.errors
 
     return _pair(f"{where}: 1,000 keys into hot", "prefetch", mine, client.get, prefetch, before)
+
+
+async def batches(scale: Scale) -> Result:
+    """Seven rounds: one turn of an arm has a thousand calls already."""
+    return await measured("batches", _limited(scale))
+
+
+@contextlib.asynccontextmanager
+async def _limited(scale: Scale) -> AsyncIterator[list[Group]]:
+    async with batch_groups() as groups:
+        for group in groups:
+            group.rounds = min(ROUNDS, scale.rounds)
+        yield scale.of(groups, groups[:1])
 
 
 @contextlib.asynccontextmanager

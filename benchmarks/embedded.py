@@ -14,7 +14,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from benchmarks.results import Fact, Result, rounded
+from benchmarks.scale import Scale
 
 RECORDS = 100_000
 HOT_BYTES = 16 * 2**20
@@ -81,6 +84,24 @@ def in_process(records: int, hot_bytes: int) -> dict[str, float]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout)
     return figures
+
+
+async def embedded(scale: Scale) -> Result:
+    """100,000 records by `set_many` and `get_many`, 1,000 at a time, each value compared."""
+    result, title = Result("embedded"), "embedded tiers"
+    found = in_process(scale.of(RECORDS, 2000), HOT_BYTES)
+    for name, key, unit in _FACTS:
+        result.facts.append(Fact(title, name, rounded(found[key]), unit))
+    return result
+
+
+_FACTS: Final = (
+    ("records", "records", ""),
+    ("written", "writes_per_second", "a second"),
+    ("read back", "reads_per_second", "a second"),
+    ("process memory set to", "hot_mib", "MiB"),
+    ("growth of the process at its peak", "rss_growth_mib", "MiB"),
+)
 
 
 def _peak_mib() -> float:

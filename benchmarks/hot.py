@@ -1,115 +1,125 @@
-"""A hit in hot, through the client and beside it: redis.asyncio, and others who wrap it."""
+"""A hit and a write in hot, through the client and beside it: redis.asyncio, the floor, and others who do the same."""
 
 import contextlib
-import importlib.util
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import redis.asyncio as redis
 
+from benchmarks.drawing import DISTINCT, IN_USE, at_random, in_turn
+from benchmarks.measuring import measure
 from benchmarks.payload import packed, patient, turn
-from benchmarks.rounds import Arm, Group, Operation
+from benchmarks.report import ABOVE, ALONE, HIT, SET, callers, distinct
+from benchmarks.results import Result
+from benchmarks.rivals import CONNECTIONS, Get, opened
+from benchmarks.rounds import Arm, Group
+from benchmarks.scale import Scale
+from benchmarks.streams import Each, Shared
 from thermocline.client import MemoryClient
-from thermocline.codec import Codec
-from thermocline.keys import redis_key
 from thermocline.model import Key
 from thermocline.testing.rig import RedisServer
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
 
-CONNECTIONS = 50
-BATCH = 50
+RAW = "redis.asyncio GET"
+RAW_SET = "redis.asyncio SET"
+_CALLERS = ((1, 500), (4, 1000), (32, 1280), (128, 2560))  # at once, operations of a turn
 
 
-def _plain(url: str) -> "redis.Redis":
+def plain_redis(url: str, connections: int = CONNECTIONS) -> "redis.Redis":
     """As one would use it: hiredis, and a pool whose callers wait."""
-    return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS))
+    return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(url, max_connections=connections))
 
 
-@contextlib.asynccontextmanager
-async def hot_groups(rounds: int) -> AsyncIterator[list[Group]]:
-    """The groups of this file, ready to be measured while the context lasts."""
+def names(many: int) -> list[str]:
+    return [f"session/9f/turn/{number}" for number in range(many)]
+
+
+async def nothing(name: str) -> object:
+    """What an arm that does no work costs."""
+    return None
+
+
+async def hot(scale: Scale) -> Result:
+    """Hits by 1, 4, 32 and 128 callers of 100 keys in use, by 32 of keys that are all distinct, and writes by 32."""
+    result = Result("hot")
     async with contextlib.AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        raw = await stack.enter_async_context(_plain(server.url))
-        above = await stack.enter_async_context(
-            MemoryClient(
-                hot=HotMemory(server.url, max_connections=CONNECTIONS),
-                warm=SqliteMemory(folder / "warm.sqlite3"),
-                budget=patient(),
-            )
-        )
-        alone = await stack.enter_async_context(
-            MemoryClient(hot=HotMemory(server.url, max_connections=CONNECTIONS), budget=patient())
-        )
-        rivals = await _rivals(stack, server)
-        await raw.set("plain", packed(0))
-        await above.set("turn", turn(0))
-        await alone.set("alone", turn(0))
-        calls: dict[str, Operation] = {
-            "redis.asyncio GET": lambda: raw.get("plain"),
-            "redis.asyncio GET, again (control)": lambda: raw.get("plain"),
-            "client.get, hot above an authority": lambda: above.get("turn"),
-            "client.get, hot alone": lambda: alone.get("alone"),
-            **rivals,
+        used, other = names(IN_USE), names(scale.of(DISTINCT, 160))
+        raw = await stack.enter_async_context(plain_redis(server.url))
+        above, alone = await _clients(stack, server, folder / "warm.sqlite3", other)
+        for at, name in enumerate(other):
+            await raw.set(f"raw/{name}", packed(at))
+        shared = await Shared.open(server.port)
+        each = await Each.open(server.port, max(at_once for at_once, _ in _CALLERS))
+        stack.push_async_callback(shared.close)
+        stack.push_async_callback(each.close)
+        raw_get: Get = lambda name: raw.get(f"raw/{name}")  # noqa: E731
+        gets: dict[str, Get] = {
+            RAW: raw_get,
+            f"{RAW}, again (control)": raw_get,
+            "nothing (no-op)": nothing,
+            "bare streams, one connection (floor)": lambda name: shared.get(f"raw/{name}".encode()),
+            "bare streams, a connection each (floor)": lambda name: each.get(f"raw/{name}".encode()),
+            ABOVE: above.get,
+            ALONE: lambda name: alone.get(_alone(name)),
         }
-        yield [
-            Group("hot hit, one at a time", [Arm(name, call) for name, call in calls.items()], 600, rounds),
-            Group("hot hit, 32 at once", [Arm(name, call, 32) for name, call in calls.items()], 1280, rounds),
-            await _batches(above, raw, rounds),
-        ]
+        rivals = await opened(stack, server, used, result.left_out)
+        for rival in rivals:
+            if rival.most < _CALLERS[-1][0]:
+                result.left_out.append(
+                    f"{rival.name} with {_CALLERS[-1][0]} callers: its pool of {rival.most} connections raises"
+                )
+        groups = []
+        for at_once, operations in _CALLERS:
+            arms = gets | {rival.name: rival.get for rival in rivals if at_once <= rival.most}
+            drawn = [_arm(name, get, at_random(used), at_once) for name, get in arms.items()]
+            groups.append(
+                Group(f"{HIT}, {callers(at_once)}", drawn, scale.operations(operations, at_once), scale.rounds)
+            )
+        turns = [_arm(name, get, in_turn(other), 32) for name, get in gets.items()]
+        groups.append(Group(distinct(), turns, scale.operations(1280, 32), scale.rounds))
+        groups.append(_sets(raw, alone, other, scale))
+        await measure(groups, result)
+    return result
 
 
-async def _batches(client: MemoryClient, raw: Any, rounds: int) -> Group:
-    names = [f"session/9f/turn/{number}" for number in range(BATCH)]
-    await client.set_many({name: turn(number) for number, name in enumerate(names)})
-    codec = Codec()
-    keys = [Key.of(name) for name in names]
-    stored = [redis_key(key) for key in keys]
-
-    async def without_client() -> list[Any]:
-        found = await raw.mget(stored)
-        return [codec.decode(codec.unpack(data, key)) for data, key in zip(found, keys, strict=True)]
-
-    async def one_by_one() -> list[Any]:
-        return [await client.get(name) for name in names]
-
-    arms = [
-        Arm("MGET and decoding, no client", without_client),
-        Arm("MGET and decoding, again (control)", without_client),
-        Arm("client.get_many(50)", lambda: client.get_many(names)),
-        Arm("50 x client.get", one_by_one),
-    ]
-    return Group("50 keys", arms, 40, rounds)
+def _alone(name: str) -> str:
+    return f"alone/{name}"
 
 
-async def _rivals(stack: contextlib.AsyncExitStack, server: RedisServer) -> dict[str, Operation]:
-    """The arms of those that are installed (the group ``bench`` of pyproject.toml)."""
-    found: dict[str, Operation] = {}
-    if importlib.util.find_spec("aiocache") is not None:
-        from aiocache import RedisCache
-        from aiocache.serializers import JsonSerializer
+async def _clients(
+    stack: contextlib.AsyncExitStack, server: RedisServer, below: Path, some: Sequence[str]
+) -> tuple[MemoryClient, MemoryClient]:
+    """One whose hot tier stands above an authority, one whose hot tier is the authority, both holding ``some``."""
+    above = await stack.enter_async_context(
+        MemoryClient(hot=HotMemory(server.url, max_connections=CONNECTIONS), warm=SqliteMemory(below), budget=patient())
+    )
+    alone = await stack.enter_async_context(
+        MemoryClient(hot=HotMemory(server.url, max_connections=CONNECTIONS), budget=patient())
+    )
+    values = {name: turn(at) for at, name in enumerate(some)}
+    for client, batch in ((above, values), (alone, {_alone(name): value for name, value in values.items()})):
+        done = await client.set_many(batch)
+        assert not done.errors, next(iter(done.errors.values()))
+    return above, alone
 
-        aio = RedisCache(
-            serializer=JsonSerializer(),
-            endpoint="127.0.0.1",
-            port=server.port,
-            pool_max_size=CONNECTIONS,
-            namespace="aiocache",
-        )
-        stack.push_async_callback(aio.close)
-        await aio.set("turn", turn(0))
-        found["aiocache"] = lambda: aio.get("turn")
-    if importlib.util.find_spec("cashews") is not None:
-        from cashews import Cache
 
-        cash = Cache()
-        cash.setup(server.url, max_connections=CONNECTIONS)
-        await cash.init()
-        stack.push_async_callback(cash.close)
-        await cash.set("turn", turn(0))
-        found["cashews"] = lambda: cash.get("turn")
-    return found
+def _arm(name: str, get: Get, draw: Callable[[], str], at_once: int) -> Arm:
+    return Arm(name, lambda: get(draw()), at_once)
+
+
+def _sets(raw: "redis.Redis", alone: MemoryClient, some: Sequence[str], scale: Scale) -> Group:
+    """The raw arm is handed bytes and knows no version; the client serialises, and asks Redis to compare versions."""
+    data, value = packed(0), turn(0)
+    keys = [Key.of(_alone(name)) for name in some]
+
+    def raw_arm(name: str) -> Arm:
+        draw = in_turn(some)
+        return Arm(name, lambda: raw.set(f"raw/{draw()}", data), 32)
+
+    draw = in_turn(keys)
+    arms = [raw_arm(RAW_SET), raw_arm(f"{RAW_SET}, again (control)"), Arm(SET, lambda: alone.set(draw(), value), 32)]
+    return Group("hot set, 32 callers", arms, scale.operations(1280, 32), scale.rounds)

@@ -5,6 +5,7 @@ A figure of one arm alone says little on a machine that does other things too; t
 
 import asyncio
 import gc
+import math
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,11 +16,13 @@ Operation = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way to do the work: ``operation`` is awaited again and again, by ``at_once`` tasks side by side."""
+    """One way to do the work: ``operation`` is awaited again and again, by ``at_once`` tasks side by side. ``before`` each turn, outside the time that
+    is taken, its keys are put in order."""
 
     name: str
     operation: Operation
     at_once: int = 1
+    before: Operation | None = None
 
     async def run(self, operations: int) -> None:
         if self.at_once == 1:
@@ -51,20 +54,23 @@ class Group:
     title: str
     arms: Sequence[Arm]
     operations: int
-    rounds: int = 15
+    rounds: int = 11
     samples: list[list[Sample]] = field(default_factory=list)
 
     async def measure(self) -> None:
         for arm in self.arms:
-            await arm.run(
-                max(self.operations // 4, arm.at_once)
-            )  # connections, caches, the interpreter's own warming up
+            await taken(
+                arm, max(self.operations // 4, arm.at_once)
+            )  # connections, caches, the interpreter's warming up
         self.samples = [[] for _ in self.arms]
+        gc.collect()
+        gc.freeze()  # what is there already is no work for the collections between the turns
         order = list(range(len(self.arms)))
         for _ in range(self.rounds):
             for at in order:
                 self.samples[at].append(await taken(self.arms[at], self.operations))
             order.reverse()
+        gc.unfreeze()
 
     def ratios(self, at: int) -> "Ratios":
         """Arm ``at`` over the first one."""
@@ -74,8 +80,8 @@ class Group:
         return Ratios(
             wall=statistics.median(wall),
             cpu=statistics.median(cpu),
-            wall_spread=_quartiles(wall),
-            cpu_spread=_quartiles(cpu),
+            wall_spread=quartiles(wall),
+            cpu_spread=quartiles(cpu),
             wall_us=statistics.median(sample.wall for sample in own) * 1e6,
             cpu_us=statistics.median(sample.cpu for sample in own) * 1e6,
         )
@@ -96,12 +102,25 @@ class Ratios:
 async def taken(arm: Arm, operations: int) -> Sample:
     """One turn of an arm."""
     done = max(1, operations // arm.at_once) * arm.at_once
+    if arm.before is not None:
+        await arm.before()
     gc.collect()  # nobody pays for what another left behind
     cpu, wall = time.process_time(), time.perf_counter()
     await arm.run(operations)
-    return Sample((time.perf_counter() - wall) / done, (time.process_time() - cpu) / done)
+    return Sample((time.perf_counter() - wall) / done, max(time.process_time() - cpu, 1e-9) / done)
 
 
-def _quartiles(values: Sequence[float]) -> tuple[float, float]:
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """The first and the third; of a single value that value twice."""
+    if len(values) < 2:
+        return values[0], values[0]
     low, _, high = statistics.quantiles(values, n=4)
     return low, high
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least ``share`` (0 to 1) of them do not exceed. Raises ValueError for no values."""
+    if not values:
+        raise ValueError("no values have no percentile")
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]

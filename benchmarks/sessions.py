@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.results import Fact, Result, at_most, rounded
+from benchmarks.scale import Scale
+
 SESSIONS: Final = 10_000
 TURNS: Final = 20
 MOST_MIB: Final = 1024
@@ -104,9 +107,21 @@ async def measure(sessions: int) -> dict[str, float]:
     }
 
 
-def in_redis(sessions: int = SESSIONS) -> dict[str, float]:
-    return asyncio.run(measure(sessions))
+async def sessions(scale: Scale) -> Result:
+    """What Redis says that 10,000 sessions take."""
+    found = await measure(scale.of(SESSIONS, 80))
+    title = f"{SESSIONS:,} sessions in Redis"
+    return Result(
+        "sessions",
+        facts=[
+            Fact(title, "keys", found["keys"]),
+            Fact(title, "JSON", rounded(found["json_mib"]), "MiB"),
+            at_most(title, "used_memory", found["redis_mib"], MOST_MIB, "MiB"),
+            Fact(title, "a session", rounded(found["bytes_a_session"]), "bytes"),
+            Fact(title, "written", rounded(found["writes_per_second"]), "keys a second"),
+        ],
+    )
 
 
 if __name__ == "__main__":
-    print(json.dumps(in_redis(int(sys.argv[1]) if len(sys.argv) > 1 else SESSIONS), indent=2))
+    print(json.dumps(asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else SESSIONS)), indent=2))

@@ -16,6 +16,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from benchmarks.results import Fact, Grid, Result, rounded
+from benchmarks.scale import Scale
 from thermocline.model import Key
 from thermocline.sketch import Frequency
 
@@ -129,6 +131,22 @@ def table(found: Sequence[Ratios], cpu: tuple[float, float]) -> str:
     rows = [f"{'hit ratio, cache of 5 % of the keys':<42} {'LRU':>7} {'sketch':>7}"]
     rows += [f"  {line.trace:<40} {line.lru:>7.3f} {line.sketch:>7.3f}" for line in found]
     return "\n".join([*rows, f"  the sketch: {cpu[0]:.1f} µs of CPU to note a read, {cpu[1]:.1f} µs to estimate"])
+
+
+async def sketch(scale: Scale) -> Result:
+    """Hit ratios by trace, and what a note costs."""
+    found, (note, estimate) = hit_ratios(scale.of(READS, READS // 10)), cpu_us()
+    rows: list[list[str | int | float]] = [[line.trace, rounded(line.lru), rounded(line.sketch)] for line in found]
+    facts = [
+        Fact("sketch", f"ahead of LRU: {line.trace}", rounded(line.sketch - line.lru), "", "above 0", not line.missed)
+        for line in found
+        if line.trace in (ZIPF, SCANS)
+    ]
+    facts += [
+        Fact("sketch", "a note", rounded(note), "µs of CPU"),
+        Fact("sketch", "an estimate", rounded(estimate), "µs of CPU"),
+    ]
+    return Result("sketch", facts=facts, grids=[Grid("hit ratios", ["trace", "LRU", "sketch"], rows)])
 
 
 def main() -> None:

@@ -4,6 +4,10 @@ import statistics
 import subprocess
 import sys
 
+from benchmarks.results import Fact, Result, at_most, rounded
+from benchmarks.scale import Scale
+
+CPU_MS = 150
 _CODE = """
 import time
 wall, cpu = time.perf_counter(), time.process_time()
@@ -21,3 +25,12 @@ def import_ms(times: int = 11) -> tuple[float, float]:
         samples.append((wall * 1000, cpu * 1000))
     kept = samples[1:]  # the first may have compiled
     return statistics.median(wall for wall, _ in kept), statistics.median(cpu for _, cpu in kept)
+
+
+async def startup(scale: Scale) -> Result:
+    wall, cpu = import_ms(scale.of(11, 2))
+    facts = [
+        at_most("import thermocline", "CPU", cpu, CPU_MS, "ms"),
+        Fact("import thermocline", "wall", rounded(wall), "ms"),
+    ]
+    return Result("import", facts=facts)

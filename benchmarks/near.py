@@ -1,0 +1,107 @@
+"""A hit in the near cache, beside a raw GET and beside others who keep values in the process."""
+
+import contextlib
+import inspect
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import thermocline
+from benchmarks.drawing import IN_USE, at_random
+from benchmarks.hot import RAW, names, nothing, plain_redis
+from benchmarks.measuring import measure
+from benchmarks.payload import packed, patient, turn
+from benchmarks.report import NEAR_NEW, NEAR_SHARED
+from benchmarks.results import Result
+from benchmarks.rivals import Get, installed
+from benchmarks.rounds import Arm, Group
+from benchmarks.scale import Scale
+from thermocline.client import MemoryClient
+from thermocline.testing.rig import RedisServer
+from thermocline.tiers.hot import HotMemory
+from thermocline.tiers.local.sqlite import SqliteMemory
+
+
+def near_cache(**options: Any) -> Any:
+    """The settings of a near cache; None where this library has none."""
+    if "near" not in inspect.signature(MemoryClient.__init__).parameters:
+        return None
+    return getattr(thermocline, "NearCache")(**options)  # noqa: B009  # a name of a later day than this file
+
+
+async def near(scale: Scale) -> Result:
+    """One caller, 100 keys in use: a value that is decoded anew for each read (a dict), and one that can be shared (a str)."""
+    result = Result("near")
+    settings = near_cache()
+    if settings is None:
+        result.left_out.append("near: MemoryClient takes no near cache yet")
+        return result
+    async with contextlib.AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        raw = await stack.enter_async_context(plain_redis(server.url))
+        options: Any = {"near": settings}
+        client = await stack.enter_async_context(
+            MemoryClient(
+                hot=HotMemory(server.url), warm=SqliteMemory(folder / "warm.sqlite3"), budget=patient(), **options
+            )
+        )
+        used = names(IN_USE)
+        for at, name in enumerate(used):
+            await raw.set(f"raw/{name}", packed(at))
+            await client.set(name, turn(at))
+            await client.set(f"text/{name}", packed(at).decode())
+        raw_get: Get = lambda name: raw.get(f"raw/{name}")  # noqa: E731
+        gets: dict[str, Get] = {
+            RAW: raw_get,
+            f"{RAW}, again (control)": raw_get,
+            "nothing (no-op)": nothing,
+            NEAR_NEW: client.get,
+            NEAR_SHARED: lambda name: client.get(f"text/{name}"),
+            **await _rivals(stack, used, result),
+        }
+        for _ in range(3):  # it may want to see a key more than once before it keeps it
+            for name in used:
+                await client.get(name)
+                await client.get(f"text/{name}")
+        draws = {name: at_random(used) for name in gets}
+        arms = [Arm(name, _drawing(get, draws[name])) for name, get in gets.items()]
+        await measure([Group("near hit", arms, scale.operations(2000), scale.rounds)], result)
+    return result
+
+
+def _drawing(get: Get, draw: Any) -> Any:
+    return lambda: get(draw())
+
+
+async def _rivals(stack: contextlib.AsyncExitStack, used: list[str], result: Result) -> dict[str, Get]:
+    """Stores in process memory. None of them is told when somebody else writes the key."""
+    found: dict[str, Get] = {}
+    if installed("langgraph"):
+        from langgraph.store.memory import InMemoryStore
+
+        store = InMemoryStore()
+        for at, name in enumerate(used):
+            await store.aput(("bench",), name, turn(at))
+        found["LangGraph InMemoryStore.aget"] = lambda name: store.aget(("bench",), name)
+    if installed("aiocache"):
+        from aiocache import SimpleMemoryCache
+
+        simple = SimpleMemoryCache()
+        stack.push_async_callback(simple.close)
+        for at, name in enumerate(used):
+            await simple.set(name, turn(at))
+        found["aiocache SimpleMemoryCache"] = simple.get
+    if installed("cashews"):
+        from cashews import Cache
+
+        cache = Cache()
+        cache.setup("mem://")
+        await cache.init()
+        stack.push_async_callback(cache.close)
+        for at, name in enumerate(used):
+            await cache.set(name, turn(at))
+        found["cashews mem://"] = cache.get
+    if len(found) < 3:
+        result.left_out.append("near: some rivals are not installed: make bench installs them")
+    return found

@@ -1,0 +1,15 @@
+"""The parts of the benchmark, each an ``async def part(scale: Scale) -> Result`` that is imported in its own process only."""
+
+PARTS = {
+    "hot": "benchmarks.hot:hot",
+    "near": "benchmarks.near:near",
+    "many": "benchmarks.many:many",
+    "warm": "benchmarks.services:warm",
+    "cold": "benchmarks.services:cold",
+    "telemetry": "benchmarks.telemetry:of_telemetry",
+    "batches": "benchmarks.batches:batches",
+    "embedded": "benchmarks.embedded:embedded",
+    "sessions": "benchmarks.sessions:sessions",
+    "sketch": "benchmarks.sketch:sketch",
+    "import": "benchmarks.startup:startup",
+}
