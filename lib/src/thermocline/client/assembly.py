@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from thermocline import telemetry
 from thermocline.client.batch import Batches
 from thermocline.client.cascade import Cascade
+from thermocline.client.dictionaries import DictionaryKeeper
 from thermocline.client.engine import SKEW_MS, Engine
 from thermocline.client.floors import LIFETIME, Floors
-from thermocline.client.gate import Stalls
-from thermocline.client.guard import Guard
+from thermocline.client.guarding import Guarding, watch_hot
 from thermocline.client.legacy import connect_sources, sources_of
 from thermocline.client.owners import Owners
 from thermocline.client.reads import interest_of
@@ -30,7 +30,7 @@ from thermocline.lifetimes import Lifetimes
 from thermocline.model import Authority, Key, MemoryTier
 from thermocline.policy import HOT_CEILING, MemoryRules, Route, Routes
 from thermocline.protocols import Entries, HasEpoch, OfEpoch, Payloads, Settle, Tier, Versions
-from thermocline.resilience import Budget, CircuitBreaker
+from thermocline.resilience import Budget, Resilience
 from thermocline.telemetry import Stats
 
 log = logging.getLogger("thermocline.client")
@@ -74,6 +74,8 @@ class Parts:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         self.reconnecting = self.watching = None
+        for guard in self.engine.guards.values():
+            await guard.close()
         opened, self.opened = self.opened, []
         await _close_all([*reversed(opened)])
 
@@ -114,6 +116,7 @@ def assemble(
     tokens: random.Random | None,
     closes: Sequence[Closeable] = (),
     save_reads: timedelta | None = None,
+    resilience: Resilience | None = None,
 ) -> Parts:
     """Check what was given and wire it. Raises `ConfigurationError` for tiers that cannot play their part."""
     given: dict[MemoryTier, Tier | None] = {
@@ -126,20 +129,20 @@ def assemble(
     _check_kinds(
         rules=(rules, MemoryRules), codec=(codec, Codec), budget=(budget, Budget), lifetimes=(lifetimes, Lifetimes)
     )
+    _check_kinds(resilience=(resilience, Resilience))
     for route in routes:
         _check_kinds(routes=(route, Route))
     planned = Routes(rules or MemoryRules(), routes, tiers=tiers)
     _check_parts(tiers, planned)
-    stats, budget = Stats(), budget or Budget(clock)
+    stats, budget, resilience = Stats(), budget or Budget(clock), resilience or Resilience()
     for tier in tiers.values():
         if hasattr(tier, "stats"):
             tier.stats = stats
-    stalls = Stalls()
     engine = Engine(
         hot=hot,
         authorities={_STAMP[name]: tier for name, tier in tiers.items() if isinstance(tier, Versions)},
         cold=cold if isinstance(cold, Payloads) else None,
-        guards={name: Guard(name, budget.seconds(name), CircuitBreaker(clock), stats, clock, stalls) for name in tiers},
+        guards=Guarding(planned, budget, resilience, stats, clock).make(tiers),
         routes=planned,
         codec=codec,
         clock=clock,
@@ -152,10 +155,10 @@ def assemble(
     )
     engine.interest = interest_of(engine, save_reads)
     engine.sign = Owners(engine).sign
-    return _wire(engine, tiers, list(closes))
+    return _wire(engine, tiers, list(closes), resilience)
 
 
-def _wire(engine: Engine, tiers: dict[MemoryTier, Tier], closes: list[Closeable]) -> Parts:
+def _wire(engine: Engine, tiers: dict[MemoryTier, Tier], closes: list[Closeable], resilience: Resilience) -> Parts:
     async def tell(known: Sequence[tuple[Key, int]]) -> Sequence[ThermoclineError | None]:
         settles = [Settle(key, None, version, None) for key, version in known]
         return await writer.tell_hot(list(settles), paced=True)
@@ -174,7 +177,9 @@ def _wire(engine: Engine, tiers: dict[MemoryTier, Tier], closes: list[Closeable]
         recovered=lambda n: engine.stats.count(telemetry.RECOVERED, "hot", n),
     )
     cascade = Cascade(engine, recovery)
+    engine.shelves = DictionaryKeeper(engine, cascade)
     writer = Writer(engine, recovery)
+    watch_hot(engine, tiers, recovery, resilience)
     return Parts(engine, cascade, writer, Batches(engine, cascade, writer, recovery), recovery, tiers, closes)
 
 

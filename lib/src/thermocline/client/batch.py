@@ -8,6 +8,7 @@ from thermocline.client.cascade import Cascade, damaged
 from thermocline.client.engine import LEASE_MS, Engine
 from thermocline.client.recovery import Recovery
 from thermocline.client.together import chunks, together
+from thermocline.client.waiting import waits_for
 from thermocline.client.writer import Writer
 from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, ThermoclineError, TierUnavailable
@@ -57,7 +58,12 @@ class Batches:
 
     async def _read(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> None:
         if plan.uses_hot and not self._recovery.blind():
-            await self._through_hot(plan, keys, results, deadline)
+            asked = keys
+            if len(self._recovery):
+                unsure = [key for key in keys if self._recovery.blind(key)]
+                await self._each(unsure, results, lambda key: self._stale(key, plan, deadline))
+                asked = [key for key in keys if key not in results]
+            await self._through_hot(plan, asked, results, deadline)
         else:  # blind: hot is not believed, but told
             leases: dict[Key, tuple[str, int] | None] = {}
             if plan.uses_hot:
@@ -80,6 +86,12 @@ class Batches:
         away: list[Key] = []
 
         async def ask_hot(chunk: Sequence[Key]) -> None:
+            if (
+                away
+            ):  # hot did not answer for an earlier chunk: the authority's time is not spent on waiting for it again
+                results.update(dict.fromkeys(chunk, results[away[0]]))
+                away.extend(chunk)
+                return
             try:
                 rest = await self._from_hot(plan, chunk, results, deadline)
             except TierUnavailable as error:
@@ -157,7 +169,7 @@ class Batches:
         return rest
 
     async def _miss(self, plan: Plan, keys: Sequence[Key], deadline: Deadline) -> Reads:
-        """Take leases, ask the authority, settle."""
+        """Take leases, ask the authority, settle. What another reader has the lease of is waited for, by the single way."""
         engine = self._engine
         hot = engine.hot
         assert hot is not None
@@ -170,6 +182,8 @@ class Batches:
             answers = [error] * len(keys)
         results: Reads = {}
         leases: dict[Key, tuple[str, int] | None] = {}
+        held: dict[Key, str] = {}
+        awaited: list[Key] = []
         for look, answer in zip(looks, answers, strict=True):
             if isinstance(answer, Envelope):
                 verdict = serve(answer, now_ms=engine.now_ms(), floor=engine.floors.get(look.key), plan=plan)
@@ -180,10 +194,42 @@ class Batches:
                 leases[look.key] = (look.reader, answer.version if verdict is not Serve.CONFLICT else 0)
             elif isinstance(answer, ThermoclineError) or answer is None:
                 leases[look.key] = None
+            elif isinstance(answer, Leased):
+                leases[look.key] = (look.reader, answer.floor)
+                held[look.key] = look.reader
+            elif answer.leased and waits_for(plan):
+                awaited.append(look.key)
             else:
-                leases[look.key] = (look.reader if isinstance(answer, Leased) else engine.token(), answer.floor)
-        results.update(await self._ask(plan, list(leases), leases, deadline))
+                leases[look.key] = (engine.token(), answer.floor)
+        results.update(await self._ask_holding(plan, list(leases), leases, held, deadline))
+        await self._each(awaited, results, lambda key: self._after_another(key, plan, deadline))
         return results
+
+    async def _ask_holding(
+        self,
+        plan: Plan,
+        keys: Sequence[Key],
+        leases: dict[Key, tuple[str, int] | None],
+        held: dict[Key, str],
+        deadline: Deadline,
+    ) -> Reads:
+        """`_ask`; the leases that are ``held`` are renewed meanwhile, and given back where it fails."""
+        keeper = self._cascade.leases
+        for key, token in held.items():
+            keeper.hold(key, token, deadline)
+        try:
+            results = await self._ask(plan, keys, leases, deadline)
+        finally:
+            for token in held.values():
+                keeper.drop(token)
+        failed = [(key, token) for key, token in held.items() if isinstance(results.get(key), ThermoclineError)]
+        if failed:
+            await keeper.give_back(failed)
+        return results
+
+    async def _after_another(self, key: Key, plan: Plan, deadline: Deadline) -> Envelope | None:
+        """Another reader of the key is on his way: what he brings, if he does."""
+        return (await self._cascade.read(key, plan, deadline, peeked=None)).envelope
 
     async def _ask(
         self,

@@ -150,7 +150,13 @@ class BatchWrites:
         answers: Sequence[Found | ThermoclineError | None]
         try:
             answers = await engine.guards[MemoryTier.HOT].call(
-                "announce_many", engine.hot.operate_many, operations, deadline=deadline, times=2, again=True
+                "announce_many",
+                engine.hot.operate_many,
+                operations,
+                deadline=deadline,
+                times=2,
+                paced=engine.guards[MemoryTier.HOT].answers_slowly,
+                again=True,
             )
         except ThermoclineError as error:
             answers = [error] * len(intents)

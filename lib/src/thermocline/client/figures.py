@@ -38,6 +38,7 @@ class Figures:
         yield telemetry.READS_UNDER_WAY, telemetry.CLIENT, len(parts.cascade.flights)
         for name, guard in parts.engine.guards.items():
             yield telemetry.BREAKER, guard.name, _STATES[guard.breaker.state]
+            yield telemetry.WAITING, guard.name, guard.waiting
             found = pool_of(parts.tiers[name])
             if found is not None:
                 yield telemetry.POOL_IN_USE, guard.name, found[0]

@@ -2,12 +2,12 @@
 
 import asyncio
 import math
-from collections import deque
+from collections import OrderedDict
 from typing import Final
 
 from thermocline.clock import Deadline
+from thermocline.resilience.rules import AT_ONCE, WAITING
 
-AT_ONCE: Final = 32  # more would wait for the tier's connections, and burn the tier's share of their deadlines there
 _UNHURRIED: Final = 4  # calls that go out at once; those beyond, in the same turn of the event loop, wait for its end
 _FIRST: Final = (
     6  # places at the beginning, one more with each call that ends: of thirty connections opened together, all are late
@@ -44,22 +44,32 @@ class Stalls:
             self._next(loop)
 
 
+class LineFull(Exception):
+    """As many wait as may."""
+
+
 class Gate:
     """First come, first served; a caller may be cancelled at any moment (P10).
 
     Ten thousand calls that begin together keep the event loop busy for longer than hot may take to answer. So all but the first few are let in when
-    all have begun: their time runs only from then. Not thread-safe; belongs to one event loop.
+    all have begun: their time runs only from then. ``waiting`` calls stand in line at most. Not thread-safe; belongs to one event loop.
     """
 
-    __slots__ = ("_inside", "_most", "_opening", "_places", "_waiting", "stalls")
+    __slots__ = ("_inside", "_line", "_most", "_opening", "_places", "_waiting", "stalls")
 
-    def __init__(self, most: int = AT_ONCE, stalls: Stalls | None = None) -> None:
+    def __init__(self, most: int = AT_ONCE, stalls: Stalls | None = None, waiting: int = WAITING) -> None:
         self.stalls = Stalls() if stalls is None else stalls
+        self._line = waiting
         self._most = most
         self._places = min(_FIRST, most)
         self._inside = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._opening = False  # whether the event loop will let some in at its next turn
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait."""
+        return len(self._waiting)
 
     def try_enter(self) -> bool:
         """Enter if nobody has to wait now."""
@@ -69,10 +79,12 @@ class Gate:
         return True
 
     async def enter(self, deadline: Deadline) -> None:
-        """Wait for a place. Raises TimeoutError when the deadline comes first."""
+        """Wait for a place. Raises TimeoutError when the deadline comes first, and `LineFull` at once where too many wait already."""
+        if len(self._waiting) >= self._line:
+            raise LineFull
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
-        self._waiting.append(turn)
+        self._waiting[turn] = None
         self.stalls.watch(loop)
         if not self._opening and self._inside < self._places:
             self._opening = True
@@ -81,6 +93,7 @@ class Gate:
             async with asyncio.timeout(None if deadline.at == math.inf else deadline.remaining()):
                 await turn
         except BaseException:
+            self._waiting.pop(turn, None)  # else those who gave up would fill the line
             if turn.done() and not turn.cancelled():  # the place was given at the same moment
                 self.leave()
             raise
@@ -99,7 +112,7 @@ class Gate:
 
     def _let_in(self) -> None:
         while self._waiting and self._inside < self._places:
-            turn = self._waiting.popleft()
+            turn, _ = self._waiting.popitem(last=False)
             if not turn.done():  # else its caller was cancelled
                 turn.set_result(None)
                 self._inside += 1

@@ -127,9 +127,9 @@ class Checks:
             p99 = times.quantile(0.99)
         reasons: list[str] = []
         if guard.breaker.state is not BreakerState.CLOSED:
-            reasons.append(
-                f"it failed repeatedly and is left alone for now (its circuit breaker is {guard.breaker.state.value.replace('_', ' ')})"
-            )
+            what = "answered slowly" if guard.answers_slowly else "failed"
+            state = guard.breaker.state.value.replace("_", " ")
+            reasons.append(f"it {what} repeatedly and is left alone for now (its circuit breaker is {state})")
         if share is not None and share > ERROR_SHARE:
             reasons.append(f"{share:.0%} of its calls went unanswered lately")
         if p99 is not None and p99 / _WIDE > guard.share:

@@ -20,13 +20,14 @@ from thermocline.client.listing import Listings
 from thermocline.client.streams import Streams
 from thermocline.client.takeover import TakeOver
 from thermocline.client.touching import Touches
+from thermocline.client.waves import Waves
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.codec import Codec
 from thermocline.errors import ClientClosed
 from thermocline.lifetimes import Lifetimes
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Entries, Payloads, Versions
-from thermocline.resilience import Budget
+from thermocline.resilience import Budget, Resilience
 
 if TYPE_CHECKING:
     from thermocline.client.receipt import ServiceRetention
@@ -57,6 +58,7 @@ class ClientLife:
         closes: Sequence[Closeable] = (),
         save_reads: timedelta | None = None,
         retention: "ServiceRetention | None" = None,
+        resilience: Resilience | None = None,
     ) -> None:
         self._retention = retention
         self._parts: Parts = assemble(
@@ -74,6 +76,7 @@ class ClientLife:
             tokens=tokens,
             closes=closes,
             save_reads=save_reads,
+            resilience=resilience,
         )
         parts = self._parts
         self._engine = parts.engine
@@ -91,6 +94,9 @@ class ClientLife:
         self._listings = Listings(parts.engine)
         self._figures = Figures(parts)
         self._checks = Checks(parts)
+        self._waves = Waves(parts.engine, parts.cascade, parts.recovery)
+        self._decode = parts.engine.codec.decode
+        self._ready: asyncio.AbstractEventLoop | None = None  # the loop in which verbs may go ahead
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -136,12 +142,15 @@ class ClientLife:
                 self._connecting = None
                 if task.cancelled() or task.exception() is not None:
                     self._loop = None
+                elif not self._closed:
+                    self._ready = loop
 
     async def close(self) -> None:
         """Finish the reads under way and tell hot what it has not been told (one second at most for each), and close the tiers that this client connected.
         Calls that are still under way then raise `ClientClosed`. Once begun it goes on if its caller is cancelled; a second call waits for its end."""
         if self._closing is None:
             self._closed = True
+            self._ready = None
             self._closing = asyncio.get_running_loop().create_task(self._shut(), name="thermocline close")
         elif self._closing.done():
             return
@@ -152,6 +161,7 @@ class ClientLife:
             if self._connecting is not None:
                 self._connecting.cancel()
                 await asyncio.gather(self._connecting, return_exceptions=True)
+            await self._waves.close()
             await self._cascade.close()  # first: what a read cannot tell hot goes to the recovery queue
             await self._touches.close()
             await self._recovery.close()
@@ -170,6 +180,6 @@ class ClientLife:
         return f"<{type(self).__name__} {tiers}>"
 
     async def _begin(self, timeout: Lifetime) -> Deadline:
-        if self._loop is not asyncio.get_running_loop() or self._connecting is not None or self._closed:
+        if self._ready is not asyncio.get_running_loop():
             await self.connect()
         return self._engine.budget.call(timeout)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from itertools import islice
 
 from thermocline.client.floors import Floors
 from thermocline.clock import Clock
@@ -49,18 +50,23 @@ class Recovery:
         self._ceiling = ceiling
         self._recovered = recovered
         self._due: dict[Key, int] = {}
+        self._unsure: set[Key] = set()  # those of them whose writes have an unknown outcome
         self._anew: set[Key] = (
             set()
         )  # what was added while a drain was under way, which may have asked too early to know of it
         self._blind_until = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._draining = asyncio.Lock()
         self._closing = False
 
     def __len__(self) -> int:
         return len(self._due)
 
-    def blind(self) -> bool:
-        """Whether this client must not read hot: it could not remember all that hot has not been told."""
+    def blind(self, key: Key | None = None) -> bool:
+        """Whether this client must not read hot: it could not remember all that hot has not been told. Or not for this ``key``: whether its last
+        write took effect is not known, and hot may have missed it."""
+        if self._unsure and key in self._unsure:
+            return True
         if self._blind_until == 0.0:
             return False
         if not self._due and self._clock.monotonic() >= self._blind_until:
@@ -79,6 +85,8 @@ class Recovery:
         self._floors.pin(key)
         if version > 0:
             self._floors.note(key, version)
+        if version == UNKNOWN:
+            self._unsure.add(key)
         if self._task is None and not self._closing:
             # not in the caller's context: it goes on for others, who are not to be told of under his correlation id
             loop = asyncio.get_running_loop()
@@ -89,6 +97,7 @@ class Recovery:
         for key in self._due:
             self._floors.unpin(key)
         self._due.clear()
+        self._unsure.clear()
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
@@ -105,10 +114,22 @@ class Recovery:
             pause = min(pause * 2, _LONGEST_PAUSE)
         self._task = None
 
-    async def drain(self) -> bool:
-        """Tell hot of up to 100 keys; whether at least one was."""
-        chunk = list(self._due.items())[:_CHUNK]
-        self._anew.clear()
+    async def repaired(self) -> bool:
+        """Tell hot every version that is due; whether it has been told. What the authority is to be asked for first is left to the queue: until then this
+        client does not read those keys in hot."""
+        while len(self._due) > len(self._unsure):
+            if not await self.drain(asking=False):
+                return False
+        return True
+
+    async def drain(self, *, asking: bool = True) -> bool:
+        """Tell hot of up to 100 keys; whether at least one was. ``asking``: also of those of which the authority is to be asked first."""
+        async with self._draining:  # one at a time: each forgets what was added before it
+            chunk = list(islice((one for one in self._due.items() if asking or one[1] != UNKNOWN), _CHUNK))
+            self._anew.clear()
+            return await self._settle(await self._known(chunk))
+
+    async def _known(self, chunk: Sequence[tuple[Key, int]]) -> list[tuple[Key, int]]:
         known: list[tuple[Key, int]] = []
         for key, version in chunk:
             if version != UNKNOWN:
@@ -120,6 +141,9 @@ class Recovery:
                 log.debug("the authority cannot be asked for a write of unknown outcome yet")
                 if key in self._due:
                     self._due[key] = self._due.pop(key)  # to the end: those that need no asking are not held up
+        return known
+
+    async def _settle(self, known: Sequence[tuple[Key, int]]) -> bool:
         if not known:
             return False
         try:
@@ -132,6 +156,7 @@ class Recovery:
                 told += 1
                 if key in self._due and key not in self._anew:
                     del self._due[key]
+                    self._unsure.discard(key)
                     self._floors.unpin(key)
         # those that failed go to the end, so that one sick shard does not hold up the others
         for (key, _), error in zip(known, results, strict=True):

@@ -206,7 +206,12 @@ class Writer:
         guard = engine.guards[MemoryTier.HOT]
         try:
             found = await guard.call(
-                "announce", engine.hot.operate, self.announcement(intent, deadline), deadline=deadline, again=True
+                "announce",
+                engine.hot.operate,
+                self.announcement(intent, deadline),
+                deadline=deadline,
+                paced=guard.answers_slowly,  # others may be reading it
+                again=True,
             )
         except asyncio.CancelledError:
             raise

@@ -1,9 +1,27 @@
-"""What keeps one sick tier from taking the rest along: deadlines, a circuit breaker, a retry budget, credentials that change. No I/O."""
+"""What keeps one sick tier from taking the rest along: deadlines, circuit breakers, retry budgets, hedged reads, credentials that change. No I/O of its own."""
 
-from thermocline.resilience.breaker import BreakerState, CircuitBreaker
+from thermocline.resilience.breaker import BreakerState, Cause, CircuitBreaker
 from thermocline.resilience.deadline import Budget
+from thermocline.resilience.hedge import Hedges, is_second
+from thermocline.resilience.latencies import Lately
 from thermocline.resilience.retry_budget import RetryBudget
 from thermocline.resilience.rotating import Rotating
+from thermocline.resilience.rules import Hedging, Limits, Resilience
 from thermocline.resilience.signing import Signing, unsigned
 
-__all__ = ["BreakerState", "Budget", "CircuitBreaker", "RetryBudget", "Rotating", "Signing", "unsigned"]
+__all__ = [
+    "BreakerState",
+    "Budget",
+    "Cause",
+    "CircuitBreaker",
+    "Hedges",
+    "Hedging",
+    "Lately",
+    "Limits",
+    "Resilience",
+    "RetryBudget",
+    "Rotating",
+    "Signing",
+    "is_second",
+    "unsigned",
+]

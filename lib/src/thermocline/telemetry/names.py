@@ -25,7 +25,7 @@ CORRELATION: Final = "thermocline.correlation_id"
 ERROR_TYPE: Final = "error.type"
 
 ATTRIBUTES: Final[dict[str, str]] = {
-    TIER: "`hot`, `warm`, `warm_plus`, `cold`, or `client` for what belongs to no tier",
+    TIER: "`hot`, `warm`, `warm_plus`, `cold`, `near` (the near cache in the process), or `client` for what belongs to no tier",
     VERB: "the call: of a client (`get`, `set`, …) or of a tier (`get`, `look`, `read`, `put`, `settle`, …)",
     OUTCOME: "`hit`, `miss`, `ok` (a call that is no read), `unavailable`, `corrupt`, `cancelled` or `error`; of a duration `ok` or `unavailable`",
     QUANTILE: "of a gauge of durations: `0.5` or `0.99`",
@@ -108,7 +108,79 @@ STALE_SERVED: Final = counter(
     "stale_served", "{hit}", "Stale values served while the authority was down, as the rules ask"
 )
 FLIGHTS_SHARED: Final = counter("flights_shared", "{read}", "Callers who took another's read")
+LEASES_AWAITED: Final = counter(
+    "leases_awaited", "{read}", "Reads that waited for what the holder of a lease was to bring", name="leases.awaited"
+)
+LEASES_RENEWED: Final = counter(
+    "leases_renewed",
+    "{lease}",
+    "Leases whose read took longer than a second, and that were renewed",
+    name="leases.renewed",
+)
+FACTORY_RUNS: Final = counter("factory_runs", "{run}", "Runs of a factory by `get_or_set`", name="factory.runs")
+FACTORY_SHARED: Final = counter(
+    "factory_shared",
+    "{call}",
+    "Callers of `get_or_set` who took the value of a run that another had begun",
+    name="factory.shared",
+)
+FACTORY_FAILED: Final = counter(
+    "factory_failed", "{run}", "Runs whose factory raised, or took too long and was ended", name="factory.failed"
+)
+FACTORY_UNSAVED: Final = counter(
+    "factory_unsaved",
+    "{run}",
+    "Values of a factory that were handed out and could not be stored",
+    name="factory.unsaved",
+)
+REFRESHES: Final = counter(
+    "refreshes", "{run}", "Runs that renewed a value which was there: past its freshness, or ahead of its end"
+)
+REFRESHES_DROPPED: Final = counter(
+    "refreshes_dropped", "{run}", "Refreshes that were due while too many were under way", name="refreshes.dropped"
+)
+SOFT_STALE: Final = counter(
+    "soft_stale",
+    "{hit}",
+    "Values past their freshness that `get_or_set` served: the refresh took longer, or failed",
+    name="soft_stale_served",
+)
+NEAR_INVALIDATED: Final = counter(
+    "near_invalidated",
+    "{entry}",
+    "Entries of the near cache that went because Redis told of a change",
+    name="near.invalidated",
+)
+NEAR_EMPTIED: Final = counter(
+    "near_emptied",
+    "{time}",
+    "Times that the near cache was emptied: a connection broke by which it hears of changes, the epoch was raised, a scope was forgotten",
+    name="near.emptied",
+)
 RECOVERED: Final = counter("recovered", "{key}", "Keys that the recovery queue settled in hot")
+HEDGES_SENT: Final = counter(
+    "hedges_sent", "{read}", "Second reads that were sent because the first was late", name="hedges.sent"
+)
+HEDGES_WON: Final = counter("hedges_won", "{read}", "Second reads that were answered first", name="hedges.won")
+RETRIES_REFUSED: Final = counter(
+    "retries_refused",
+    "{request}",
+    "Requests that were not repeated because the retry budget was spent",
+    name="retries.refused",
+)
+BREAKER_ERRORS: Final = counter(
+    "breaker_errors", "{opening}", "Times that the circuit breaker opened because calls failed", name="breaker.errors"
+)
+BREAKER_SLOWNESS: Final = counter(
+    "breaker_slowness", "{opening}", "Times that it opened because answers were slow", name="breaker.slowness"
+)
+REFUSED: Final = counter(
+    "refused",
+    "{call}",
+    "Calls that were refused at once because too many of this process waited for the tier",
+    name="calls.refused",
+)
+WAITING: Final = gauge("waiting", "{call}", "Calls that wait for their turn at the tier", name="calls.waiting")
 RENEWALS: Final = counter("renewals", "{record}", "Sliding records that a read gave their lifetime anew")
 RENEWALS_FAILED: Final = counter("renewals_failed", "{record}", "Renewals that a tier refused or did not answer")
 RENEWALS_DROPPED: Final = counter(
@@ -135,6 +207,14 @@ BREAKER: Final = gauge(
 )
 RECOVERY_QUEUE: Final = gauge("recovery_queue", "{key}", "Keys that hot is still to be told of", name="recovery.queue")
 FLOORS: Final = gauge("floors", "{key}", "Keys of which the client remembers the highest version")
+NEAR_ENTRIES: Final = gauge("near_entries", "{entry}", "Entries of the near cache", name="near.entries")
+NEAR_BYTES: Final = gauge("near_bytes", "By", "What they take in memory, about", name="near.bytes")
+NEAR_HEARS: Final = gauge(
+    "near_hears",
+    "1",
+    "1 while the near cache hears of changes, else 0, and it is empty; of several clients the sum",
+    name="near.hears",
+)
 READS_UNDER_WAY: Final = gauge("reads_under_way", "{read}", "Reads of the authority under way")
 POOL_IN_USE: Final = gauge("pool_in_use", "{connection}", "Connections in use", name="pool.in_use")
 POOL_LIMIT: Final = gauge("pool_limit", "{connection}", "Connections at most", name="pool.limit")
@@ -173,6 +253,7 @@ VERBS: Final[dict[str, str]] = {
     "lookup": "read",
     "exists": "read",
     "ttl": "read",
+    "get_or_set": "read",
     "get_many": "read",
     "list": "call",
     "stream": "stream",
@@ -204,6 +285,8 @@ SPANS: Final[dict[str, str]] = {
 __all__ = [
     "ATTRIBUTES",
     "BREAKER",
+    "BREAKER_ERRORS",
+    "BREAKER_SLOWNESS",
     "BYTES_RAW",
     "BYTES_STORED",
     "CALLS",
@@ -213,18 +296,31 @@ __all__ = [
     "DEMOTIONS",
     "DURATION",
     "ERROR_TYPE",
+    "FACTORY_FAILED",
+    "FACTORY_RUNS",
+    "FACTORY_SHARED",
+    "FACTORY_UNSAVED",
     "FEED_LAG",
     "FEED_SETTLED",
     "FEED_SET_ASIDE",
     "FLIGHTS_SHARED",
     "FLOORS",
+    "HEDGES_SENT",
+    "HEDGES_WON",
     "HITS",
     "HOT_HIT_RATE",
     "KEYS",
     "KEY_HASH",
     "LATENCY",
+    "LEASES_AWAITED",
+    "LEASES_RENEWED",
     "METRICS",
     "MISSES",
+    "NEAR_BYTES",
+    "NEAR_EMPTIED",
+    "NEAR_ENTRIES",
+    "NEAR_HEARS",
+    "NEAR_INVALIDATED",
     "OUTCOME",
     "POOL_IN_USE",
     "POOL_LIMIT",
@@ -234,13 +330,18 @@ __all__ = [
     "READS_UNDER_WAY",
     "RECOVERED",
     "RECOVERY_QUEUE",
+    "REFRESHES",
+    "REFRESHES_DROPPED",
+    "REFUSED",
     "RENEWALS",
     "RENEWALS_DROPPED",
     "RENEWALS_FAILED",
     "REQUESTS",
     "REQUEST_UNITS",
+    "RETRIES_REFUSED",
     "ROUTE_CONFLICTS",
     "SCOPE",
+    "SOFT_STALE",
     "SPANS",
     "STALE_SERVED",
     "THROTTLED",
@@ -251,6 +352,7 @@ __all__ = [
     "VERB",
     "VERBS",
     "VERSION",
+    "WAITING",
     "WORST",
     "WRITES",
     "Kind",
