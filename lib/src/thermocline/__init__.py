@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         Verdict,
         WriteResult,
     )
+    from thermocline.client.dictionaries import DictionaryInfo
     from thermocline.client.receipt import Receipt, ServiceRetention
+    from thermocline.client.training import Dictionaries, Training
     from thermocline.codec import Codec
     from thermocline.errors import (
         ConfigurationError,
@@ -71,7 +73,9 @@ _HOMES = {
         "Verdict",
         "WriteResult",
     ),
+    "client.dictionaries": ("DictionaryInfo",),
     "client.receipt": ("Receipt", "ServiceRetention"),
+    "client.training": ("Dictionaries", "Training"),
     "codec": ("Codec",),
     "wiring": ("MemoryBuilder", "connect"),
     "errors": (
@@ -116,6 +120,8 @@ __all__ = [
     "Conflict",
     "Corrupt",
     "CorruptRecord",
+    "Dictionaries",
+    "DictionaryInfo",
     "EntraTokens",
     "FolderMemory",
     "Health",
@@ -153,6 +159,7 @@ __all__ = [
     "ThermoclineError",
     "TierHealth",
     "TierUnavailable",
+    "Training",
     "TypeMismatch",
     "Unavailable",
     "UnknownOutcome",

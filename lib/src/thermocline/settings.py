@@ -79,6 +79,14 @@ def _secret_name(value: str) -> str:
     return value
 
 
+def _dictionary(value: str | None) -> str | None:
+    if value is not None and re.fullmatch("latest|[0-9a-f]{8}", value) is None:
+        raise ValueError(
+            "is latest, the id of a dictionary (8 hexadecimal digits: thermocline dictionary list), or none"
+        )
+    return value
+
+
 def _nothing(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() in ("none", "off") else value
 
@@ -163,6 +171,9 @@ class MemorySettings(BaseSettings):
     hot_max_bytes: Bytes = Field(64 * 2**20, validation_alias="THERMOCLINE_HOT_MAX_BYTES")
     compression: Annotated[Literal["zstd", "gzip"] | None, BeforeValidator(_nothing)] = Field(
         "zstd", validation_alias="THERMOCLINE_COMPRESSION"
+    )
+    dictionary: Annotated[str | None, BeforeValidator(_nothing), AfterValidator(_dictionary)] = Field(
+        None, validation_alias="THERMOCLINE_DICTIONARY"
     )
     call_deadline_ms: Milliseconds = Field(10_000, validation_alias="THERMOCLINE_CALL_DEADLINE_MS")
     connect_deadline_ms: Milliseconds = Field(15_000, validation_alias="THERMOCLINE_CONNECT_DEADLINE_MS")

@@ -299,7 +299,7 @@ def _embedded(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
 def tuned(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
     """The builder with what the settings say besides tiers: the time of calls, the compression."""
     return made.with_options(
-        codec=Codec(compression=settings.compression),
+        codec=_codec(settings),
         budget=Budget(
             call=timedelta(milliseconds=settings.call_deadline_ms),
             connect=timedelta(milliseconds=settings.connect_deadline_ms),
@@ -308,6 +308,14 @@ def tuned(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
             cold=timedelta(milliseconds=settings.cold_deadline_ms),
         ),
     )
+
+
+def _codec(settings: MemorySettings) -> Codec:
+    if settings.dictionary is not None and settings.compression != "zstd":
+        raise ConfigurationError(
+            "THERMOCLINE_DICTIONARY needs zstd, and THERMOCLINE_COMPRESSION says otherwise: leave one of them out"
+        )
+    return Codec(compression=settings.compression, dictionaries=settings.dictionary)
 
 
 async def connect(settings: MemorySettings | None = None, *, credential: Any = None) -> MemoryClient:

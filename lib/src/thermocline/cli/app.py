@@ -9,6 +9,7 @@ from thermocline import __version__
 from thermocline.cli.backup import backup, restore
 from thermocline.cli.cost import cost
 from thermocline.cli.demo.command import demo
+from thermocline.cli.dictionary import dictionary
 from thermocline.cli.doctor import doctor
 from thermocline.cli.epoch import epoch
 from thermocline.cli.letters import letters
@@ -44,6 +45,7 @@ for _name, _verb in (
 ):
     app.command(_name)(_verb)
 app.add_typer(letters, name="letters")
+app.add_typer(dictionary, name="dictionary")
 
 
 def _version(asked: bool) -> None:

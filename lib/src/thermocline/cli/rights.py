@@ -125,5 +125,7 @@ def _tell(session: Session, receipt: Receipt) -> None:
         terminal.note(f"thermocline: not erased, for it cannot be read: {damaged}; remove it by hand")
     for unsearched in receipt.unsearched:
         terminal.note(f"thermocline: not searched: {unsearched}")
+    for kept in receipt.dictionaries:
+        terminal.note(f"thermocline: {kept}")
     if receipt.untold:
         terminal.note(f"thermocline: hot could not be told of {receipt.untold} keys; its copies end within an hour")

@@ -11,9 +11,9 @@ from thermocline.cli.options import Scope, Session, Tenant, close_all, command, 
 from thermocline.cli.records import Name, named
 from thermocline.cli.terminal import Exit, exit_code, moment, size
 from thermocline.clock import SYSTEM_CLOCK, Deadline
-from thermocline.codec import Codec
+from thermocline.codec import Codec, id_text
 from thermocline.errors import CorruptRecord, ThermoclineError
-from thermocline.model import Envelope, Key, MemoryTier, Pointer, instant
+from thermocline.model import Envelope, Header, Key, MemoryTier, Pointer, instant
 from thermocline.protocols import Entries, Payloads, Tier, Versions
 from thermocline.tiers.local.process import ProcessMemory
 
@@ -115,11 +115,16 @@ class Asking:
             version=header.version,
             raw=None if envelope.tombstone else header.raw_length,
             stored=None if envelope.tombstone else len(envelope.payload),
-            compressor=_COMPRESSORS.get(header.compressor, str(header.compressor)),
+            compressor=_compressor(header),
             expires=instant(header.expires_ms),
             authority=header.authority.name.lower(),
             pointer="" if pointer is None else pointer.path,
         )
+
+
+def _compressor(header: Header) -> str:
+    name = _COMPRESSORS.get(header.compressor, str(header.compressor))
+    return f"{name} {id_text(header.dictionary)}" if header.dictionary else name
 
 
 @command

@@ -2,18 +2,18 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from thermocline import telemetry
 from thermocline.client.floors import Floors
 from thermocline.client.guard import Guard
 from thermocline.client.interest import Interest
 from thermocline.clock import Clock, Deadline
-from thermocline.codec import Codec, Serialised
-from thermocline.errors import ConfigurationError
+from thermocline.codec import Codec, Dictionary, Serialised
+from thermocline.errors import ConfigurationError, ThermoclineError
 from thermocline.lifetimes import Lifetimes
 from thermocline.model import Authority, Envelope, Key, MemoryTier
 from thermocline.policy import Plan, Routes
@@ -28,12 +28,47 @@ WIRE_SECONDS: Final = (
     5.0  # the longest that a request may be under way after its sender gave up; bounds COHERENCE section 4
 )
 CROWD_SECONDS: Final = 2.0  # that the end of a call may wait until other calls of this client have told hot theirs
-LEASE_MS: Final = 15_000  # outlasts any read of the authority by default deadlines
+LEASE_MS: Final = (
+    3_000  # renewed while its read lasts (leases.py); so long the death of its holder holds other readers up
+)
 SKEW_MS: Final = 1000  # a clock that differs from the server's by more than this is corrected
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _PAIRS = tuple(one + other for one in _DIGITS for other in _DIGITS)
 _SHIFTS = range(70, -1, -10)
+
+
+class Dictionaries(Protocol):
+    """What the parts of a client ask of its `DictionaryKeeper`."""
+
+    async def chosen(self, key: Key, plan: Plan, size: int) -> Dictionary | None: ...
+
+    async def decode(self, envelope: Envelope, kind: Any, deadline: Deadline | None = None) -> Any: ...
+
+    async def fetch(self, envelope: Envelope, deadline: Deadline | None = None) -> None: ...
+
+    async def plain(self, envelope: Envelope, deadline: Deadline | None = None) -> Envelope: ...
+
+    async def opened(self, envelope: Envelope, deadline: Deadline | None = None) -> Envelope: ...
+
+    async def left(self, tenant: str, scope: str | None, deadline: Deadline) -> list[str]: ...
+
+
+class Nearer(Protocol):
+    """What the parts of a client ask of its near cache (`thermocline.client.near.Near`)."""
+
+    async def through(self, key: Key, plan: Plan, asking: Awaitable[Envelope | None]) -> Envelope | None: ...
+
+    async def through_many(
+        self,
+        keys: Sequence[Key],
+        plans: Iterable[Plan],
+        asking: Awaitable[Sequence[Envelope | ThermoclineError | None]],
+    ) -> Sequence[Envelope | ThermoclineError | None]: ...
+
+    def drop(self, key: Key) -> None: ...
+
+    def clear(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -58,6 +93,8 @@ class Engine:
     )
     tokens: Any = field(default_factory=secrets.SystemRandom)  # a test seeds it
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
+    shelves: Dictionaries | None = None  # dictionaries.py; every client has one once it is wired
+    near: Nearer | None = None
 
     def now_ms(self) -> int:
         """The time by which expiry is judged: this machine's clock, corrected by the authority's where they differ by more than a second."""
@@ -144,6 +181,8 @@ class Engine:
         return await loop.run_in_executor(self.executor, lambda: self.codec.seal(key, serialised, **fields))
 
     async def decode(self, envelope: Envelope, kind: Any) -> Any:
+        if envelope.header.dictionary and self.shelves is not None:
+            return await self.shelves.decode(envelope, kind)
         if envelope.header.raw_length < OFFLOAD_BYTES:
             return self.codec.decode(envelope, kind)
         return await asyncio.get_running_loop().run_in_executor(self.executor, self.codec.decode, envelope, kind)

@@ -50,7 +50,8 @@ class Receipt:
     """What was erased. ``id`` names the audit record. Counts are of both passes: ``records`` live or expired ones, by tier; ``payloads`` of cold,
     and their ``bytes``. ``tombstones`` found there already. ``damaged`` names what could not be read, so nobody can say whose it is: remove it by
     hand. ``unsearched`` names places that know no scopes and may hold more: old copies that a route reads until their first write. ``untold``: keys of
-    which hot could not be told yet. ``complete`` is False for a dry run, and where any of these three is not empty."""
+    which hot could not be told yet. ``dictionaries`` names those that may hold fragments of what was erased (docs/dictionaries.md). ``complete`` is False for
+    a dry run, and where any of these four is not empty."""
 
     id: str
     tenant: str
@@ -68,10 +69,11 @@ class Receipt:
     unsearched: list[str] = field(default_factory=list)
     untold: int = 0
     remains: list[Remainder] = field(default_factory=list)
+    dictionaries: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        return not self.dry_run and not (self.damaged or self.unsearched or self.untold)
+        return not self.dry_run and not (self.damaged or self.unsearched or self.untold or self.dictionaries)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: times in ISO 8601."""

@@ -17,7 +17,7 @@ from thermocline.client.reads import Notebook, notebook
 from thermocline.client.together import together
 from thermocline.client.writer import Intent
 from thermocline.clock import Deadline
-from thermocline.errors import ConfigurationError, Conflict, InvalidArgument, ThermoclineError
+from thermocline.errors import ConfigurationError, Conflict, InvalidArgument, ThermoclineError, TierUnavailable
 from thermocline.model import Authority, Envelope, Key, MemoryTier, Pointer
 from thermocline.policy import Plan
 from thermocline.protocols import Census, Inventory, Notes
@@ -116,8 +116,19 @@ class End:
                 "read_many", authority.read_many, group, deadline=self.call(), times=_SHARES, again=True
             )
             for key, copy in zip(group, copies, strict=True):
-                found[key] = await self._newest(key, plan, copy)
+                found[key] = await self._plain(await self._newest(key, plan, copy))
         return found
+
+    async def _plain(self, copy: Envelope | ThermoclineError | None) -> Envelope | ThermoclineError | None:
+        """Between stores a record travels without its dictionary, which the other side may not have; a pointer's, when its payload is fetched."""
+        if not isinstance(copy, Envelope) or not copy.header.dictionary or self.engine.shelves is None:
+            return copy
+        try:
+            return await self.engine.shelves.plain(copy, self.call())
+        except TierUnavailable:
+            raise
+        except ThermoclineError as error:
+            return error
 
     async def _newest(
         self, key: Key, plan: Plan, copy: Envelope | ThermoclineError | None
@@ -143,7 +154,7 @@ class End:
         resolved = await self.cascade.resolve(copy, self.plan(copy.key), self.call())
         if resolved is None or resolved.version != copy.version:
             raise Changed(f"{copy.key.name!r:.80} was written meanwhile")
-        return resolved
+        return resolved if self.engine.shelves is None else await self.engine.shelves.plain(resolved, self.call())
 
     async def stream(self, key: Key, pointer: Pointer) -> AsyncGenerator[bytes, None]:
         """A payload in cold, in chunks."""

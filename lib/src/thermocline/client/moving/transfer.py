@@ -95,7 +95,10 @@ class Transfer:
         data = await guard.call("get_payload", self._cold().get_payload, found.key, pointer, deadline=deadline)
         if data is None:
             return await self._missing(found, pointer, plan, deadline)
-        moved = await self._relocate(found, engine.codec.with_payload(found, data), plan, deadline)
+        whole = engine.codec.with_payload(found, data)
+        if engine.shelves is not None:
+            whole = await engine.shelves.opened(whole, deadline)
+        moved = await self._relocate(found, whole, plan, deadline)
         if moved:
             engine.stats.count(telemetry.PROMOTIONS, plan.tier)
         return Fate.MOVED if moved else Fate.CHANGED

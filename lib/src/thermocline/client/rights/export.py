@@ -127,6 +127,8 @@ class Export:
                 if resolved is None:
                     return
                 copy = resolved
+            if copy.header.dictionary and engine.shelves is not None:
+                await engine.shelves.fetch(copy, self._call())
             raw = engine.codec.raw(copy)
         except (CorruptRecord, UnreadableRecord) as error:
             self._damaged[f"{key}: {error}"] = None

@@ -77,6 +77,7 @@ class Forgetting:
         self._payloads = self._bytes = self._untold = self._young = 0
         self._fence_ms = 0
         self._damaged: dict[str, None] = {}
+        self._dictionaries: list[str] = []
 
     async def run(self, *, dry_run: bool) -> Receipt:
         """Raises `TierUnavailable` where something could not be erased: call it again then."""
@@ -93,6 +94,8 @@ class Forgetting:
             self._tombstones, self._untold = 0, 0
             await self._erase()
             await self._erase_payloads()
+        if self._engine.shelves is not None:
+            self._dictionaries = await self._engine.shelves.left(self._tenant, self._scope, self._call())
         receipt = self._receipt(started, dry_run)
         if not dry_run:
             await self._note(started, "done", receipt)
@@ -306,6 +309,7 @@ class Forgetting:
             unsearched=self._unsearched(),
             untold=self._untold,
             remains=[] if dry_run else self._remains(finished),
+            dictionaries=self._dictionaries,
         )
 
     def _unsearched(self) -> list[str]:

@@ -1,0 +1,362 @@
+"""Where a client's dictionaries come from: notes beside the records that need them.
+
+A dictionary lies with the authority of the keys that use it, under its tenant: a note that describes it, and its bytes in notes of `PART`. It is written
+once and never changed; ``latest`` names the newest. A client reads one when it first meets a record that needs it, and, if its codec is told to use one,
+when it first writes a key of the tenant and then every ten minutes. A writer uses only what it has read from that very authority, so that whoever can ask
+for the record can ask for the dictionary too.
+"""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from thermocline.client.cascade import Cascade
+from thermocline.client.engine import OFFLOAD_BYTES, Engine
+from thermocline.client.reads import Notebook
+from thermocline.clock import Deadline
+from thermocline.codec import LATEST, LEAST, MOST, Dictionary, id_of, id_text
+from thermocline.errors import Conflict, ThermoclineError, TierUnavailable, UnknownDictionary
+from thermocline.model import Authority, Envelope, Key
+from thermocline.policy import Plan
+from thermocline.protocols import Notes
+
+PART: Final = 32_000  # bytes of one note; a note holds 32,768
+FORMAT: Final = 1
+_ROOT: Final = "dictionary/"
+_PAGE: Final = 200
+_CHOSEN_SECONDS: Final = 600.0  # for which a choice stands
+_NONE_SECONDS: Final = 60.0  # for which it stands that a tenant has none, or that nobody could be asked
+_CHOOSING: Final = 2.0  # that a write may wait for it
+_CHOICES: Final = 1000  # tenants
+_PAUSES: Final = (
+    0.05,
+    0.2,
+    0.75,
+)  # seconds: a replica may lag behind the dictionary that a record was just written with
+_MISSED_SECONDS: Final = 5.0  # for which it stands that a dictionary is not there: a batch of its records asks once
+_PLACES: Final = 1000  # locks, and dictionaries that were missed
+
+
+@dataclass(frozen=True, slots=True)
+class DictionaryInfo:
+    """What is known of a stored dictionary. ``size`` in bytes, ``trained_ms`` since 1970, of ``samples`` values below ``scope`` (None: of the whole tenant)
+    whose names begin with ``prefix``. ``shared_by``: in how many scopes each fragment of it stood at least; 1: it may hold what is one scope's alone.
+    ``raw``, ``without``, ``packed``: bytes of values that it was not trained with: as they are, compressed without it and with it."""
+
+    id: str
+    tenant: str
+    size: int
+    sha256: str
+    trained_ms: int
+    samples: int
+    shared_by: int
+    raw: int
+    without: int
+    packed: int
+    scope: str | None = None
+    prefix: str = ""
+    level: int = 3
+    format: int = FORMAT
+
+    @property
+    def gain(self) -> float:
+        """Which part of the stored bytes it saved: 0.5 is a half."""
+        return 1 - self.packed / self.without if self.without else 0.0
+
+
+class Shelf:
+    """The dictionaries in one tier's notes."""
+
+    def __init__(self, book: Notebook) -> None:
+        self._book = book
+
+    async def info(self, tenant: str, number: int, deadline: Deadline) -> DictionaryInfo | None:
+        """None: there is none. Raises `UnknownDictionary` for a description that cannot be read, `TierUnavailable`."""
+        note = await self._book.read(_name(tenant, number), deadline)
+        if note is None:
+            return None
+        try:
+            found = msgspec.json.decode(note.data, type=DictionaryInfo)
+        except msgspec.MsgspecError as error:
+            raise UnknownDictionary(f"what is kept of dictionary {id_text(number)} is damaged: {error}") from error
+        if found.format != FORMAT or found.id != id_text(number):
+            raise UnknownDictionary(
+                f"what is kept of dictionary {id_text(number)} is of a newer format: upgrade this program"
+            )
+        return found
+
+    async def read(self, tenant: str, number: int, deadline: Deadline) -> Dictionary | None:
+        """None: there is none. Raises `UnknownDictionary` for one that is not whole, `TierUnavailable`."""
+        info = await self.info(tenant, number, deadline)
+        if info is None:
+            return None
+        names = _parts(tenant, number, info.sha256, info.size)
+        parts = [await self._book.read(name, deadline) for name in names]
+        content = b"".join(part.data for part in parts if part is not None)
+        if hashlib.sha256(content).hexdigest() != info.sha256:
+            raise UnknownDictionary(
+                f"dictionary {info.id} is damaged: its bytes do not fit their checksum, or a part is missing"
+            )
+        made = Dictionary(content)
+        if made.id != number:
+            raise UnknownDictionary(f"the dictionary that is kept as {info.id} is {made}")
+        return made
+
+    async def write(self, dictionary: Dictionary, info: DictionaryInfo, deadline: Deadline) -> bool:
+        """Store it, and name it the latest. False: it was there already. Its description is written last, so that half of one is none. Raises `Conflict` if
+        another dictionary has this number."""
+        tenant, number = info.tenant, dictionary.id
+        there = await self.info(tenant, number, deadline)
+        if there is not None and there.sha256 != dictionary.sha256:
+            raise Conflict(
+                f"another dictionary of this tenant has the number {dictionary} by chance: train again with other samples"
+            )
+        names = _parts(tenant, number, dictionary.sha256, len(dictionary.content))
+        for place, name in enumerate(names):
+            data = dictionary.content[place * PART : (place + 1) * PART]
+            await self._book.call(self._book.notes.write_note, name, data, deadline=deadline)
+        if there is None:
+            data = msgspec.json.encode(info)
+            await self._book.call(self._book.notes.write_note, _name(tenant, number), data, deadline=deadline)
+        await self._book.call(self._book.notes.write_note, _latest(tenant), info.id.encode(), deadline=deadline)
+        return there is None
+
+    async def latest(self, tenant: str, deadline: Deadline) -> int | None:
+        """The number of the one that was stored last; None: the tenant has none."""
+        note = await self._book.read(_latest(tenant), deadline)
+        return None if note is None else id_of(note.data.decode("ascii", "replace"))
+
+    async def ids(self, tenant: str, deadline: Deadline) -> list[int]:
+        """All of a tenant."""
+        prefix, found, cursor = _folder(tenant), [], None
+        while True:
+            names, cursor = await self._book.call(
+                self._book.notes.list_notes, prefix, limit=_PAGE, cursor=cursor, deadline=deadline
+            )
+            found += [int(rest, 16) for name in names if len(rest := name.removeprefix(prefix)) == 8]
+            if cursor is None:
+                return found
+
+    async def remove(self, info: DictionaryInfo, deadline: Deadline) -> None:
+        """First what leads to it."""
+        tenant, number = info.tenant, id_of(info.id)
+        gone = [_name(tenant, number), *_parts(tenant, number, info.sha256, info.size)]
+        if await self.latest(tenant, deadline) == number:
+            gone.insert(0, _latest(tenant))
+        for name in gone:
+            await self._book.call(self._book.notes.delete_note, name, deadline=deadline)
+
+
+def _folder(tenant: str) -> str:
+    return f"{_ROOT}{hashlib.sha256(tenant.encode()).hexdigest()[:40]}/"  # a tenant may have any characters
+
+
+def _name(tenant: str, number: int) -> str:
+    return _folder(tenant) + id_text(number)
+
+
+def _latest(tenant: str) -> str:
+    return _folder(tenant) + LATEST
+
+
+def _parts(tenant: str, number: int, sha256: str, size: int) -> list[str]:
+    """With the digest in the name: two dictionaries of one number do not share parts."""
+    return [f"{_name(tenant, number)}.{sha256[:16]}.{place}" for place in range(-(-size // PART))]
+
+
+@dataclass(slots=True)
+class _Choice:
+    dictionary: Dictionary | None
+    until: float  # monotonic seconds
+
+
+class DictionaryKeeper:
+    """What one client needs of dictionaries: those that its records were written with, and the one that it writes with."""
+
+    def __init__(self, engine: Engine, cascade: Cascade) -> None:
+        self._engine, self._cascade = engine, cascade
+        self._choices: dict[tuple[Authority, str], _Choice] = {}
+        self._locks: dict[object, asyncio.Lock] = {}
+        self._missed: dict[tuple[str, int], float] = {}  # until when, monotonic seconds
+
+    def shelf(self, stamp: Authority) -> Shelf | None:
+        """None: this tier is not there, or keeps no notes."""
+        tier: object = self._engine.authorities.get(stamp)
+        if not isinstance(tier, Notes):
+            return None
+        return Shelf(Notebook(tier, self._engine.guards[self._engine.authorities[stamp].tier]))
+
+    # --- writing --------------------------------------------------------------------------------------------------------
+
+    async def chosen(self, key: Key, plan: Plan, size: int) -> Dictionary | None:
+        """The dictionary for a value of ``size`` bytes; None: none. Never raises an error: a value that is stored without one is only larger. Waits for two
+        seconds at most, once in ten minutes."""
+        wanted = self._engine.codec.dictionaries
+        if wanted is None or not LEAST <= size <= MOST:
+            return None
+        place = (plan.authority, key.tenant)
+        choice = self._choices.get(place)
+        if choice is not None and self._engine.clock.monotonic() < choice.until:
+            return choice.dictionary
+        async with self._lock(place):
+            again = self._choices.get(place)
+            if again is not None and self._engine.clock.monotonic() < again.until:
+                return again.dictionary
+            choice = await self._choose(place, wanted, choice, Deadline.after(_CHOOSING, self._engine.clock))
+            while len(self._choices) >= _CHOICES:
+                del self._choices[next(iter(self._choices))]
+            self._choices[place] = choice
+        return choice.dictionary
+
+    async def _choose(
+        self, place: tuple[Authority, str], wanted: str, before: _Choice | None, deadline: Deadline
+    ) -> _Choice:
+        stamp, tenant = place
+        shelf = self.shelf(stamp)
+        found = None
+        try:
+            if shelf is not None:
+                number = await shelf.latest(tenant, deadline) if wanted == LATEST else id_of(wanted)
+                if before is not None and before.dictionary is not None and before.dictionary.id == number:
+                    found = before.dictionary
+                elif number is not None:
+                    found = await shelf.read(tenant, number, deadline)
+            if found is not None:
+                self._engine.codec.known.learn(tenant, found)
+        except TierUnavailable:
+            found = (
+                None if before is None else before.dictionary
+            )  # it was there, and is never removed while it is in use
+        except (ThermoclineError, UnicodeDecodeError):  # damaged: not to be used, and whoever reads is told
+            found = None
+        seconds = _NONE_SECONDS if found is None else _CHOSEN_SECONDS
+        return _Choice(found, self._engine.clock.monotonic() + seconds)
+
+    # --- reading --------------------------------------------------------------------------------------------------------
+
+    async def fetch(self, envelope: Envelope, deadline: Deadline | None = None) -> None:
+        """Teach the codec the dictionary that this record needs. Raises `UnknownDictionary` where its store does not have it, `TierUnavailable`."""
+        engine, key, number = self._engine, envelope.key, envelope.header.dictionary
+        known = engine.codec.known
+        if not number or known.knows(key.tenant, number):
+            return
+        deadline = engine.budget.call() if deadline is None else deadline
+        place = (key.tenant, number)
+        async with self._lock(place):
+            for pause in (*_PAUSES, 0.0):
+                if known.knows(*place) or engine.clock.monotonic() < self._missed.get(place, 0.0):
+                    break
+                found = await self._find(envelope, deadline)
+                if found is not None:
+                    known.learn(key.tenant, found)
+                    self._missed.pop(place, None)
+                    return
+                if not pause or deadline.remaining() < pause:
+                    if len(self._missed) >= _PLACES:
+                        self._missed.clear()
+                    self._missed[place] = engine.clock.monotonic() + _MISSED_SECONDS
+                    break
+                await asyncio.sleep(pause)
+        known.get(*place)  # raises, unless somebody else has taught it
+
+    async def _find(self, envelope: Envelope, deadline: Deadline) -> Dictionary | None:
+        """In the record's authority first, then wherever notes are kept."""
+        engine, key = self._engine, envelope.key
+        stamps = dict.fromkeys((engine.routes.route(key).authority, envelope.header.authority, *engine.authorities))
+        trouble: ThermoclineError | None = None
+        for stamp in stamps:
+            shelf = self.shelf(stamp)
+            if shelf is None:
+                continue
+            try:
+                found = await shelf.read(key.tenant, envelope.header.dictionary, deadline)
+            except (TierUnavailable, UnknownDictionary) as error:
+                trouble = error if trouble is None or isinstance(error, TierUnavailable) else trouble
+            else:
+                if found is not None:
+                    return found
+        if trouble is not None:
+            raise trouble
+        return None
+
+    async def decode(self, envelope: Envelope, kind: Any, deadline: Deadline | None = None) -> Any:
+        """The value of a record that has a dictionary. Where that cannot be had, the authority's own copy counts: hot may hold a copy whose dictionary was
+        removed, while Cosmos DB keeps JSON as JSON. Raises as `Codec.decode` does, and `TierUnavailable`."""
+        engine = self._engine
+        deadline = engine.budget.call() if deadline is None else deadline
+        try:
+            await self.fetch(envelope, deadline)
+        except UnknownDictionary:
+            envelope = await self._from_authority(envelope, deadline)
+        return await self._decoded(envelope, kind)
+
+    async def _from_authority(self, envelope: Envelope, deadline: Deadline) -> Envelope:
+        engine, key = self._engine, envelope.key
+        plan = engine.routes.route(key)
+        if plan.authority is not Authority.HOT:
+            found = await self._cascade.ask(key, plan, envelope.version, deadline)
+            if found is not None and found.live(engine.now_ms()):
+                found = await self._cascade.resolve(found, plan, deadline)
+            if (
+                found is not None
+                and found.live(engine.now_ms())
+                and found.header.dictionary != envelope.header.dictionary
+            ):
+                await self.fetch(found, deadline)
+                return found
+        engine.codec.known.get(key.tenant, envelope.header.dictionary)  # raises
+        return envelope
+
+    async def _decoded(self, envelope: Envelope, kind: Any) -> Any:
+        decode = self._engine.codec.decode
+        if envelope.header.raw_length < OFFLOAD_BYTES:
+            return decode(envelope, kind)
+        return await asyncio.get_running_loop().run_in_executor(self._engine.executor, decode, envelope, kind)
+
+    async def plain(self, envelope: Envelope, deadline: Deadline | None = None) -> Envelope:
+        """The record as it is stored where its dictionary is not; a pointer must have been followed. Raises as `decode`, and `CorruptRecord`."""
+        if not envelope.header.dictionary or envelope.header.flags:
+            return envelope
+        await self.fetch(envelope, deadline)
+        return self._engine.codec.without_dictionary(envelope)
+
+    async def opened(self, envelope: Envelope, deadline: Deadline | None = None) -> Envelope:
+        """The record with its serialised bytes beside the payload, for an authority that stores JSON as JSON."""
+        if not envelope.header.dictionary or envelope.header.flags or envelope.raw is not None:
+            return envelope
+        await self.fetch(envelope, deadline)
+        return replace(envelope, raw=self._engine.codec.raw(envelope))
+
+    async def left(self, tenant: str, scope: str | None, deadline: Deadline) -> list[str]:
+        """In words, the dictionaries that may hold something of a scope, or of the whole tenant, that was erased. Raises `TierUnavailable`."""
+        found: dict[str, None] = {}
+        for stamp in self._engine.authorities:
+            shelf = self.shelf(stamp)
+            for number in [] if shelf is None else await shelf.ids(tenant, deadline):
+                try:
+                    info = None if shelf is None else await shelf.info(tenant, number, deadline)
+                except UnknownDictionary as error:
+                    found[str(error)] = None
+                    continue
+                if info is None or (scope is not None and (info.shared_by > 1 or info.scope not in (None, scope))):
+                    continue
+                if scope is None:
+                    holds = f"holds fragments of the tenant's values that {info.shared_by} scopes shared"
+                else:
+                    holds = "was trained without shared_by, and may hold fragments of the scope's values"
+                found[
+                    f"dictionary {info.id} {holds}: remove it once no record needs it (thermocline dictionary remove)"
+                ] = None
+        return [*found]
+
+    def _lock(self, place: object) -> asyncio.Lock:
+        """One caller fetches, the others wait for it."""
+        lock = self._locks.get(place)
+        if lock is None:
+            if len(self._locks) >= _PLACES:
+                self._locks = {name: lock for name, lock in self._locks.items() if lock.locked()}
+            lock = self._locks[place] = asyncio.Lock()
+        return lock
