@@ -46,11 +46,19 @@ class Key:
     tenant: str
     scope: str
     name: str
+    _hash: int = field(init=False, repr=False, compare=False)  # a read looks its key up in half a dozen dictionaries
 
     def __post_init__(self) -> None:
         _check_part("tenant", self.tenant, PART_BYTES)
         _check_part("scope", self.scope, PART_BYTES)
         _check_part("name", self.name, NAME_BYTES)
+        object.__setattr__(self, "_hash", hash((self.tenant, self.scope, self.name)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type["Key"], tuple[str, str, str]]:
+        return Key, (self.tenant, self.scope, self.name)  # another process hashes strings otherwise
 
     @classmethod
     def of(cls, key: "Key | str") -> "Key":

@@ -5,19 +5,22 @@ from dataclasses import replace
 from typing import Final
 
 from thermocline import telemetry
-from thermocline.client.engine import LEASE_MS, Engine
+from thermocline.client.engine import Engine
 from thermocline.client.flight import Flight, Flights
+from thermocline.client.leases import Leases
 from thermocline.client.legacy import LegacyReads, unknown
 from thermocline.client.recovery import Recovery
 from thermocline.client.result import Answer
+from thermocline.client.waiting import Waits
 from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, ThermoclineError, TierTimeout, TierUnavailable, UnreadableRecord
-from thermocline.model import Envelope, Key, MemoryTier
+from thermocline.model import Authority, Envelope, Key, MemoryTier
 from thermocline.policy import Plan, Serve, serve
-from thermocline.protocols import Busy, Look, Settle
+from thermocline.protocols import Busy, Leased, Settle
 
 _FIRST_PAUSE = 0.005  # seconds before an authority that answered below the floor is asked again; doubled each time
 _LONGEST_PAUSE = 0.1
+HEDGED_BYTES: Final = 2**20  # of a larger payload no second copy is fetched because the first takes long
 
 
 class Unasked:
@@ -39,12 +42,18 @@ class Cascade:
         self.flights: Flights[Answer] = Flights(
             self._fly, lambda: engine.stats.count(telemetry.FLIGHTS_SHARED, "client")
         )
+        self.leases = Leases(engine)
+        self.waits = Waits(engine, self.flights.landing)
 
     async def read(self, key: Key, plan: Plan, deadline: Deadline, *, peeked: Peeked = UNASKED) -> Answer:
         """The newest live envelope (perhaps a pointer). ``peeked``: what hot answered already. Raises `TierUnavailable` if the authority could not be
         asked and nothing above answered (P1), `CorruptRecord` and `UnreadableRecord` of the authority's own copy."""
-        if plan.uses_hot and not self._recovery.blind():
+        if plan.uses_hot and not self._recovery.blind(key):
             return await self._through_hot(key, plan, deadline, peeked)
+        if plan.authority is Authority.HOT:
+            answer = await self._record(key, plan, deadline, peeked)
+            if answer is not None:
+                return answer
         if not plan.rules.read_fallback and plan.uses_hot:
             return Answer(None, MemoryTier.HOT, asked=False)
         # Blind: hot is not believed, but told, or what was read here would go into the very queue that has to become empty.
@@ -61,14 +70,15 @@ class Cascade:
         assert engine.hot is not None
         engine.stats.count(telemetry.READS, "hot")
         try:
-            return await engine.guards[MemoryTier.HOT].call("get", engine.hot.peek, key, deadline=deadline, again=True)
+            asking = engine.guards[MemoryTier.HOT].call("get", engine.hot.peek, key, deadline=deadline, again=True)
+            if engine.near is not None:
+                asking = engine.near.through(key, engine.routes.route(key), asking)
+            return await asking
         except (CorruptRecord, UnreadableRecord):
             return None
 
     async def _through_hot(self, key: Key, plan: Plan, deadline: Deadline, peeked: Peeked) -> Answer:
         engine = self._engine
-        hot, guard = engine.hot, engine.guards[MemoryTier.HOT]
-        assert hot is not None
         known = engine.floors.get(key)
         last: Envelope | None = None
         lease: str | None = None
@@ -83,8 +93,7 @@ class Cascade:
                 last = found
                 floor = max(known, _floor_of(found, plan))
             else:
-                token = engine.token()
-                looked = await guard.call("look", hot.operate, Look(key, token, LEASE_MS), deadline=deadline)
+                looked, token = await self.waits.look(key, plan, deadline)
                 if isinstance(looked, Envelope):
                     answer = self._judge(looked, known, plan)
                     if answer is not None:
@@ -93,7 +102,9 @@ class Cascade:
                     floor = max(known, _floor_of(looked, plan))
                 elif looked is not None:
                     floor = max(known, looked.floor)
-                    lease = None if isinstance(looked, Busy) else token
+                    if isinstance(looked, Leased):
+                        lease = token
+                        self.leases.hold(key, token, deadline)
                     last = looked.last if isinstance(looked, Busy) else None
         except TierUnavailable:
             if not plan.rules.read_fallback:
@@ -109,6 +120,29 @@ class Cascade:
             if stale is None:
                 raise
             return stale
+
+    async def _record(self, key: Key, plan: Plan, deadline: Deadline, peeked: Peeked) -> Answer | None:
+        """A record that lives in hot alone, asked for as simply as can be; None: it is to be asked for again, by `below`."""
+        engine, tier = self._engine, MemoryTier.HOT
+        if isinstance(peeked, TierUnavailable):
+            raise peeked
+        engine.stats.count(telemetry.READS, tier)
+        if peeked is None or isinstance(peeked, Envelope):
+            found = peeked
+        else:
+            try:
+                read = engine.authority(plan.authority).read
+                asking = engine.guards[tier].call("read", read, key, deadline=deadline, again=True)
+                found = await (asking if engine.near is None else engine.near.through(key, plan, asking))
+            except CorruptRecord as error:
+                raise damaged(key, tier, error) from error
+        version = 0 if found is None else found.version
+        if version < engine.floors.get(key) or (plan.legacy is not None and unknown(found)):
+            return None
+        engine.floors.note(key, version)
+        live = found is not None and found.live(engine.now_ms())
+        engine.stats.count(telemetry.HITS if live else telemetry.MISSES, tier)
+        return Answer(found if live else None, tier, version)
 
     def _judge(self, found: Envelope, floor: int, plan: Plan) -> Answer | None:
         """The answer that a copy in hot allows, or None: ask below."""
@@ -158,13 +192,20 @@ class Cascade:
         """One flight: the read, made again while it is older than the floor; then hot is told."""
         engine, key, plan = self._engine, flight.key, flight.plan
         flight.sent = True
-        found = await self.ask(key, plan, flight.floor, flight.deadline)
-        version = found.version if found is not None else 0
-        live = found if found is not None and found.live(engine.now_ms()) else None
-        promotes = engine.promotes(key, plan)
-        engine.stats.count(telemetry.HITS if live is not None else telemetry.MISSES, plan.tier)
-        if live is not None and live.pointer and promotes and self._worth_resolving(live, plan):
-            live = await self._with_payload(live, flight.deadline)
+        try:
+            found = await self.ask(key, plan, flight.floor, flight.deadline)
+            version = found.version if found is not None else 0
+            live = found if found is not None and found.live(engine.now_ms()) else None
+            promotes = engine.promotes(key, plan)
+            engine.stats.count(telemetry.HITS if live is not None else telemetry.MISSES, plan.tier)
+            if live is not None and live.pointer and promotes and self._worth_resolving(live, plan):
+                live = await self._with_payload(live, flight.deadline)
+        except BaseException:
+            if flight.lease is not None:  # others wait for what it was to bring
+                await self.leases.give_back([(key, flight.lease)])
+            raise
+        if flight.lease is not None:
+            self.leases.drop(flight.lease)
         if plan.uses_hot:
             if flight.told:
                 copy = live if live is not None else found if found is not None and found.tombstone else None
@@ -186,7 +227,7 @@ class Cascade:
         while True:
             engine.stats.count(telemetry.READS, guard.name)
             try:
-                found = await guard.call("read", authority.read, key, deadline=deadline, again=True)
+                found = await guard.call("read", authority.read, key, deadline=deadline, again=True, hedge=True)
             except CorruptRecord as error:
                 raise damaged(key, guard.name, error) from error
             version = found.version if found is not None else 0
@@ -242,7 +283,12 @@ class Cascade:
         engine.stats.count(telemetry.READS, "cold")
         try:
             data = await engine.guards[MemoryTier.COLD].call(
-                "get_payload", engine.cold.get_payload, live.key, pointer, deadline=deadline
+                "get_payload",
+                engine.cold.get_payload,
+                live.key,
+                pointer,
+                deadline=deadline,
+                hedge=pointer.size <= HEDGED_BYTES,
             )
         except (TierUnavailable, CorruptRecord):
             return live
@@ -265,7 +311,14 @@ class Cascade:
             pointer = engine.codec.pointer_of(envelope)
             guard = engine.guards[MemoryTier.COLD]
             engine.stats.count(telemetry.READS, "cold")
-            data = await guard.call("get_payload", engine.cold.get_payload, envelope.key, pointer, deadline=deadline)
+            data = await guard.call(
+                "get_payload",
+                engine.cold.get_payload,
+                envelope.key,
+                pointer,
+                deadline=deadline,
+                hedge=pointer.size <= HEDGED_BYTES,
+            )
             if data is not None:
                 engine.stats.count(telemetry.HITS, "cold")
                 return engine.codec.with_payload(envelope, data) if envelope.live(engine.now_ms()) else None
@@ -282,7 +335,9 @@ class Cascade:
         return envelope
 
     async def close(self) -> None:
+        await self.waits.close()
         await self.flights.close()
+        await self.leases.close()
 
 
 def damaged(key: Key, tier: str, error: CorruptRecord) -> CorruptRecord:

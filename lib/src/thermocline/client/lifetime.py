@@ -17,6 +17,7 @@ from thermocline.client.direct import Direct
 from thermocline.client.figures import Figures
 from thermocline.client.health import Checks
 from thermocline.client.listing import Listings
+from thermocline.client.near import NearCache
 from thermocline.client.streams import Streams
 from thermocline.client.takeover import TakeOver
 from thermocline.client.touching import Touches
@@ -59,6 +60,7 @@ class ClientLife:
         save_reads: timedelta | None = None,
         retention: "ServiceRetention | None" = None,
         resilience: Resilience | None = None,
+        near: NearCache | None = None,
     ) -> None:
         self._retention = retention
         self._parts: Parts = assemble(
@@ -77,6 +79,7 @@ class ClientLife:
             closes=closes,
             save_reads=save_reads,
             resilience=resilience,
+            near=near,
         )
         parts = self._parts
         self._engine = parts.engine
@@ -90,6 +93,9 @@ class ClientLife:
         self._direct = Direct(parts.engine, parts.cascade, parts.tiers)
         self._takeover = TakeOver(parts.engine, parts.cascade, parts.writer, parts.cascade.legacy)
         self._slides = parts.engine.lifetimes.slides
+        self._near = parts.near
+        if parts.near is not None and self._slides:
+            parts.near.renew = self._touches.renew
         self._streams = Streams(parts.engine, parts.cascade, parts.writer, self._touches)
         self._listings = Listings(parts.engine)
         self._figures = Figures(parts)
@@ -161,6 +167,8 @@ class ClientLife:
             if self._connecting is not None:
                 self._connecting.cancel()
                 await asyncio.gather(self._connecting, return_exceptions=True)
+            if self._near is not None:
+                await self._near.close()
             await self._waves.close()
             await self._cascade.close()  # first: what a read cannot tell hot goes to the recovery queue
             await self._touches.close()

@@ -1,14 +1,18 @@
 """The reading verbs of `MemoryClient`."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
+from thermocline import telemetry
 from thermocline.client.direct import TierName
 from thermocline.client.engine import OFFLOAD_BYTES
 from thermocline.client.lifetime import ClientLife, Lifetime
+from thermocline.client.near import MISSING
 from thermocline.client.result import Answer, Batch, Listing
+from thermocline.client.waves import ALONE, Left
 from thermocline.errors import (
     CorruptRecord,
     InvalidArgument,
@@ -65,21 +69,63 @@ class ReadVerbs(ClientLife):
         Raises `TierUnavailable` if the authority could not be asked and nothing above it answered, `CorruptRecord`, `UnreadableRecord`,
         `TypeMismatch`.
         """
+        near = self._near
+        if near is not None and tier is None:
+            found = near.take(key, type)
+            if found is not MISSING:
+                return found
         key = Key.of(key)
-        deadline = await self._begin(timeout)
-        plan = self._engine.routes.route(key)
-        if tier is None:
-            answer = await self._cascade.read(key, plan, deadline)
-        else:
+        if self._ready is not asyncio.get_running_loop():
+            await self.connect()
+        engine, waves = self._engine, self._waves
+        plan = engine.routes.route(key)
+        if not waves.under_way or tier is not None or not waves.carries(key, plan, timeout):
+            return await self._get(key, plan, type, default, tier, timeout)
+        turn, trail = waves.join(key, plan, timeout), telemetry.trail()
+        came = await (turn if trail is None else trail.follow("hot", "get", turn))
+        if isinstance(came, Left):
+            return await self._get(key, plan, type, default, None, timeout, came)
+        if self._slides:
+            self._touches.renew(came, plan)
+        header = came.header
+        if header.raw_length < OFFLOAD_BYTES and not header.dictionary:
+            return self._decode(came, type)
+        return await engine.decode(came, type)
+
+    async def _get(
+        self,
+        key: Key,
+        plan: Plan,
+        type: Any,
+        default: Any,
+        tier: TierName | None,
+        timeout: Lifetime,
+        left: Left = ALONE,
+    ) -> Any:
+        """`get` by itself, or from where a wave has ``left`` it."""
+        engine, waves = self._engine, self._waves
+        deadline = engine.budget.call(timeout)
+        if tier is not None:
             answer = await self._direct.read(key, tier, plan, deadline)
+        elif left.answer is not None:
+            answer = left.answer
+        else:
+            waves.under_way += 1
+            try:
+                answer = await self._cascade.read(key, plan, deadline, peeked=left.peeked)
+            finally:
+                waves.under_way -= 1
         envelope = answer.envelope
-        if envelope is not None and envelope.pointer:
+        if envelope is not None and envelope.header.flags != 0 and envelope.pointer:
             envelope = await self._cascade.resolve(envelope, plan, deadline)
         if envelope is None:
             return default
         if self._slides and not answer.stale and tier is None:
             self._touches.renew(envelope, plan)
-        return await self._engine.decode(envelope, type)
+        header = envelope.header
+        if header.raw_length < OFFLOAD_BYTES and not header.dictionary:
+            return self._decode(envelope, type)
+        return await engine.decode(envelope, type)
 
     async def lookup(self, key: Key | str, *, type: Any = None, timeout: Lifetime = None) -> Outcome:
         """The full outcome: `Hit` (record, tier, age, stale or not, bound), `Miss`, `Unavailable`, `Corrupt` or `NotAsked`; raises only for bad arguments."""
@@ -87,7 +133,9 @@ class ReadVerbs(ClientLife):
         deadline = await self._begin(timeout)
         plan = self._engine.routes.route(key)
         try:
-            answer = await self._cascade.read(key, plan, deadline)
+            answer = self._near.answer(key) if self._near is not None else None
+            if answer is None:
+                answer = await self._cascade.read(key, plan, deadline)
             if not answer.asked:
                 return NotAsked(key)
             envelope = answer.envelope
@@ -150,6 +198,8 @@ class ReadVerbs(ClientLife):
         batch: Batch[Any] = Batch()
         given = each_key(keys, batch.errors)
         deadline = await self._begin(timeout)
+        if self._near is not None:
+            given = self._near.take_many(given, type, batch)
         found = await self._batches.read(list(given.values()), deadline)
         engine = self._engine
         decode = engine.codec.decode
@@ -159,7 +209,8 @@ class ReadVerbs(ClientLife):
                 if self._slides:
                     self._touches.renew(envelope, engine.routes.route(key))
                 try:
-                    small = envelope.header.raw_length < OFFLOAD_BYTES
+                    header = envelope.header
+                    small = header.raw_length < OFFLOAD_BYTES and not header.dictionary
                     batch[name] = decode(envelope, type) if small else await engine.decode(envelope, type)
                 except ThermoclineError as error:
                     batch.errors[name] = error

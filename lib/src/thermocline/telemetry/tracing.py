@@ -1,4 +1,4 @@
-"""Spans: one for a verb of the client, and one below it for each call to a tier. Off (nobody called `configure`) a verb pays one look at a variable.
+"""Spans: one for a verb of the client, and one below it for each call to a tier. Off (nobody called `configure`) a verb is its plain method and pays nothing.
 
 A span costs more than a hot hit's own work, so a read that hot answers is followed in a few plain variables, and becomes a span afterwards, for one
 hit in `names.HOT_HIT_RATE`. As soon as a call goes past hot, the span is made, as of when the verb began; then it is the tracer's own sampler that
@@ -62,12 +62,27 @@ class Tracing:
 
 
 class _State:
-    """A holder, so that who imported it sees the change."""
+    """A holder, so that who imported it sees the change. While spans are off (None) the clients' verbs are their plain methods."""
 
-    __slots__ = ("on",)
+    __slots__ = ("_on", "_verbs")
 
     def __init__(self) -> None:
-        self.on: Tracing | None = None
+        self._on: Tracing | None = None
+        self._verbs: list[_Wrapped] = []
+
+    @property
+    def on(self) -> Tracing | None:
+        return self._on
+
+    @on.setter
+    def on(self, on: Tracing | None) -> None:
+        self._on = on
+        for verb in self._verbs:
+            verb.switch(on is not None)
+
+    def know(self, verb: "_Wrapped") -> None:
+        self._verbs.append(verb)
+        verb.switch(self._on is not None)
 
 
 STATE: Final = _State()
@@ -175,16 +190,20 @@ class Trail:
         name = names.TIER_SPAN.format(tier=tier, verb=verb)
         return self._on.tracer.start_span(name, self._context, SpanKind.CLIENT, attributes, start_time=began_ns)
 
+    def near(self, found: Envelope) -> None:
+        """The near cache answered."""
+        self._found, self._answered = found, "near"
+
     def _saw(self, tier: str, verb: str, result: object) -> str:
         if verb not in _READS:
             return OK
         if isinstance(result, Envelope):
             self._found, self._answered = result, tier
             return HIT
-        if result is None or verb == "look":
-            self._missed = True
-            return MISS
-        return HIT
+        if isinstance(result, bytes):
+            return HIT
+        self._missed = True
+        return MISS
 
     def _sampled(self, span: "Span", call: tuple[str, str], outcome: str, began_ns: int, ended_ns: int) -> None:
         """Remember the span as an example of how long such a call takes."""
@@ -291,13 +310,32 @@ def _hash(key: Key | str) -> str | None:
 
 
 def traced(client: Client) -> Client:
-    """A class decorator: the verbs of `names.VERBS` that the class has are followed while spans are on. The client has its `Stats` as ``_engine.stats``."""
+    """A class decorator: the verbs of `names.VERBS` that the class has are followed while spans are on, and are its plain methods else. A client has
+    its `Stats` as ``_engine.stats``."""
     for verb, kind in names.VERBS.items():
         method = getattr(client, verb, None)
         if method is not None:
             wrapped = _stream(verb, method) if inspect.isasyncgenfunction(method) else _verb(verb, kind, method)
-            setattr(client, verb, wrapped)
+            STATE.know(_Wrapped(client, verb, client.__dict__.get(verb), wrapped))
     return client
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapped:
+    """A verb of a client class: its ``own`` method (None: it inherits it), and the one that is followed."""
+
+    client: type[Any]
+    verb: str
+    own: Any
+    wrapped: Any
+
+    def switch(self, on: bool) -> None:
+        if on:
+            setattr(self.client, self.verb, self.wrapped)
+        elif self.own is not None:
+            setattr(self.client, self.verb, self.own)
+        elif self.verb in self.client.__dict__:
+            delattr(self.client, self.verb)
 
 
 def _verb(verb: str, kind: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

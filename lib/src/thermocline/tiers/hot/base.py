@@ -14,9 +14,12 @@ from thermocline.errors import ClientClosed, InvalidArgument
 from thermocline.model import Authority, MemoryTier
 from thermocline.resilience import Rotating
 from thermocline.telemetry import REQUESTS, Stats
+from thermocline.tiers.hot.link import Link
 from thermocline.tiers.hot.scripts import Script
-from thermocline.tiers.hot.sdk import Command, CredentialProvider, Link, NoScript
+from thermocline.tiers.hot.sdk import CredentialProvider, NoScript
 from thermocline.tiers.hot.signing import Login
+from thermocline.tiers.hot.unpacked import Unpacked
+from thermocline.tiers.hot.wire import Command
 
 CONNECTING: Final = 15.0  # seconds
 MAX_VALUE_BYTES: Final = 1_000_000
@@ -34,6 +37,7 @@ class HotBase:
         url: str,
         *,
         max_connections: int | None = None,
+        max_calls: int | None = None,
         socket_timeout: float | None = None,
         socket_connect_timeout: float | None = None,
         health_check_interval: int | None = None,
@@ -47,12 +51,13 @@ class HotBase:
     ) -> None:
         if ceiling < _MS or rest < timedelta():
             raise InvalidArgument("ceiling is at least a millisecond, and rest not negative")
-        if max_value_bytes < 0 or (max_connections is not None and max_connections < 1):
-            raise InvalidArgument("max_value_bytes is not negative, and max_connections at least 1")
+        if max_value_bytes < 0 or any(one is not None and one < 1 for one in (max_connections, max_calls)):
+            raise InvalidArgument("max_value_bytes is not negative, and max_connections and max_calls at least 1")
         self.stats = Stats()
         self._clock = clock
         self._script_clock: Clock | None = None  # a test's; else the server's own
         self._codec = Codec()
+        self._unpacked = Unpacked()
         self._times = Times(rest // _MS, ceiling // _MS)
         self._max_value = max_value_bytes
         self._entered: dict[
@@ -62,6 +67,7 @@ class HotBase:
         self._link = Link(
             url,
             max_connections=max_connections,
+            max_calls=max_calls,
             socket_timeout=socket_timeout,
             socket_connect_timeout=socket_connect_timeout,
             health_check_interval=health_check_interval,
@@ -93,7 +99,7 @@ class HotBase:
         return self._loop is not None
 
     def pool(self) -> tuple[int, int] | None:
-        """Connections in use, and at most; None while there are none, or of a client that was given. May be asked for from another thread."""
+        """Calls under way to a server, and at most; None before `connect`, or of a client that was given. May be asked for from another thread."""
         return self._link.pool()
 
     async def connect(self) -> None:

@@ -16,11 +16,12 @@ from thermocline.protocols import (
     Leased,
     Look,
     Publish,
+    Renew,
     Withdraw,
 )
 from thermocline.tiers.hot.base import HotBase
 from thermocline.tiers.hot.scripts import ENTRY, FILL, Script
-from thermocline.tiers.hot.sdk import Command
+from thermocline.tiers.hot.wire import Command
 
 OWNER_BYTES: Final = 255
 _MGET: Final = 1000  # keys of one MGET
@@ -41,14 +42,20 @@ class HotEntries(HotBase):
         self._epoch = b"e%d" % epoch if epoch else b""
 
     async def peek(self, key: Key, *, deadline: Deadline) -> Envelope | None:
-        data = await self._call(("GET", redis_key(key) + self._epoch), deadline)
-        if data is None or self._codec.is_marker(data):
+        name = redis_key(key) + self._epoch
+        data = await self._call(("GET", name), deadline)
+        if data is None:
             return None
-        return self._codec.unpack(data, key)
+        known = self._unpacked.get(name, data)
+        found = self._seen(key, name, data) if known is None else known
+        if isinstance(found, ThermoclineError):
+            raise found
+        return found
 
     async def peek_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
-        names = [redis_key(key) + self._epoch for key in keys]
-        return [self._seen(key, data) for key, data in zip(keys, await self._get_many(names, deadline), strict=True)]
+        epoch = self._epoch
+        names = [redis_key(key) + epoch for key in keys] if epoch else [redis_key(key) for key in keys]
+        return self._seen_many(keys, names, await self._get_many(names, deadline))
 
     async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
         script, keys, words = self._script(operation)
@@ -116,15 +123,30 @@ class HotEntries(HotBase):
                 found += [error] * len(some)
         return found
 
-    def _seen(self, key: Key, data: Any) -> Envelope | ThermoclineError | None:
-        if data is None or isinstance(data, ThermoclineError):
-            return data
+    def _seen_many(
+        self, keys: Sequence[Key], names: list[bytes], found: list[Any]
+    ) -> list[Envelope | ThermoclineError | None]:
+        known = self._unpacked.get
+        seen: list[Envelope | ThermoclineError | None] = []
+        for key, name, data in zip(keys, names, found, strict=True):
+            if type(data) is bytes:
+                envelope = known(name, data)
+                seen.append(self._seen(key, name, data) if envelope is None else envelope)
+            else:
+                seen.append(data)
+        return seen
+
+    def _seen(self, key: Key, name: bytes, data: bytes) -> Envelope | ThermoclineError | None:
+        """What stands under the ``name`` of a plain read, or (b"") came by a script."""
         if self._codec.is_marker(data):
             return None
         try:
-            return self._codec.unpack(data, key)
+            envelope = self._codec.unpack(data, key)
         except (CorruptRecord, UnreadableRecord) as error:
             return error
+        if name:
+            self._unpacked.add(name, data, envelope)
+        return envelope
 
     def _script(self, operation: EntryOperation, *, valued: bool = True) -> Run:
         """The run of the script for an operation. ``valued`` False: without its envelope."""
@@ -134,6 +156,8 @@ class HotEntries(HotBase):
         script = ENTRY
         if isinstance(operation, Look):
             name, owner, number = b"look", operation.reader, operation.lasting_ms
+        elif isinstance(operation, Renew):
+            name, owner, number = b"renew", operation.reader, operation.lasting_ms
         elif isinstance(operation, Announce):
             name, owner, number = b"announce", operation.writer, operation.lasting_ms
         elif isinstance(operation, Withdraw):
@@ -162,10 +186,12 @@ class HotEntries(HotBase):
         if answer[0] == 3:
             return None
         if answer[0] == 0:
-            return self._seen(operation.key, answer[1])
+            return self._seen(operation.key, b"", answer[1])
         if answer[0] == 1:
             return Leased(answer[1])
-        last = self._seen(operation.key, answer[2]) if answer[2] else None
+        if answer[0] == 4:
+            return Busy(answer[1], leased=True, holder=answer[2].decode("utf-8", "replace"))
+        last = self._seen(operation.key, b"", answer[2]) if answer[2] else None
         return Busy(answer[1], last if isinstance(last, Envelope) else None)
 
     async def _alone(self, operation: EntryOperation, deadline: Deadline) -> Found | ThermoclineError | None:

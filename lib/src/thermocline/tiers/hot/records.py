@@ -22,7 +22,7 @@ from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
 from thermocline.telemetry import CORRUPT
 from thermocline.tiers.hot.entries import HotEntries
 from thermocline.tiers.hot.scripts import DELETE, FORGET, RECORD, Script
-from thermocline.tiers.hot.sdk import Command
+from thermocline.tiers.hot.wire import Command
 from thermocline.writes import check_pointer
 
 GRACE_MS: Final = 86_400_000  # T: an expired record and a tombstone outlive their end by a day
@@ -39,12 +39,20 @@ class HotRecords(HotEntries):
     """See `HotMemory`."""
 
     async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
-        data = await self._call(("GET", record_key(key)), deadline)
-        return None if data is None else self._codec.unpack(data, key)
+        name = record_key(key)
+        data = await self._call(("GET", name), deadline)
+        if data is None:
+            return None
+        known = self._unpacked.get(name, data)
+        if known is not None:
+            return known
+        envelope = self._codec.unpack(data, key)
+        self._unpacked.add(name, data, envelope)
+        return envelope
 
     async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
-        found = await self._get_many([record_key(key) for key in keys], deadline)
-        return [self._seen(key, data) for key, data in zip(keys, found, strict=True)]
+        names = [record_key(key) for key in keys]
+        return self._seen_many(keys, names, await self._get_many(names, deadline))
 
     async def write(self, write: Write, *, deadline: Deadline) -> Written:
         words = self._words(write)

@@ -1,0 +1,225 @@
+"""Reads of one tick of the event loop travel together: each key is asked for once, all of them by one MGET, and every caller goes on from the answer.
+
+A read that finds nothing under way goes out by itself, at once. While others are under way a read joins the next *wave*, which leaves at the end of the
+tick. Nobody is given the answer to a question that was sent before he asked (P3, P6), for only waves that have not left are joined. A wave belongs to the
+client: a caller who is cancelled takes himself out of it and disturbs nobody (P10).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from datetime import timedelta
+from typing import Any, Final
+
+from thermocline import telemetry
+from thermocline.client.cascade import UNASKED, Cascade, Peeked
+from thermocline.client.engine import Engine
+from thermocline.client.guard import Guard
+from thermocline.client.recovery import Recovery
+from thermocline.client.result import Answer
+from thermocline.clock import Deadline
+from thermocline.errors import ClientClosed, ThermoclineError
+from thermocline.model import Authority, Envelope, Key, MemoryTier
+from thermocline.policy import Plan, Serve, serve
+
+MOST: Final = 500  # keys of one wave: Redis answers nobody else meanwhile
+
+_VALUE: Final = Serve.VALUE
+_HOT: Final = str(MemoryTier.HOT)
+_TIMES: Final = (int, float, timedelta)
+
+Lifetime = timedelta | float | None
+Turn = asyncio.Future["Envelope | Left"]
+Row = tuple[Plan, list[Turn]]
+Peek = Callable[..., Awaitable[Sequence[Envelope | ThermoclineError | None]]]
+
+
+class Left:
+    """What a caller is told whom the wave's answer does not serve: to go on by himself from what was ``peeked``, or from the ``answer`` that the wave
+    went and got for several callers."""
+
+    __slots__ = ("answer", "peeked")
+
+    def __init__(self, peeked: Peeked, answer: Answer | None = None) -> None:
+        self.peeked = peeked
+        self.answer = answer
+
+
+ALONE: Final = Left(UNASKED)
+
+
+class _Wave:
+    """What leaves together: the callers by their keys."""
+
+    __slots__ = ("deadline", "rows")
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self.rows: dict[Key, Row] = {}
+
+
+class Waves:
+    """The waves of one client. ``under_way``: reads that are on their way by themselves, and waves. Not thread-safe; of one event loop."""
+
+    __slots__ = (
+        "_cascade",
+        "_closed",
+        "_engine",
+        "_guard",
+        "_peek",
+        "_read",
+        "_recovery",
+        "_next",
+        "_tasks",
+        "under_way",
+    )
+
+    def __init__(self, engine: Engine, cascade: Cascade, recovery: Recovery) -> None:
+        self._engine = engine
+        self._cascade = cascade
+        self._recovery = recovery
+        self._next: dict[Lifetime, _Wave] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.under_way = 0
+        guard = engine.guards.get(MemoryTier.HOT)
+        self._guard: Guard | None = guard
+        self._peek: Peek | None = None if engine.hot is None else engine.hot.peek_many
+        records = engine.authorities.get(Authority.HOT)
+        self._read: Peek | None = None if records is None else records.read_many
+
+    def carries(self, key: Key, plan: Plan, timeout: Lifetime) -> bool:
+        """Whether a read of this plan can go with others: one that hot is asked for first."""
+        if timeout is not None and type(timeout) not in _TIMES:
+            return False  # the verb itself says what is wrong with it
+        return (plan.uses_hot or plan.authority is Authority.HOT) and not self._recovery.blind(key)
+
+    def join(self, key: Key, plan: Plan, timeout: Lifetime) -> Turn:
+        """Take part in the next wave of those with this ``timeout``, which is the wave's. What comes is a live envelope, not a pointer; or `Left`."""
+        loop = asyncio.get_running_loop()
+        turn: Turn = loop.create_future()
+        wave = self._next.get(timeout)
+        if wave is None:
+            if self._closed:
+                raise _closed()
+            wave = self._next[timeout] = _Wave(self._engine.budget.call(timeout))
+            loop.call_soon(self._leave, timeout, context=_NO_CONTEXT)
+        row = wave.rows.get(key)
+        if row is None:
+            wave.rows[key] = (plan, [turn])
+        else:
+            row[1].append(turn)
+        return turn
+
+    def _leave(self, timeout: Lifetime) -> None:
+        """The tick is over: the wave goes out, hot's copies and hot's own records each by a call of their own."""
+        wave = self._next.pop(timeout, None)
+        if wave is None:
+            return
+        rows = wave.rows
+        if len(rows) == 1:  # it would be alone: its caller goes by himself, and so could not be disturbed by others
+            _, only = next(iter(rows.values()))
+            if len(only) == 1:
+                _give(only, ALONE)
+                return
+        copies = {key: row for key, row in rows.items() if row[0].uses_hot}
+        records = {key: row for key, row in rows.items() if not row[0].uses_hot}
+        for some, ask in ((copies, self._peek), (records, self._read)):
+            keys, turns = list(some), list(some.values())
+            for at in range(0, len(keys), MOST):
+                assert ask is not None
+                self._start(self._ride(keys[at : at + MOST], turns[at : at + MOST], ask, wave.deadline))
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="thermocline wave", context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ride(self, keys: list[Key], rows: list[Row], ask: Peek, deadline: Deadline) -> None:
+        engine, guard = self._engine, self._guard
+        assert guard is not None
+        self.under_way += 1
+        try:
+            asking = guard.call("get", ask, keys, deadline=deadline, again=True)
+            if engine.near is not None:
+                asking = engine.near.through_many(keys, (plan for plan, _ in rows), asking)
+            answers = await asking
+        except ThermoclineError as error:
+            answers = [error] * len(keys)
+        except BaseException:
+            for _, turns in rows:
+                _fail(turns, _closed())
+            raise
+        finally:
+            self.under_way -= 1
+        now, floors, value = engine.now_ms(), engine.floors, _VALUE
+        hits = 0
+        left: list[tuple[Key, Plan, list[Turn], Peeked]] = []
+        for (plan, turns), key, found in zip(rows, keys, answers, strict=True):
+            if (
+                type(found) is Envelope
+                and found.header.flags == 0
+                and serve(found, now_ms=now, floor=floors.get(key), plan=plan) is value
+            ):
+                hits += len(turns)
+                floors.note(key, found.header.version)
+                _give(turns, found)
+            else:
+                left.append((key, plan, turns, found))
+        if hits:
+            engine.stats.count(telemetry.READS, _HOT, hits)
+            engine.stats.count(telemetry.HITS, _HOT, hits)
+        for one in left:
+            self._go_on(*one, deadline)
+
+    def _go_on(self, key: Key, plan: Plan, turns: list[Turn], found: Peeked, deadline: Deadline) -> None:
+        """A key whose answer is not simply a value: its only caller goes on by himself; of several, one read of the client goes on for all."""
+        waiting = [turn for turn in turns if not turn.done()]
+        if len(waiting) == 1:
+            waiting[0].set_result(Left(found))
+        elif waiting:
+            self._engine.stats.count(telemetry.FLIGHTS_SHARED, "client", len(waiting) - 1)
+            self._start(self._together(key, plan, waiting, found, deadline))
+
+    async def _together(self, key: Key, plan: Plan, turns: list[Turn], found: Peeked, deadline: Deadline) -> None:
+        try:
+            answer = await self._cascade.read(key, plan, deadline, peeked=found)
+        except ThermoclineError as error:
+            _fail(turns, error)
+        except BaseException as error:
+            _fail(turns, _closed() if isinstance(error, asyncio.CancelledError) else error)
+            raise
+        else:
+            _give(turns, Left(UNASKED, answer))
+
+    async def close(self) -> None:
+        """Begin no more, and end those under way: their callers get `ClientClosed`. Idempotent."""
+        self._closed = True
+        waiting, self._next = self._next, {}
+        for wave in waiting.values():
+            for _, turns in wave.rows.values():
+                _fail(turns, _closed())
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+_NO_CONTEXT: Final = Context()
+
+
+def _give(turns: list[Turn], result: Envelope | Left) -> None:
+    for turn in turns:
+        if not turn.done():
+            turn.set_result(result)
+
+
+def _fail(turns: list[Turn], error: BaseException) -> None:
+    for turn in turns:
+        if not turn.done():
+            turn.set_exception(error)
+            turn.exception()  # seen: its caller may be cancelled in this very tick
+
+
+def _closed() -> ClientClosed:
+    return ClientClosed("the client was closed while this read was under way; make a new one")
