@@ -276,7 +276,7 @@ def test_the_page_gives_every_number_its_unit() -> None:
         for name, field in MemorySettings.model_fields.items()
         if isinstance(field.json_schema_extra, dict)
     }
-    assert len(known) == 7
+    assert len(known) == 9
     assert {variable: units[variable] for variable in known} == known
     assert all(units.values())
 

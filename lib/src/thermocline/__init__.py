@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         WriteResult,
     )
     from thermocline.client.dictionaries import DictionaryInfo
+    from thermocline.client.near.options import NearCache
     from thermocline.client.receipt import Receipt, ServiceRetention
     from thermocline.client.training import Dictionaries, Training
     from thermocline.codec import Codec
@@ -74,6 +75,7 @@ _HOMES = {
         "WriteResult",
     ),
     "client.dictionaries": ("DictionaryInfo",),
+    "client.near.options": ("NearCache",),
     "client.receipt": ("Receipt", "ServiceRetention"),
     "client.training": ("Dictionaries", "Training"),
     "codec": ("Codec",),
@@ -144,6 +146,7 @@ __all__ = [
     "MemoryTier",
     "Miss",
     "Moved",
+    "NearCache",
     "NotAsked",
     "Outcome",
     "Prefetched",

@@ -155,6 +155,7 @@ class MemorySettings(BaseSettings):
     blob_container: Annotated[str, AfterValidator(_container)] = Field("memory", validation_alias="BLOB_CONTAINER")
 
     blob_sas_secret_name: SecretName | None = Field(None, validation_alias="BLOB_SAS_SECRET_NAME")
+    blob_transfer: Literal["sdk", "obstore"] = Field("sdk", validation_alias="BLOB_TRANSFER")
 
     table_account_url: ServiceUrl | None = Field(
         None, validation_alias="TABLE_ACCOUNT_URL", repr=False
@@ -169,6 +170,11 @@ class MemorySettings(BaseSettings):
         default_factory=data_folder, validation_alias="THERMOCLINE_HOME"
     )
     hot_max_bytes: Bytes = Field(64 * 2**20, validation_alias="THERMOCLINE_HOT_MAX_BYTES")
+    near_max_entries: int = Field(0, ge=0, validation_alias="THERMOCLINE_NEAR_MAX_ENTRIES")
+    near_max_bytes: Bytes = Field(64 * 2**20, validation_alias="THERMOCLINE_NEAR_MAX_BYTES")
+    near_stale_ms: int = Field(
+        1_000, ge=20, le=60_000, validation_alias="THERMOCLINE_NEAR_STALE_MS", json_schema_extra={"unit": "ms"}
+    )
     compression: Annotated[Literal["zstd", "gzip"] | None, BeforeValidator(_nothing)] = Field(
         "zstd", validation_alias="THERMOCLINE_COMPRESSION"
     )

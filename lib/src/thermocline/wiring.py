@@ -6,10 +6,11 @@ Public as `thermocline.connect`; the file is not named so, as a module of that n
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from thermocline.client import NOT_GIVEN, MemoryClient
+from thermocline.client.near.options import NearCache
 from thermocline.client.result import NotGiven
 from thermocline.codec import Codec
 from thermocline.errors import ConfigurationError
@@ -106,9 +107,10 @@ class MemoryBuilder:
         container: str = "memory",
         credential: Any = None,
         create: bool = False,
+        transfer: Literal["sdk", "obstore"] = "sdk",
     ) -> Self:
         """The cold tier (None: there is none), or a storage account's blob endpoint with a ``credential`` or a SAS in it; without, the default credential.
-        ``create``: make the container if it is missing."""
+        ``create``: make the container if it is missing. ``transfer``: what carries payloads, see `ColdMemory`."""
         if isinstance(tier, NotGiven):
             from thermocline.tiers.cold import ColdMemory
 
@@ -116,7 +118,7 @@ class MemoryBuilder:
                 raise ConfigurationError("with_cold takes a tier or a blob_account_url")
             signed = "sig=" in urlsplit(blob_account_url).query
             identity = credential if credential is not None or signed else self.identity()
-            tier = ColdMemory(blob_account_url, container, credential=identity, create=create)
+            tier = ColdMemory(blob_account_url, container, credential=identity, create=create, transfer=transfer)
         self._cold = tier
         return self
 
@@ -163,6 +165,22 @@ class MemoryBuilder:
             self._lifetimes = lifetimes if lifetimes is not None else Lifetimes(**fields)
         except TypeError as error:
             raise ConfigurationError(f"with_lifetimes: {error}; see Lifetimes for the names") from error
+        return self
+
+    def with_near(
+        self,
+        near: NearCache | None = None,
+        *,
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
+        stale_at_most: timedelta | None = None,
+    ) -> Self:
+        """Keep what hot answers inside the process, too, as a `NearCache` or as its fields (docs/near-cache.md). Raises `ConfigurationError`."""
+        fields: dict[str, Any] = {"max_entries": max_entries, "max_bytes": max_bytes, "stale_at_most": stale_at_most}
+        given = {name: value for name, value in fields.items() if value is not None}
+        if near is not None and given:
+            raise ConfigurationError("with_near takes a NearCache or its fields, not both")
+        self._options["near"] = near if near is not None else NearCache(**given)
         return self
 
     def with_options(self, **options: Any) -> Self:
@@ -242,6 +260,7 @@ def builder(settings: MemorySettings | None = None, *, credential: Any = None, c
             blob_account_url=settings.blob_account_url,
             container=settings.blob_container,
             credential=secret(settings.blob_sas_secret_name),
+            transfer=settings.blob_transfer,
             create=create,
         )
     if settings.table_account_url is not None:
@@ -297,7 +316,13 @@ def _embedded(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
 
 
 def tuned(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
-    """The builder with what the settings say besides tiers: the time of calls, the compression."""
+    """The builder with what the settings say besides tiers: the time of calls, the compression, the near cache."""
+    if settings.near_max_entries > 0:
+        made.with_near(
+            max_entries=settings.near_max_entries,
+            max_bytes=settings.near_max_bytes,
+            stale_at_most=timedelta(milliseconds=settings.near_stale_ms),
+        )
     return made.with_options(
         codec=_codec(settings),
         budget=Budget(

@@ -4,6 +4,7 @@ Bounded memory: the least recently used floors go first. A floor whose write sti
 the grace T for which the authority keeps tombstones, so that "nothing is known" from the authority beats a floor that is older.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from thermocline.clock import Clock
@@ -18,7 +19,7 @@ LIFETIME: Final = 6 * 3600.0  # seconds; less where an authority's grace is less
 class Floors:
     """Not thread-safe: of one event loop. ``lifetime`` in seconds, ``capacity`` in keys (about 400 bytes each)."""
 
-    __slots__ = ("_capacity", "_clock", "_floors", "_lifetime", "_pinned")
+    __slots__ = ("_capacity", "_clock", "_floors", "_lifetime", "_pinned", "raised")
 
     def __init__(self, clock: Clock, *, capacity: int = CAPACITY, lifetime: float = LIFETIME) -> None:
         self._clock = clock
@@ -26,6 +27,7 @@ class Floors:
         self._lifetime = lifetime
         self._floors: dict[Key, tuple[int, float]] = {}
         self._pinned: set[Key] = set()
+        self.raised: Callable[[Key, int], None] | None = None  # told of each version that is higher than what was known
 
     def __len__(self) -> int:
         return len(self._floors)
@@ -47,6 +49,8 @@ class Floors:
             return
         found = self._floors.pop(key, None)  # and in again at the end: the dictionary's order is that of use
         self._floors[key] = (version if found is None or version > found[0] else found[0], self._clock.monotonic())
+        if self.raised is not None and (found is None or version > found[0]):
+            self.raised(key, version)
         if len(self._floors) > self._capacity:
             self._evict()
 

@@ -16,10 +16,13 @@ from thermocline.protocols.entries import (
     Leased,
     Look,
     Publish,
+    Renew,
     Settle,
     Withdraw,
 )
 from thermocline.protocols.epochs import HasEpoch, OfEpoch
+from thermocline.protocols.holds import Holds
+from thermocline.protocols.near import Ear, Invalidates, Listening
 from thermocline.protocols.payloads import Payloads
 from thermocline.protocols.plain import PlainCopies, PlainCopy, PlainListing, PlainNames
 from thermocline.protocols.tier import Tier
@@ -31,14 +34,18 @@ __all__ = [
     "Atomic",
     "Busy",
     "Census",
+    "Ear",
     "Effect",
     "Entries",
     "EntryOperation",
     "Found",
     "HasEpoch",
+    "Holds",
+    "Invalidates",
     "Inventory",
     "Leased",
     "Listed",
+    "Listening",
     "Look",
     "Note",
     "Notes",
@@ -52,6 +59,7 @@ __all__ = [
     "Publish",
     "Purges",
     "Relocates",
+    "Renew",
     "Settle",
     "Stored",
     "Tier",

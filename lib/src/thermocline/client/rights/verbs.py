@@ -84,7 +84,14 @@ class RightsVerbs(UpdateVerbs):
             retention=given or ServiceRetention(),
             wait=wait,
         )
-        return await forgetting.run(dry_run=dry_run)
+        near = self._near
+        try:
+            if near is not None and not dry_run:
+                near.clear()
+            return await forgetting.run(dry_run=dry_run)
+        finally:
+            if near is not None and not dry_run:
+                near.clear()
 
 
 def _subject(tenant: Any, scope: Any, verb: str) -> tuple[str, str | None]:

@@ -3,6 +3,8 @@
 from thermocline.errors import ConfigurationError
 
 try:
+    from thermocline.tiers.hot.holds import HotHolds
+    from thermocline.tiers.hot.invalidations import HotInvalidations
     from thermocline.tiers.hot.notes import HotNotes
     from thermocline.tiers.hot.plain import HotPlain
     from thermocline.tiers.hot.upkeep import HotUpkeep
@@ -14,7 +16,7 @@ except ModuleNotFoundError as error:
 __all__ = ["HotMemory"]
 
 
-class HotMemory(HotPlain, HotUpkeep, HotNotes):
+class HotMemory(HotPlain, HotUpkeep, HotNotes, HotInvalidations, HotHolds):
     """Redis as the hot tier: coherent entries in front of an authority, records of its own for keys that live in Redis alone, and plain keys.
 
     ``url``: ``redis://``, ``rediss://`` (TLS) or ``unix://``. ``cluster``: whether it is a cluster; None: the server is asked. ``max_connections``:
@@ -30,5 +32,5 @@ class HotMemory(HotPlain, HotUpkeep, HotNotes):
     record) and one else; versions are the larger of the last one + 1 and the server's clock in microseconds; a write's id is
     known for ten minutes; tombstones and expired records stay for a day. A listing reads the scope's index; a name is entered before its
     record is written, so none is missing while Redis itself loses nothing; a scope is entered into its tenant's index with it, once an hour. Plays
-    `Census` and `Notes` as well.
+    `Census`, `Notes`, `Invalidates` and `Holds` as well.
     """
