@@ -20,10 +20,13 @@ class Leased:
 @dataclass(frozen=True, slots=True)
 class Busy:
     """Another reader or a writer is under way: ask the authority, heed ``floor``, and settle. ``last`` is the envelope that a marker
-    carries for callers who accept stale answers while the authority is down."""
+    carries for callers who accept stale answers while the authority is down. ``leased``: it is a reader, whose lease it is (``holder`` its token, where the
+    tier tells): his answer may be waited for. A tier that leaves both out is asked past as if writers were under way."""
 
     floor: int
     last: Envelope | None = None
+    leased: bool = False
+    holder: str | None = None
 
 
 Found = Envelope | Leased | Busy
@@ -67,7 +70,16 @@ class Look:
     lasting_ms: int  # how long the lease holds, by the tier's own clock
 
 
-EntryOperation = Look | Announce | Publish | Withdraw | Settle
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """The lease of ``reader`` is to last ``lasting_ms`` from now. One that is gone stays gone."""
+
+    key: Key
+    reader: str
+    lasting_ms: int
+
+
+EntryOperation = Look | Renew | Announce | Publish | Withdraw | Settle
 
 
 @runtime_checkable
@@ -87,8 +99,9 @@ class Entries(Tier, Protocol):
         ...
 
     async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
-        """One of the six operations. `Look` answers an Envelope, `Leased` or `Busy`; `Announce` answers `Busy` with the floor that was known;
-        the others None. A publish or settle whose envelope the tier cannot hold (too large, out of memory) acts without a value."""
+        """One of the operations. `Look` answers an Envelope, `Leased` or `Busy`; `Renew` answers `Leased` while the lease is still held, else None; an
+        `Announce` answers `Busy` with the floor that was known; the others None. A publish or settle whose envelope the tier cannot hold (too large,
+        out of memory) acts without a value."""
         ...
 
     async def operate_many(
