@@ -1,4 +1,4 @@
-"""Blob Storage, by the official SDK on Azurite, as payload store and as the authority."""
+"""Blob Storage, by the official SDK and by obstore, on Azurite, as payload store and as the authority."""
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +13,7 @@ from thermocline.model import Key, Pointer
 from thermocline.testing.conformance import Capability, PayloadsConformance, VersionsConformance
 from thermocline.testing.rig import Azurite
 from thermocline.tiers.cold import ColdMemory
+from thermocline.tiers.cold.blobs import Transfer
 
 
 async def flip_last_byte(azurite: Azurite, container: str, path: str) -> None:
@@ -30,11 +31,14 @@ async def flip_last_byte(azurite: Azurite, container: str, path: str) -> None:
 class ColdTier:
     gaps: ClassVar[Mapping[Capability, str]] = {Capability.MOVABLE_CLOCK: "Blob Storage stamps by its own clock"}
     container = f"conformance-{uuid.uuid4().hex[:12]}"
+    transfer: ClassVar[Transfer] = "sdk"
 
     @pytest.fixture
     async def tier(self, azurite: Azurite) -> AsyncIterator[ColdMemory]:
         self.azurite = azurite
-        async with ColdMemory.from_connection_string(azurite.connection_string, self.container, create=True) as tier:
+        async with ColdMemory.from_connection_string(
+            azurite.connection_string, self.container, create=True, transfer=self.transfer
+        ) as tier:
             yield tier
 
 
@@ -42,7 +46,9 @@ class TestColdVersions(ColdTier, VersionsConformance):
     oversize = INLINE_LIMIT
 
     async def reopen(self, tier: ColdMemory) -> ColdMemory:
-        second = ColdMemory.from_connection_string(self.azurite.connection_string, self.container)
+        second = ColdMemory.from_connection_string(
+            self.azurite.connection_string, self.container, transfer=self.transfer
+        )
         await second.connect()
         return second
 
@@ -53,3 +59,13 @@ class TestColdVersions(ColdTier, VersionsConformance):
 class TestColdPayloads(ColdTier, PayloadsConformance):
     async def damage(self, tier: ColdMemory, key: Key, pointer: Pointer) -> None:
         await flip_last_byte(self.azurite, self.container, pointer.path)
+
+
+class TestFastVersions(TestColdVersions):
+    container = f"conformance-fast-{uuid.uuid4().hex[:12]}"
+    transfer = "obstore"
+
+
+class TestFastPayloads(TestColdPayloads):
+    container = f"conformance-fast-{uuid.uuid4().hex[:12]}"
+    transfer = "obstore"

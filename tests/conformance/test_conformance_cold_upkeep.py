@@ -18,20 +18,26 @@ from thermocline.testing.conformance import (
 )
 from thermocline.testing.rig import Azurite
 from thermocline.tiers.cold import ColdMemory
+from thermocline.tiers.cold.blobs import Transfer
 
 
 class Cold:
     gaps: ClassVar[Mapping[Capability, str]] = {Capability.MOVABLE_CLOCK: "Blob Storage stamps by its own clock"}
     container = f"upkeep-{uuid.uuid4().hex[:12]}"
+    transfer: ClassVar[Transfer] = "sdk"
 
     @pytest.fixture
     async def tier(self, azurite: Azurite) -> AsyncIterator[ColdMemory]:
         self.azurite = azurite
-        async with ColdMemory.from_connection_string(azurite.connection_string, self.container, create=True) as tier:
+        async with ColdMemory.from_connection_string(
+            azurite.connection_string, self.container, create=True, transfer=self.transfer
+        ) as tier:
             yield tier
 
     async def reopen(self, tier: ColdMemory) -> ColdMemory:
-        second = ColdMemory.from_connection_string(self.azurite.connection_string, self.container)
+        second = ColdMemory.from_connection_string(
+            self.azurite.connection_string, self.container, transfer=self.transfer
+        )
         await second.connect()
         return second
 
@@ -59,3 +65,8 @@ class TestColdPurging(Cold, PurgesConformance):
 
 class TestColdNotes(Cold, NotesConformance):
     pass
+
+
+class TestFastCensus(TestColdCensus):
+    container = f"upkeep-fast-{uuid.uuid4().hex[:12]}"
+    transfer = "obstore"

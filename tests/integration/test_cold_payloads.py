@@ -28,10 +28,14 @@ async def proxy(azurite: Azurite, chaos_proxy: Callable[[str], Awaitable[ChaosPr
     return await chaos_proxy(azurite.blob_url)
 
 
-@pytest.fixture
-async def cold(azurite: Azurite, proxy: ChaosProxy, unique_name: Callable[[str], str]) -> AsyncIterator[ColdMemory]:
+@pytest.fixture(params=["sdk", "obstore"])
+async def cold(
+    azurite: Azurite, proxy: ChaosProxy, unique_name: Callable[[str], str], request: pytest.FixtureRequest
+) -> AsyncIterator[ColdMemory]:
     """Through the proxy."""
-    async with ColdMemory(proxy.url, unique_name("c"), credential=azurite.key, create=True) as tier:
+    async with ColdMemory(
+        proxy.url, unique_name("c"), credential=azurite.key, create=True, transfer=request.param
+    ) as tier:
         yield tier
 
 

@@ -14,9 +14,11 @@ LIBRARY = Path(thermocline.__file__).parent
 # External package -> the rooms that may import it. A room is a module, or a package with all below it.
 ROOMS: dict[str, tuple[str, ...]] = {
     "redis": ("tiers.hot",),
+    "hiredis": ("tiers.hot.lane",),
     "azure.cosmos": ("tiers.warm",),
     "azure.storage": ("tiers.cold",),
     "azure.data": ("tiers.table",),
+    "obstore": ("tiers.cold.fast",),
     "azure.identity": ("identity",),
     "azure.keyvault": ("identity",),
     "azure.monitor": ("telemetry",),
@@ -36,7 +38,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "pydantic_settings": ("settings", "functions.settings"),
     "pydantic": ("codec", "settings", "functions.settings"),
 }
-ONE_FILE = ("redis", "azure.cosmos", "azure.storage", "azure.data")  # an SDK is imported in its one file
+ONE_FILE = ("redis", "azure.cosmos", "azure.storage", "azure.data", "obstore")  # an SDK is imported in its one file
 NOWHERE = ("pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve")  # reading them runs code
 
 

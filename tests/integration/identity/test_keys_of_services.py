@@ -4,6 +4,7 @@ import base64
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 from azure.core.credentials import AzureNamedKeyCredential
@@ -148,7 +149,9 @@ async def access(azurite: Azurite, unique_name: Callable[[str], str]) -> AsyncIt
         yield made
 
 
+@pytest.mark.parametrize("transfer", ["sdk", "obstore"])
 async def test_sas_is_rotated_under_load(
+    transfer: Literal["sdk", "obstore"],
     vault: KeyVaultServer,
     credential: ManagedIdentityCredential,
     azurite: Azurite,
@@ -162,6 +165,7 @@ async def test_sas_is_rotated_under_load(
         blob_account_url=azurite.blob_url,
         blob_container=access.container,
         blob_sas_secret_name=name,
+        blob_transfer=transfer,
         key_vault_uri=vault.url,
         cold_deadline_ms=10_000,
     )
@@ -197,7 +201,9 @@ async def test_sas_that_is_none(
             assert value not in str(caught.value)
 
 
+@pytest.mark.parametrize("transfer", ["sdk", "obstore"])
 async def test_sas_that_is_refused_without_a_newer_one(
+    transfer: Literal["sdk", "obstore"],
     vault: KeyVaultServer,
     credential: ManagedIdentityCredential,
     azurite: Azurite,
@@ -207,13 +213,14 @@ async def test_sas_that_is_refused_without_a_newer_one(
     name = unique_name("blob-sas")
     vault.set(name, "?" + access.sas("policy-0"))
     async with Vault(vault.url, credential) as opened:
-        cold = ColdMemory(azurite.blob_url, access.container, credential=opened.secret(name))
+        cold = ColdMemory(azurite.blob_url, access.container, credential=opened.secret(name), transfer=transfer)
         async with cold:
             await cold.upload_text("name", "text")
+            pointer = await cold.put_payload(Key("t", "s", "n"), b"content", deadline=Deadline.after(10))
             await access.only("another")
             vault.stats(reset=True)
             with pytest.raises(AccessDenied) as caught:
-                await cold.download_text("name")
+                await cold.get_payload(Key("t", "s", "n"), pointer, deadline=Deadline.after(10))
             assert "sig=" not in str(caught.value)
             assert vault.stats()["asked"] == {"vault 200": 1}, "read again once"
 

@@ -45,13 +45,25 @@ class Signing:
 
     def _signed(self, url: str, sas: str) -> str:
         """The URL with the SAS behind its own parameters."""
+        sas = self._bare(sas)
+        parts = urlsplit(url)
+        return urlunsplit(parts._replace(query=f"{parts.query}&{sas}" if parts.query else sas))
+
+    async def token(self) -> tuple[str, int]:
+        """The SAS of this moment and its generation, for a client that signs by itself. Raises `ConfigurationError` if it is none, and why it cannot be read."""
+        return self._bare(await self._sas.current()), self._sas.generation
+
+    async def renew(self, seen: int) -> bool:
+        """As `Rotating.renew`."""
+        return await self._sas.renew(seen)
+
+    def _bare(self, sas: str) -> str:
         sas = sas.strip().removeprefix("?")
         if "sig=" not in sas or any(mark in sas for mark in ("://", "?", "#", " ", "\n")):
             raise ConfigurationError(
                 f"{self._named} holds no SAS (sv=…&sig=…): store the token alone, without the account's URL"
             )
-        parts = urlsplit(url)
-        return urlunsplit(parts._replace(query=f"{parts.query}&{sas}" if parts.query else sas))
+        return sas
 
 
 async def unsigned(request: Any, handler: Callable[[Any], Awaitable[T]]) -> T:

@@ -77,12 +77,22 @@ class ContainerMissing(TierUnavailable):
 
 def refused(error: azure.HttpResponseError) -> bool:
     """Whether it says that the request's condition (ETag, not there yet) does not hold."""
-    return (error.status_code, code_of(error)) in _CONDITION or (error.status_code == 412 and not code_of(error))
+    return unmet(error.status_code or 0, code_of(error))
 
 
 def absent(error: azure.HttpResponseError) -> bool:
     """Whether it says that the container answered and there is no such blob. A HEAD's answer has no body, but the code in a header."""
-    return error.status_code == 404 and code_of(error) in ("BlobNotFound", "ResourceNotFound")
+    return missing(error.status_code or 0, code_of(error))
+
+
+def unmet(status: int, code: str) -> bool:
+    """`refused`, by status and code."""
+    return (status, code) in _CONDITION or (status == 412 and not code)
+
+
+def missing(status: int, code: str) -> bool:
+    """`absent`, by status and code."""
+    return status == 404 and code in ("BlobNotFound", "ResourceNotFound")
 
 
 def code_of(error: azure.HttpResponseError) -> str:
@@ -124,14 +134,19 @@ def _never_connected(error: Exception) -> bool:
 
 
 def _answered(error: azure.HttpResponseError, doing: str) -> ThermoclineError:
-    status, code = error.status_code or 0, code_of(error)
+    status = error.status_code or 0
+    if isinstance(error, azure.ClientAuthenticationError) and status not in (401, 403):
+        status = 401
+    return by_answer(status, code_of(error), doing, _text(error), _retry_after(error))
+
+
+def by_answer(status: int, code: str, doing: str, text: str = "", retry_after: float | None = None) -> ThermoclineError:
+    """What an answer of the service means, by its HTTP status and the service's own code (empty where it gave none). ``retry_after`` in seconds."""
     said = f"HTTP {status}{' ' + code if code else ''}"
-    if status in (401, 403) or isinstance(error, azure.ClientAuthenticationError):
+    if status in (401, 403):
         return AccessDenied(f"cold: {doing} was refused ({said}): {_why_denied(code)}", tier=TIER, sent=False)
     if status == 429 or code == "ServerBusy":
-        return Throttled(
-            f"cold: {doing} was throttled ({said})", tier=TIER, sent=False, retry_after=_retry_after(error)
-        )
+        return Throttled(f"cold: {doing} was throttled ({said})", tier=TIER, sent=False, retry_after=retry_after)
     if status == 404 and code.startswith("Container"):
         return ContainerMissing(
             f"cold: the container is missing ({said}): create it, or mend its name", tier=TIER, sent=False
@@ -143,12 +158,10 @@ def _answered(error: azure.HttpResponseError, doing: str) -> ThermoclineError:
             f"cold: the blob is in the archive tier: rehydrate it first ({said})", tier=TIER, sent=False
         )
     if status == 400:
-        return InvalidArgument(f"cold: {doing} was refused ({said}): {_text(error)}")
+        return InvalidArgument(f"cold: {doing} was refused ({said}): {text}")
     if status == 408 or code == "OperationTimedOut":
         return TierTimeout(f"cold: the service gave up {doing} ({said})", tier=TIER)
-    return TierUnavailable(
-        f"cold: {doing} failed ({said}): {_text(error)}", tier=TIER, sent=status < 400 or status >= 500
-    )
+    return TierUnavailable(f"cold: {doing} failed ({said}): {text}", tier=TIER, sent=status < 400 or status >= 500)
 
 
 def _why_denied(code: str) -> str:

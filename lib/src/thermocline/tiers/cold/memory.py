@@ -1,5 +1,6 @@
 """`ColdMemory`: Blob Storage as payloads, as authority, and by name as the code that it replaces used it."""
 
+import importlib.util
 import inspect
 from concurrent.futures import Executor
 from datetime import timedelta
@@ -9,10 +10,11 @@ from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import AccessDenied, ConfigurationError, InvalidArgument, NotFound
 from thermocline.model import MemoryTier
 from thermocline.telemetry import Stats
+from thermocline.tiers.cold.blobs import Account, Transfer
 from thermocline.tiers.cold.door import ROLE, ContainerMissing, NotSignedIn
 from thermocline.tiers.cold.payloads import BlobPayloads
 from thermocline.tiers.cold.plain import OWN_NAMES, PlainBlobs, named
-from thermocline.tiers.cold.service import Account, BlobService
+from thermocline.tiers.cold.service import BlobService
 from thermocline.tiers.cold.upkeep import HeadUpkeep
 
 _CONNECTING: Final = 15.0  # seconds
@@ -26,7 +28,8 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
     (``azure.identity.aio``), an account key, a SAS (also one that changes, as a secret of Key Vault), an `AzureNamedKeyCredential` or
     `AzureSasCredential`, or None; it stays open when the tier is closed. ``connection_pool_size``: connections at most (100). ``connection_timeout``,
     ``read_timeout``: seconds to connect (5), and of silence on a connection (30). ``create``: `connect` makes the container if it is missing. Versions
-    are given out by compare-and-set on one head blob per key.
+    are given out by compare-and-set on one head blob per key. ``transfer``: what reads records and payloads and creates payloads of up to 4 MiB: the
+    Azure SDK (``"sdk"``), or ``"obstore"`` (the extra of that name), which takes a quarter to a half of the CPU.
 
     The SDK's retries are off. Nothing is sent before `connect`; `close` is needed, or use it in ``async with``.
     """
@@ -46,6 +49,7 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
         executor: Executor | None = None,
         create: bool = False,
         connection_string: str | None = None,
+        transfer: Transfer = "sdk",
     ) -> None:
         _check_credential(credential)
         given: Any = container_name
@@ -53,6 +57,7 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
             raise ConfigurationError("cold: the container has no name (BLOB_CONTAINER)")
         if connection_string is None and not str(account_url).startswith(("https://", "http://")):
             raise ConfigurationError("cold: the account URL must begin with https:// (BLOB_ACCOUNT_URL)")
+        _check_transfer(transfer)
         default = Account("", "")
         account = Account(
             account_url,
@@ -62,6 +67,7 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
             default.pool_size if connection_pool_size is None else connection_pool_size,
             default.connection_timeout if connection_timeout is None else connection_timeout,
             default.read_timeout if read_timeout is None else read_timeout,
+            transfer,
         )
         if account.pool_size < 1 or account.connection_timeout <= 0 or account.read_timeout <= 0:
             raise ConfigurationError("cold: connection_pool_size, connection_timeout and read_timeout must be above 0")
@@ -200,6 +206,13 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
         if not isinstance(given, timedelta):
             raise InvalidArgument(f"timeout is a timedelta, not {type(given).__name__}")
         return Deadline.after(given.total_seconds(), self._clock)
+
+
+def _check_transfer(transfer: object) -> None:
+    if transfer not in ("sdk", "obstore"):
+        raise ConfigurationError(f'cold: transfer is "sdk" or "obstore", not {transfer!r}')
+    if transfer == "obstore" and importlib.util.find_spec("obstore") is None:
+        raise ConfigurationError('cold: transfer="obstore" needs obstore: pip install "thermocline[obstore]"')
 
 
 def _check_credential(credential: Any) -> None:

@@ -21,7 +21,8 @@ from thermocline.blobs.upkeep import (
 from thermocline.clock import Deadline
 from thermocline.errors import ThermoclineError
 from thermocline.protocols import Note
-from thermocline.tiers.cold.service import Blob, BlobService, Entry
+from thermocline.tiers.cold.blobs import Blob, Entry
+from thermocline.tiers.cold.service import BlobService
 
 NOTE_ROOT: Final = "tc1/n/"
 _SEGMENT: Final = 200

@@ -16,10 +16,13 @@ from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, InvalidArgument, TierUnavailable
 from thermocline.keys import PAYLOAD_ROOT, from_payload_path, payload_path
 from thermocline.model import Key, Pointer
+from thermocline.tiers.cold.blobs import BLOCK, PARALLEL, Put
 from thermocline.tiers.cold.door import TIER
-from thermocline.tiers.cold.service import BLOCK, PARALLEL, BlobService, Put
+from thermocline.tiers.cold.service import BlobService
 
-_HASH_INLINE: Final = 256 * 1024  # bytes; more is hashed off the event loop
+_HASH_INLINE: Final = (
+    2**20
+)  # bytes, half a millisecond; more is hashed off the event loop (a thread's turn costs a quarter of a millisecond by itself)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class BlobPayloads:
                     return renewed
                 put = await self._put_blocks(path, size, block, deadline)
             else:
-                put = await self._service.put(path, whole, metadata=_metadata(), deadline=deadline)
+                put = await self._service.deposit(path, whole, metadata=_metadata(), deadline=deadline)
             if put is not None:
                 return put
             if whole is not None:
@@ -122,12 +125,12 @@ class BlobPayloads:
 
     async def get_payload(self, key: Key, pointer: Pointer, *, deadline: Deadline) -> bytes | None:
         """The payload, its digest checked; None: there is none of that name. Raises `CorruptRecord` for other content, or a pointer of another key."""
-        blob = await self._service.get(_checked(key, pointer), deadline)
-        if blob is None:
+        data = await self._service.content(_checked(key, pointer), pointer.size, deadline)
+        if data is None:
             return None
-        if len(blob.data) != pointer.size or await self._sha256(blob.data) != pointer.sha256:
+        if len(data) != pointer.size or await self._sha256(data) != pointer.sha256:
             raise CorruptRecord(f"the payload of {key} does not have the content that its name says")
-        return blob.data
+        return data
 
     async def stream_payload(self, key: Key, pointer: Pointer, *, deadline: Deadline) -> AsyncIterator[bytes]:
         """The payload in chunks of at most 4 MiB. The last one comes only if the digest fits, else `CorruptRecord`, as for a missing payload.
@@ -140,7 +143,7 @@ class BlobPayloads:
 
         digest = hashlib.sha256()
         held: bytes | None = None
-        chunks = self._service.chunks(path, wait)
+        chunks = self._service.pieces(path, wait)
         async with contextlib.aclosing(chunks):
             try:
                 async for chunk in chunks:

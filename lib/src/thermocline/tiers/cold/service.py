@@ -8,10 +8,9 @@ import asyncio
 import inspect
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.request import getproxies
 
 import aiohttp
@@ -25,58 +24,21 @@ from thermocline.cost.units import of_blobs
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
 from thermocline.resilience import Rotating, Signing, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
+from thermocline.tiers.cold.blobs import BLOCK, PARALLEL, Account, Blob, Entry, Put
 from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
 from thermocline.tiers.cold.transport import Parts, Transport
 
-BLOCK: Final = 4 * 2**20  # bytes of one block: what one request carries at most, up and down
-PARALLEL: Final = 4  # blocks of one payload under way at once
+if TYPE_CHECKING:
+    from thermocline.tiers.cold.fast import FastBlobs
+
 AT_ONCE: Final = (
     2**18
-)  # bytes of an answer that are read in one go; the SDK's default, where it is given a session, is 4 kB
+)  # bytes of an answer that are read in one go; the default, where the SDK is given a session, is 4 kB
 SKEW_MS: Final = 1000  # a smaller difference of the clocks is left alone: the service's Date counts whole seconds
 
 _KEPT: Final = 128  # clients of blobs
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Where the container is and how to get in. ``credential``: an asynchronous TokenCredential, an account key, a SAS (perhaps `Rotating`), or None."""
-
-    url: str
-    container: str
-    credential: Any = None
-    connection_string: str | None = None
-    pool_size: int = 100
-    connection_timeout: float = 5.0  # seconds, per connection
-    read_timeout: float = 30.0  # seconds of silence on a connection; the call's deadline is usually shorter
-
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    data: bytes
-    etag: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """What was stored: its new ETag, and when by the service's clock (whole seconds, as ms since 1970)."""
-
-    etag: str
-    modified_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A blob in a listing."""
-
-    name: str
-    etag: str
-    size: int
-    modified_ms: int
-    metadata: Mapping[str, str]
 
 
 class BlobService:
@@ -86,6 +48,7 @@ class BlobService:
         self._account = account
         self._clock = clock
         self._client: ContainerClient | None = None
+        self._fast: FastBlobs | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._blobs: dict[str, BlobClient] = {}  # least recently used first
         self._date = ""
@@ -141,11 +104,16 @@ class BlobService:
         except (ValueError, TypeError) as error:
             await session.close()
             raise ConfigurationError(f"cold: account URL, container or credential cannot be used: {error}") from error
+        if account.transfer == "obstore":
+            from thermocline.tiers.cold.fast import FastBlobs
+
+            self._fast = FastBlobs(account, client.url, client.credential, signing, lambda: self.stats)
         self._client, self._loop = client, asyncio.get_running_loop()
         return True
 
     async def close(self) -> None:
         client, self._client, self._loop = self._client, None, None
+        self._fast = None
         self._blobs.clear()
         if client is not None:
             await client.close()
@@ -279,6 +247,35 @@ class BlobService:
         entries = await self._call(read(), deadline, "list blobs")
         following = pager.continuation_token
         return entries, None if following in (None, "") else str(following)
+
+    # --- by the transfer that was chosen ------------------------------------------------------------------------------
+
+    async def fetch(self, name: str, deadline: Deadline) -> Blob | None:
+        """As `get`, of a name that we made."""
+        self._open()
+        return await (self.get(name, deadline) if self._fast is None else self._fast.get(name, deadline))
+
+    async def content(self, name: str, size: int, deadline: Deadline) -> bytes | None:
+        """The bytes of a blob that should have ``size`` (for the caller to check); None: the container has none of that name."""
+        self._open()
+        if self._fast is not None:
+            return await self._fast.content(name, size, deadline)
+        blob = await self.get(name, deadline)
+        return None if blob is None else blob.data
+
+    def pieces(self, name: str, wait: Callable[[], Deadline]) -> AsyncGenerator[bytes, None]:
+        """As `chunks`."""
+        self._open()
+        return self.chunks(name, wait) if self._fast is None else self._fast.chunks(name, wait)
+
+    async def deposit(self, name: str, data: bytes, *, metadata: Mapping[str, str], deadline: Deadline) -> Put | None:
+        """As `put` where nothing is. obstore does not tell the blob's date: then it is the second in which the request left, by the service's clock."""
+        if self._fast is None:
+            return await self.put(name, data, metadata=metadata, deadline=deadline)
+        self._open()
+        before_ms = self.now_ms() // 1000 * 1000
+        etag = await self._fast.create(name, data, metadata, deadline)
+        return None if etag is None else Put(_mark(etag), before_ms)
 
     # --- the door ----------------------------------------------------------------------------------------------------
 

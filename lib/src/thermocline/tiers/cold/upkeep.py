@@ -12,9 +12,9 @@ from thermocline.errors import CorruptRecord, InvalidKey, ThermoclineError, Tier
 from thermocline.keys import HEAD_ROOT, blob_prefix, from_head_path, head_path, tenant_prefix
 from thermocline.model import Envelope
 from thermocline.protocols import Inventory, Stored
+from thermocline.tiers.cold.blobs import Entry
 from thermocline.tiers.cold.door import TIER
 from thermocline.tiers.cold.notes import BlobNotes
-from thermocline.tiers.cold.service import Entry
 from thermocline.tiers.cold.versions import HeadVersions
 from thermocline.writes import PAYLOAD_GRACE_MS, check_pointer
 
@@ -64,7 +64,7 @@ class HeadUpkeep(HeadVersions, BlobNotes):
         told = wire.stored_of(entry.metadata, entry.name, entry.etag)
         if told is not None:
             return told
-        blob = await self._service.get(entry.name, deadline)
+        blob = await self._service.fetch(entry.name, deadline)
         if blob is None:
             return None
         envelope = wire.unpack_any_head(blob.data).envelope

@@ -19,8 +19,9 @@ from thermocline.keys import HEAD_ROOT, blob_prefix, from_head_path, head_path
 from thermocline.model import Authority, Envelope, Key
 from thermocline.protocols import Listed, Page, Write, Written
 from thermocline.telemetry import CORRUPT
+from thermocline.tiers.cold.blobs import Entry
 from thermocline.tiers.cold.door import TIER
-from thermocline.tiers.cold.service import BlobService, Entry
+from thermocline.tiers.cold.service import BlobService
 
 
 class HeadVersions:
@@ -116,7 +117,7 @@ class HeadVersions:
     # --- one request -------------------------------------------------------------------------------------------------
 
     async def _read_head(self, key: Key, path: str, deadline: Deadline) -> heads.Found | heads.Missing:
-        blob = await self._service.get(path, deadline)
+        blob = await self._service.fetch(path, deadline)
         if blob is None:
             return heads.Missing()
         return heads.Found(wire.unpack_head(blob.data, key), blob.etag)
@@ -132,7 +133,7 @@ class HeadVersions:
         told = wire.listed_of(entry.metadata, entry.name)
         if told is not None:
             return told
-        blob = await self._service.get(entry.name, deadline)
+        blob = await self._service.fetch(entry.name, deadline)
         if blob is None:
             return None
         head = wire.unpack_any_head(blob.data)
