@@ -1,6 +1,7 @@
 """Many keys at once: one MGET, one query, one pipeline where the verbs for one key have a request each. Each key answers for itself (P8)."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from thermocline import telemetry
@@ -58,12 +59,7 @@ class Batches:
 
     async def _read(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> None:
         if plan.uses_hot and not self._recovery.blind():
-            asked = keys
-            if len(self._recovery):
-                unsure = [key for key in keys if self._recovery.blind(key)]
-                await self._each(unsure, results, lambda key: self._stale(key, plan, deadline))
-                asked = [key for key in keys if key not in results]
-            await self._through_hot(plan, asked, results, deadline)
+            await self._through_hot(plan, keys, results, deadline)
         else:  # blind: hot is not believed, but told
             leases: dict[Key, tuple[str, int] | None] = {}
             if plan.uses_hot:
@@ -84,11 +80,14 @@ class Batches:
     async def _through_hot(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> None:
         unknown: list[Key] = []
         away: list[Key] = []
+        unsure: set[Key] = set()  # for which hot is not believed
+        if len(self._recovery):
+            unsure = {key for key in keys if self._recovery.blind(key)}
+            keys = [key for key in keys if key not in unsure]
 
         async def ask_hot(chunk: Sequence[Key]) -> None:
-            if (
-                away
-            ):  # hot did not answer for an earlier chunk: the authority's time is not spent on waiting for it again
+            if away:
+                # hot did not answer for an earlier chunk: the authority's time is not spent on waiting for it again
                 results.update(dict.fromkeys(chunk, results[away[0]]))
                 away.extend(chunk)
                 return
@@ -103,9 +102,11 @@ class Batches:
                 # what could not be asked, or was not, is no absence (P1)
                 results.update((key, NotAsked(key) if copy is None else copy) for key, copy in rest.items())
 
+        if not plan.rules.read_fallback:
+            results.update((key, NotAsked(key)) for key in unsure)
         await together(chunks(keys, HOT_CHUNK), ask_hot, at_once=HOT_AT_ONCE)
         if plan.rules.read_fallback:
-            await self._below(plan, away, results, lambda chunk: self._ask(plan, chunk, {}, deadline))
+            await self._below(plan, [*away, *unsure], results, lambda chunk: self._ask(plan, chunk, {}, deadline))
             await self._below(plan, unknown, results, lambda chunk: self._miss(plan, chunk, deadline))
 
     async def _below(
@@ -139,15 +140,23 @@ class Batches:
 
         await together(keys, one, at_once=SINGLY)
 
+    async def _through_near(
+        self, plan: Plan, keys: Sequence[Key], asking: Awaitable[Sequence[Envelope | ThermoclineError | None]]
+    ) -> Sequence[Envelope | ThermoclineError | None]:
+        """What hot answers, which the near cache may remember."""
+        near = self._engine.near
+        return await (asking if near is None else near.through_many(keys, repeat(plan), asking))
+
     async def _from_hot(self, plan: Plan, keys: Sequence[Key], results: Reads, deadline: Deadline) -> Reads:
         """The plain MGET. Returned is what it cannot answer: None, or the error of a key whose shard could not be asked."""
         engine = self._engine
         hot, floors = engine.hot, engine.floors
         assert hot is not None
         engine.stats.count(telemetry.READS, "hot", len(keys))
-        copies = await engine.guards[MemoryTier.HOT].call(
+        asking = engine.guards[MemoryTier.HOT].call(
             "get_many", hot.peek_many, keys, deadline=deadline, times=2, again=True
         )
+        copies = await self._through_near(plan, keys, asking)
         now, value = engine.now_ms(), Serve.VALUE
         rest: Reads = {}
         for key, copy in zip(keys, copies, strict=True):
@@ -244,7 +253,8 @@ class Batches:
         authority, guard = engine.authority(plan.authority), engine.guards[plan.tier]
         engine.stats.count(telemetry.READS, guard.name, len(keys))
         try:
-            found = await guard.call("read_many", authority.read_many, keys, deadline=deadline, times=2, again=True)
+            asking = guard.call("read_many", authority.read_many, keys, deadline=deadline, times=2, again=True)
+            found = await (asking if plan.uses_hot else self._through_near(plan, keys, asking))
         except TierUnavailable as error:
             return dict.fromkeys(keys, error)
         results: Reads = {}

@@ -29,6 +29,7 @@ from thermocline.telemetry import Stats
 Result = TypeVar("Result")
 
 _HELD_UP: Final = 0.4  # of a share: where the event loop was late by more, a time-out says that this process had no time, not the tier
+_LEAST: Final = 0.25  # of what is left of a call's time, for a tier that is asked before another
 _SECOND: Final = 4.0  # shares for the second try of a call that was held up
 _POINT_READ: Final = "read"
 _LATE = (TierTimeout, UnknownOutcome)
@@ -43,7 +44,7 @@ _WELL = (
 
 class Guard:
     """``share`` is the tier's share of a call's deadline in seconds (of a write: four times as much, since a write without an answer is sent again).
-    ``below`` are the seconds that a call needs which goes on to the tier below: where its deadline has not that much left, the share is smaller in proportion.
+    ``below`` are the seconds that a call needs which goes on to the tier below: where its deadline has not that much left, the share is smaller in proportion (a quarter of what is left at least).
 
     A breaker that is open fails a call with `CircuitOpen` before anything is sent. Of many calls at the same time most
     wait at the `Gate`: that counts into the call's own deadline and not into the tier's share. ``prober``: looks whether the tier is back; where there is
@@ -300,9 +301,12 @@ class Guard:
             self.breaker.released()
 
     def _shortened(self, deadline: Deadline, began: float, ends: float) -> float:
-        """When this tier's time is up in a call that has not enough left for it and for the tier below: they share what there is."""
+        """When this tier's time is up in a call that has not enough left for it and for the tier below: they share what there is in proportion, but this
+        one has a quarter of it at least, or it could never answer."""
         left, share = deadline.at - began, ends - began
-        return began + left * share / (share + self._below) if self._below else ends
+        if not self._below:
+            return ends
+        return began + min(share, left * max(share / (share + self._below), _LEAST))
 
     def _followed(self, verb: str, answer: Awaitable[Result]) -> Awaitable[Result]:
         """The call, for spans and for what it is charged."""
