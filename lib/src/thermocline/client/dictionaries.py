@@ -227,9 +227,8 @@ class DictionaryKeeper:
             if found is not None:
                 self._engine.codec.known.learn(tenant, found)
         except TierUnavailable:
-            found = (
-                None if before is None else before.dictionary
-            )  # it was there, and is never removed while it is in use
+            # what was there still is: none is removed while it is in use
+            found = None if before is None else before.dictionary
         except (ThermoclineError, UnicodeDecodeError):  # damaged: not to be used, and whoever reads is told
             found = None
         seconds = _NONE_SECONDS if found is None else _CHOSEN_SECONDS
@@ -290,10 +289,14 @@ class DictionaryKeeper:
         try:
             await self.fetch(envelope, deadline)
         except UnknownDictionary:
-            envelope = await self._from_authority(envelope, deadline)
+            found = await self._from_authority(envelope, deadline)
+            if found is None:
+                raise
+            envelope = found
         return await self._decoded(envelope, kind)
 
-    async def _from_authority(self, envelope: Envelope, deadline: Deadline) -> Envelope:
+    async def _from_authority(self, envelope: Envelope, deadline: Deadline) -> Envelope | None:
+        """The authority's live record, if it does not need this dictionary too."""
         engine, key = self._engine, envelope.key
         plan = engine.routes.route(key)
         if plan.authority is not Authority.HOT:
@@ -307,8 +310,7 @@ class DictionaryKeeper:
             ):
                 await self.fetch(found, deadline)
                 return found
-        engine.codec.known.get(key.tenant, envelope.header.dictionary)  # raises
-        return envelope
+        return None
 
     async def _decoded(self, envelope: Envelope, kind: Any) -> Any:
         decode = self._engine.codec.decode

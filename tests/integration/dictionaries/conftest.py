@@ -1,0 +1,41 @@
+"""What dictionaries do, in every kind of store."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+ROOT = str(Path(__file__).parents[3])
+if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.integration.…``
+    sys.path.insert(0, ROOT)
+
+from tests.integration.dictionaries.stores import KINDS, Store, stores  # noqa: E402
+
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer  # noqa: E402
+
+
+@pytest_asyncio.fixture(params=KINDS)
+async def store(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    unique_name: Callable[[str], str],
+    redis_server: RedisServer,
+    cosmos_server: CosmosServer,
+    azurite: Azurite,
+) -> AsyncIterator[Store]:
+    async for made in stores(request.param, tmp_path, unique_name("dicts"), redis_server, cosmos_server, azurite):
+        yield made
+
+
+@pytest_asyncio.fixture
+async def embedded(tmp_path: Path) -> AsyncIterator[Store]:
+    async for made in stores("sqlite", tmp_path, "embedded", None, None, None):
+        yield made
+
+
+@pytest.fixture
+def tenant(unique_name: Callable[[str], str]) -> str:
+    """Of this test alone: Redis is shared."""
+    return unique_name("tenant")
