@@ -1,0 +1,65 @@
+"""What a scenario says: what is broken, for how long, and what its users may then see."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from thermocline.testing.scenarios.calls import Mix
+
+if TYPE_CHECKING:
+    from thermocline.testing.scenarios.stage import Stage
+
+Break = Callable[["Stage", float], Awaitable[None]]
+
+AWAY = frozenset({"TierUnavailable", "TierTimeout", "CircuitOpen"})  # what is said of a tier that cannot be asked
+UNSURE = frozenset({"UnknownOutcome"})  # and of a write whose answer did not come
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """Which tiers there are, and what of them can be broken. ``redis``: ``server``, ``cluster`` (of three masters with a replica each) or
+    ``none`` (process memory); ``warm``: ``cosmos`` or ``sqlite``; ``cold``: ``blob`` or ``folder``. ``proxied``: which of ``redis``, ``cosmos`` and ``blob``
+    are reached through a `ChaosProxy`."""
+
+    redis: str = "server"
+    warm: str = "cosmos"
+    cold: str = "folder"
+    proxied: frozenset[str] = frozenset()
+    apart: int = 0  # clients in processes of their own, besides two here
+    here: int = 2
+    hot_ttl: float = 300.0  # seconds
+    settings: dict[str, str | int] = field(default_factory=dict)  # lines of redis.conf
+
+    def __post_init__(self) -> None:
+        for value, known in (
+            (self.redis, ("server", "cluster", "none")),
+            (self.warm, ("cosmos", "sqlite")),
+            (self.cold, ("blob", "folder")),
+        ):
+            if value not in known:
+                raise ValueError(f"there is no {value!r}; one of {', '.join(known)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """``breaks(stage, seconds)`` breaks something, waits, and mends it again; it mends also if it is cancelled.
+
+    The statement: every answer is explained by some legal order of the calls (P1 to P6; `thermocline.testing.history`); calls fail with the
+    ``allowed`` errors alone, and with none once the memory is well again, which it is within ``recovers``. ``bounded``: answers may be behind what was
+    known because of this scenario, for so long after the last version that hot was not told of; None: none is. ``rolls_back``: hot may forget what it
+    was told. ``loses``: acknowledged writes of keys of which Redis has the word may be lost, and a client that knows of one says so (`TierUnavailable`)
+    until the key is written again. What the two cost is counted.
+    """
+
+    name: str
+    says: str  # what is broken, in a few words
+    outcome: str  # what its users see, in a sentence
+    breaks: Break
+    needs: Needs = field(default_factory=Needs)
+    mix: Mix = field(default_factory=Mix)
+    allowed: frozenset[str] = frozenset()
+    bounded: timedelta | None = None
+    rolls_back: bool = False
+    loses: bool = False
+    recovers: timedelta = timedelta(seconds=60)
