@@ -93,8 +93,13 @@ class Operation:
                 if isinstance(after, Value):
                     return after, [0, after.envelope]
                 floor = coherence.floor_of(after)
+                if isinstance(after, Lease) and after.owner is not None and not leased:
+                    return after, [4, floor, after.owner.encode()]
                 last = after.last if isinstance(after, Announced) else None
                 return after, [1, floor] if leased else [2, floor, last.envelope if last else b""]
+            case "renew", str(owner):
+                after, held = coherence.renew(entry, owner, self.number, now, TIMES)
+                return after, [1, coherence.floor_of(after)] if held else [3]
             case "announce", str(owner):
                 after = coherence.announce(entry, owner, self.number, now, TIMES)
                 return after, [2, coherence.floor_of(after), b""]
@@ -121,6 +126,8 @@ def offered(version: int, expires_ms: int = 0, *, flags: Flags = Flags.NONE) -> 
 def all_operations() -> Iterator[Operation]:
     for owner in ("r", "new"):
         yield Operation("look", owner, 3_000)
+        yield Operation("renew", owner, 3_000)
+        yield Operation("renew", owner, 9_000)
     for owner, lasting in itertools.product(("w", "new"), (2_000, 9_000)):
         yield Operation("announce", owner, lasting)
     for owner in ("w", "new"):
@@ -208,6 +215,7 @@ owners = st.sampled_from(["w", "x", "y"])
 lasting = st.integers(1, 15_000)
 operations = st.one_of(
     st.builds(Operation, st.just("look"), owners, lasting),
+    st.builds(Operation, st.just("renew"), owners, lasting),
     st.builds(Operation, st.just("announce"), owners, lasting),
     st.builds(Operation, st.just("withdraw"), owners, st.just(0)),
     st.builds(

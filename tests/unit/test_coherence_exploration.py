@@ -71,6 +71,23 @@ class FillsBelowFloor(Designed):
         return super().settle(entry, reader, version)
 
 
+class RenewalsRevive(Designed):
+    """A renewal brings back a lease that was revoked or ran out."""
+
+    def renew(self, entry: E, reader: str) -> E:
+        resting = isinstance(entry, Lease) and entry.owner is None
+        return self.look(entry, reader) if entry is None or resting else super().renew(entry, reader)
+
+
+class RenewalsByAnyone(Designed):
+    """A renewal gives the lease of another reader to who asks."""
+
+    def renew(self, entry: E, reader: str) -> E:
+        return (
+            replace(entry, owner=reader) if isinstance(entry, Lease) and entry.owner else super().renew(entry, reader)
+        )
+
+
 class NothingAnnounced(Designed):
     announces = False
 
@@ -161,6 +178,8 @@ BREAK: list[tuple[type[Designed], World]] = [
     (UnvaluedKeepsOlder, LOST),
     (WithdrawRestores, LOST),
     (FillsBelowFloor, LOST),
+    (RenewalsRevive, LOST),
+    (RenewalsByAnyone, LOST),
     (NothingAnnounced, FAIL),
     (ForgetsRunOut, FAIL),
     (PublishWipesMark, FAIL_3),

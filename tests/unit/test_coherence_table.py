@@ -22,6 +22,7 @@ from thermocline.coherence import (
     floor_of,
     look,
     publish,
+    renew,
     rest,
     run_out,
     settle,
@@ -72,6 +73,36 @@ def test_look(entry: E, after: E, leased: bool) -> None:
 
 def test_look_by_the_holder_of_the_lease_is_busy() -> None:
     assert look(LEASED, "r", 7, NOW) == (LEASED, False)
+
+
+@pytest.mark.parametrize(
+    ("entry", "after", "held"),
+    [
+        (None, None, False),
+        (RESTING, RESTING, False),
+        (LEASED, Lease("r", 4, NOW + 9_000), True),
+        (Lease("other", 4, LATER), Lease("other", 4, LATER), False),
+        (Lease("r", 4, NOW), Lease(None, 4, NOW + REST_MS), False),  # it has run out this moment
+        (Lease("r", 0, NOW), None, False),
+        (ONE, ONE, False),
+        (MARKED, MARKED, False),
+        (VALUE, VALUE, False),
+    ],
+)
+def test_renew(entry: E, after: E, held: bool) -> None:
+    assert renew(entry, "r", 9_000, NOW) == (after, held)
+
+
+def test_a_renewal_does_not_shorten_a_lease() -> None:
+    assert renew(LEASED, "r", 1, NOW) == (LEASED, True)
+
+
+def test_a_lease_is_given_back_by_settling_nothing() -> None:
+    assert settle(LEASED, "r", 0, None, NOW) == run_out(LEASED, "r", NOW)
+    assert settle(Lease("r", 0, LATER), "r", 0, None, NOW) is None
+    for entry in (None, RESTING, ONE, MARKED, VALUE, Lease("other", 4, LATER)):
+        after = settle(entry, "r", 0, None, NOW)
+        assert after == (resting(4) if entry == RESTING else entry)  # of all others, nothing changes
 
 
 @pytest.mark.parametrize(
@@ -319,7 +350,7 @@ def test_nothing_is_left_after_the_deadline_and_something_before(entry: E, now: 
         assert not absent
 
 
-@given(entries(), st.integers(NOW, NOW + 40), owners, versions, offers, st.integers(0, 5))
+@given(entries(), st.integers(NOW, NOW + 40), owners, versions, offers, st.integers(0, 6))
 def test_every_operation_first_lets_run_out(
     entry: E, now: int, owner: str, version: int, offer: Offer[str] | None, operation: int
 ) -> None:
@@ -327,6 +358,7 @@ def test_every_operation_first_lets_run_out(
         operations = (
             lambda: look(entry, owner, 3, now, TIMES).entry,
             lambda: announce(entry, owner, 3, now, TIMES),
+            lambda: renew(entry, owner, 3, now, TIMES).entry,
             lambda: publish(entry, owner, version, offer, now, TIMES),
             lambda: withdraw(entry, owner, now, TIMES),
             lambda: settle(entry, owner, version, offer, now, TIMES),

@@ -50,7 +50,7 @@ def test_it_is_a_tier_with_entries() -> None:
 async def test_a_reader_takes_the_lease_and_fills(memory: ProcessMemory) -> None:
     assert await memory.peek(KEY, deadline=NEVER) is None
     assert await memory.operate(Look(KEY, "r", 1000), deadline=NEVER) == Leased(0)
-    assert await memory.operate(Look(KEY, "s", 1000), deadline=NEVER) == Busy(0)
+    assert await memory.operate(Look(KEY, "s", 1000), deadline=NEVER) == Busy(0, None, True, "r")
     assert await memory.operate(Settle(KEY, "r", 5, envelope(5)), deadline=NEVER) is None
     assert await memory.peek(KEY, deadline=NEVER) == envelope(5)
     assert await memory.operate(Look(KEY, "s", 1000), deadline=NEVER) == envelope(5)

@@ -1,4 +1,4 @@
-"""The hot entry's states and its six operations (COHERENCE section 3), as pure functions.
+"""The hot entry's states and its operations (COHERENCE section 3), as pure functions.
 
 An entry is absent (None), a `Lease`, `Announced` or a `Value`. Each operation takes an entry and the time and gives the entry that follows; the
 caller makes that one atomic step (process memory by not awaiting, Redis by a script that is shown equal to these functions).
@@ -9,7 +9,8 @@ difference when anybody looked. All times are milliseconds since 1970, by the cl
 ==============  ===========================================================================================================
 an entry ends   when
 ==============  ===========================================================================================================
-lease           its deadline passes, or a writer announces or publishes: the floor rests for `Times.rest_ms` more
+lease           its deadline passes (its owner may put that off, `renew`), or a writer announces or publishes: the
+                floor rests for `Times.rest_ms` more
 announcement    its deadline passes: a mark stays, and the entry never becomes a value; the last one: the floor rests
 rest            a lease without an owner, its deadline passes: absent
 value           its record expires or hot's ceiling is reached: absent; but never sooner than a rest after it was put, so that
@@ -165,6 +166,15 @@ def look(entry: Entry[V], reader: str, lasting_ms: int, now: int, times: Times =
     entry = current(entry, now, times)
     if entry is None or (isinstance(entry, Lease) and entry.owner is None):
         return Looked(Lease(reader, floor_of(entry), now + lasting_ms), True)
+    return Looked(entry, False)
+
+
+def renew(entry: Entry[V], reader: str, lasting_ms: int, now: int, times: Times = TIMES) -> Looked[V]:
+    """The holder of a lease is still on its way: the lease ends no sooner than ``lasting_ms`` from now. One that has run out or was revoked is not
+    revived, and nothing else changes: since a lease may run out at any moment, this makes no state that there was not before."""
+    entry = current(entry, now, times)
+    if isinstance(entry, Lease) and entry.owner == reader:
+        return Looked(replace(entry, deadline=max(entry.deadline, now + lasting_ms)), True)
     return Looked(entry, False)
 
 

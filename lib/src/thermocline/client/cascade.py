@@ -243,8 +243,8 @@ class Cascade:
 
     async def _settle(self, key: Key, plan: Plan, reader: str, version: int, copy: Envelope | None) -> None:
         """Report what was read, as every reader must; hot fills itself with it if the lease allows."""
-        engine, hot = self._engine, self._engine.hot
-        assert hot is not None
+        engine = self._engine
+        assert engine.convoys is not None
         if copy is not None and not self._may_hold(copy, plan):
             copy = None
         lasting = engine.hot_for_ms(copy, plan) if copy is not None else None
@@ -252,9 +252,7 @@ class Cascade:
             copy = None
         operation = Settle(key, reader, version, copy, lasting)
         try:
-            await engine.guards[MemoryTier.HOT].call(
-                "settle", hot.operate, operation, deadline=engine.hot_deadline(), again=True
-            )
+            await engine.convoys.settle.call(operation, engine.hot_deadline())
         except TierUnavailable:
             if version:
                 self._recovery.add(key, version)

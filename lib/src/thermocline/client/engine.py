@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeVar
 
 from thermocline import telemetry
+from thermocline.client.convoys import Convoys
 from thermocline.client.floors import Floors
 from thermocline.client.guard import Guard
 from thermocline.client.interest import Interest
@@ -95,6 +96,7 @@ class Engine:
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
     shelves: Dictionaries | None = None  # dictionaries.py; every client has one once it is wired
     near: Nearer | None = None
+    convoys: Convoys | None = None  # where there is a hot tier
 
     def now_ms(self) -> int:
         """The time by which expiry is judged: this machine's clock, corrected by the authority's where they differ by more than a second."""

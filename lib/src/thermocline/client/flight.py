@@ -51,7 +51,7 @@ class Flight(Generic[Result]):
 
     def merge(self, floor: int, lease: str | None, told: bool, deadline: Deadline) -> None:
         self.floor = max(self.floor, floor)
-        self.lease = self.lease or lease
+        self.lease = lease or self.lease  # where there are two, hot knows the younger one alone
         self.told = self.told or told
         if deadline.at > self.deadline.at:
             self.deadline = deadline
@@ -72,6 +72,13 @@ class Flights(Generic[Result]):
 
     def __len__(self) -> int:
         return len(self._tasks) + sum(flight.limit is not None for flight in self._current.values())
+
+    def landing(self, key: Key, lease: str | None) -> "asyncio.Future[Any] | None":
+        """The end of the flight of ``key`` under that lease (None: under any); None: there is none."""
+        for flight in (self._current.get(key), self._waiting.get(key)):
+            if flight is not None and flight.lease is not None and lease in (None, flight.lease):
+                return flight.ending()
+        return None
 
     async def read(
         self, key: Key, plan: Plan, *, floor: int, lease: str | None, told: bool, deadline: Deadline

@@ -38,6 +38,9 @@ class Designed:
     def look(self, entry: E, reader: str) -> E:
         return coherence.look(entry, reader, LASTING, NOW).entry
 
+    def renew(self, entry: E, reader: str) -> E:
+        return coherence.renew(entry, reader, LASTING, NOW).entry
+
     def announce(self, entry: E, writer: str) -> E:
         return coherence.announce(entry, writer, LASTING, NOW)
 
@@ -235,6 +238,12 @@ class Explorer:
             yield from self.join_steps(s, i)
         elif phase == READ:
             yield from self.answer_steps(s, i)
+        if phase in (LOOKED, READ):  # until it settles
+            renewed = self.after(self.rules.renew, s.entry, token(i, left))
+            if (
+                renewed != s.entry
+            ):  # by the rules never: a lease may run out at any moment, so one that lasts longer is the same here
+                yield f"r{i} renews its lease", s._replace(entry=renewed)
 
     def look_steps(self, s: State, i: int, left: int, known: int) -> Steps:
         rules = self.rules

@@ -19,13 +19,13 @@ from thermocline.clock import Deadline
 from thermocline.codec import Codec
 from thermocline.errors import ClientClosed, CorruptRecord, ThermoclineError, TierTimeout, TierUnavailable
 from thermocline.model import Envelope, Key, MemoryTier
-from thermocline.protocols import Announce, Busy, EntryOperation, Found, Leased, Look, Publish, Settle, Withdraw
+from thermocline.protocols import Announce, Busy, EntryOperation, Found, Leased, Look, Publish, Renew, Settle, Withdraw
 from thermocline.telemetry import REQUESTS, Stats
 from thermocline.tiers.local.process import ProcessMemory
 
 _CODEC: Final = Codec()
 _LENGTHS: Final = struct.Struct(">II")
-_OPERATIONS: Final = {kind.__name__: kind for kind in (Announce, Publish, Withdraw, Settle, Look)}
+_OPERATIONS: Final = {kind.__name__: kind for kind in (Announce, Publish, Withdraw, Settle, Look, Renew)}
 _BROKEN: Final = (OSError, EOFError, asyncio.IncompleteReadError)
 
 
@@ -89,7 +89,7 @@ def _answer(found: Found | ThermoclineError | None, parts: list[bytes]) -> dict[
     if isinstance(found, Leased):
         return {"floor": found.floor}
     if isinstance(found, Busy):
-        return {"floor": found.floor, "busy": True, "envelope": _wrap(found.last, parts)}
+        return {"floor": found.floor, "busy": True, "envelope": _wrap(found.last, parts), "holder": found.holder}
     return {"envelope": _wrap(found, parts)}
 
 
@@ -97,7 +97,8 @@ def _found(body: dict[str, Any], parts: list[bytes], key: Key) -> Found | Thermo
     if "error" in body:
         return _error(body)
     if "busy" in body:
-        return Busy(body["floor"], _unwrap(body["envelope"], parts, key))
+        holder = body["holder"]
+        return Busy(body["floor"], _unwrap(body["envelope"], parts, key), holder is not None, holder)
     if "floor" in body:
         return Leased(body["floor"])
     return _unwrap(body["envelope"], parts, key)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from thermocline import telemetry
 from thermocline.client.engine import CROWD_SECONDS, LEASE_MS, Engine
+from thermocline.client.leases import Leases
 from thermocline.client.moving.result import Prefetched
 from thermocline.client.recovery import Recovery
 from thermocline.client.together import together
@@ -16,7 +17,7 @@ from thermocline.clock import Deadline
 from thermocline.errors import ConfigurationError, CorruptRecord, ThermoclineError, TierUnavailable, TooLarge
 from thermocline.model import Envelope, Key, MemoryTier
 from thermocline.policy import Plan, Serve, serve
-from thermocline.protocols import Busy, Found, Look, Settle
+from thermocline.protocols import Busy, Found, Leased, Look, Settle
 
 CHUNK: Final = 1000  # keys whose leases, reads and settles go together: what is under way at once, in memory too
 _A_CALL: Final = 100  # keys that the authority reads per request
@@ -26,9 +27,10 @@ _PAYLOADS: Final = 8  # that come from cold at the same time
 class Prefetch:
     """The prefetching of one client."""
 
-    def __init__(self, engine: Engine, recovery: Recovery) -> None:
+    def __init__(self, engine: Engine, recovery: Recovery, leases: Leases) -> None:
         self._engine = engine
         self._recovery = recovery
+        self._leases = leases
 
     async def run(self, given: Mapping[Any, Key], deadline: Deadline) -> Prefetched:
         """Each key answers for itself (P8)."""
@@ -51,6 +53,7 @@ class Prefetch:
         self, plan: Plan, keys: Sequence[Key], names: Mapping[Key, list[Any]], deadline: Deadline, result: Prefetched
     ) -> None:
         leases: dict[Key, tuple[str, int]] = {}
+        held: dict[Key, str] = {}
         for look, found in zip(*await self._look(keys, deadline), strict=True):
             if isinstance(found, ThermoclineError):
                 result.errors.update(dict.fromkeys(names[look.key], found))
@@ -60,10 +63,22 @@ class Prefetch:
                 (result.present if has else result.missing).extend(names[look.key])
             else:
                 leases[look.key] = (look.reader, _floor(found, plan))
+                if isinstance(found, Leased):
+                    held[look.key] = look.reader
         if not leases:
             return
-        settles = await self._read(plan, leases, names, deadline, result)
+        for key, token in held.items():
+            self._leases.hold(key, token, deadline)
+        try:
+            settles = await self._read(plan, leases, names, deadline, result)
+        finally:
+            for token in held.values():
+                self._leases.drop(token)
+        told = {settle.key for settle in settles}
         await self._settle(settles, names, result)
+        failed = [(key, token) for key, token in held.items() if key not in told]
+        if failed:
+            await self._leases.give_back(failed)
 
     async def _look(
         self, keys: Sequence[Key], deadline: Deadline

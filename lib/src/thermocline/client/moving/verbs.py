@@ -35,7 +35,7 @@ class MovingVerbs(RightsVerbs):
         errors: dict[Any, ThermoclineError] = {}
         given = each_key(keys, errors)
         deadline = await self._begin(timeout)
-        result = await Prefetch(self._engine, self._recovery).run(given, deadline)
+        result = await Prefetch(self._engine, self._recovery, self._cascade.leases).run(given, deadline)
         result.errors.update(errors)
         return result
 
@@ -148,7 +148,7 @@ class MovingVerbs(RightsVerbs):
         from thermocline.client.moving.prefetch import Prefetch
         from thermocline.client.moving.transfer import Transfer
 
-        return Moves(self._engine, Transfer(self._engine), Prefetch(self._engine, self._recovery))
+        return Moves(self._engine, Transfer(self._engine), Prefetch(self._engine, self._recovery, self._cascade.leases))
 
     def _moves(self) -> "Moves":
         from thermocline.client.moving.transfer import Transfer

@@ -1,6 +1,6 @@
 -- One operation on one hot entry, the same as the function of that name in thermocline/coherence.py.
 -- KEYS: the entry. ARGV: operation, owner ('': none), lasting or version, rest ms, ceiling ms, digest of the key, envelope ('': none), time ('': now).
--- Answers {0, envelope}: a value; {1, floor}: the lease; {2, floor, last envelope or ''}: busy; {3}: done.
+-- Answers {0, envelope}: a value; {1, floor}: the lease; {2, floor, last envelope or ''}: busy; {3}: done; {4, floor, owner}: busy, another's lease.
 
 local KEY, OPERATION, OWNER = KEYS[1], ARGV[1], ARGV[2]
 local NUMBER, REST, CEILING = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -221,12 +221,20 @@ local entry = current(read())
 if OPERATION == 'look' then
   if entry and entry.kind == 'V' then
     return {0, entry.raw}
-  elseif entry and (entry.kind == 'A' or entry.owner ~= '') then
+  elseif entry and entry.kind == 'A' then
     return {2, entry.floor, entry.last and entry.last[1] or ''}
+  elseif entry and entry.owner ~= '' then
+    return {4, entry.floor, entry.owner}
   end
   local floor = entry and entry.floor or 0
   write({kind = 'L', floor = floor, deadline = now + NUMBER, owner = OWNER})
   return {1, floor}
+elseif OPERATION == 'renew' then
+  if entry and entry.kind == 'L' and entry.owner == OWNER then
+    entry.deadline = math.max(entry.deadline, now + NUMBER)
+    write(entry)
+    return {1, entry.floor}
+  end
 elseif OPERATION == 'announce' then
   entry = announce(entry)
   write(entry)

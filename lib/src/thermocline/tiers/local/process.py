@@ -24,6 +24,7 @@ from thermocline.protocols import (
     Look,
     Page,
     Publish,
+    Renew,
     Verb,
     Withdraw,
     Write,
@@ -31,8 +32,8 @@ from thermocline.protocols import (
 )
 from thermocline.sketch import Frequency
 from thermocline.telemetry import Stats
+from thermocline.tiers.local.process_holds import ProcessHolds
 from thermocline.tiers.local.process_records import Records, made
-from thermocline.tiers.local.process_upkeep import ProcessUpkeep
 from thermocline.writes import check_pointer
 
 Entry = coherence.Entry[Envelope]
@@ -55,7 +56,7 @@ class _Slot:
     weight: int
 
 
-class ProcessMemory(ProcessUpkeep):
+class ProcessMemory(ProcessHolds):
     """The embedded hot tier, in the memory of this process and one event loop. Each operation is atomic, because none awaits anything.
 
     ``max_bytes`` (64 MiB) bounds all that it holds, as estimated from the payloads and measured overheads. Above it the value goes that was not
@@ -100,6 +101,7 @@ class ProcessMemory(ProcessUpkeep):
         self._markers: OrderedDict[Key, _Slot] = OrderedDict()
         self._records = Records()
         self._notes = {}
+        self._holds = {}
         self._bytes = 0
         self._frequency: Frequency | None = None  # from half of the bound on; before, nobody has to go
         self._token: object = None
@@ -134,6 +136,7 @@ class ProcessMemory(ProcessUpkeep):
         self._markers.clear()
         self._records = Records()
         self._notes.clear()
+        self._holds.clear()
         self._bytes = 0
 
     def enter_epoch(self, epoch: int) -> None:
@@ -201,6 +204,9 @@ class ProcessMemory(ProcessUpkeep):
         if isinstance(operation, Look):
             after, leased = coherence.look(entry, operation.reader, operation.lasting_ms, now, times)
             found = _found(after, leased)
+        elif isinstance(operation, Renew):
+            after, held = coherence.renew(entry, operation.reader, operation.lasting_ms, now, times)
+            found = Leased(coherence.floor_of(after)) if held else None
         elif isinstance(operation, Announce):
             after = coherence.announce(entry, operation.writer, operation.lasting_ms, now, times)
             found = Busy(coherence.floor_of(after))
@@ -372,6 +378,8 @@ def _found(entry: Entry, leased: bool) -> Found:
     floor = coherence.floor_of(entry)
     if leased:
         return Leased(floor)
+    if isinstance(entry, Lease):
+        return Busy(floor, leased=True, holder=entry.owner)
     last = entry.last if isinstance(entry, Announced) else None
     return Busy(floor, None if last is None else last.envelope)
 
