@@ -15,7 +15,8 @@ from thermocline.model import Authority, Envelope, Header, Key
 from thermocline.protocols import Announce, Busy, Look, Publish, Settle, Verb, Write
 from thermocline.testing.rig import RedisCluster, RedisServer
 from thermocline.tiers.hot import HotMemory
-from thermocline.tiers.hot.sdk import CAUGHT, MEANINGS, Link
+from thermocline.tiers.hot.link import Link
+from thermocline.tiers.hot.sdk import CAUGHT, MEANINGS
 
 KEY = Key("tenant", "scope", "errors")
 

@@ -48,7 +48,7 @@ async def connect() -> AsyncIterator[Connect]:
     made: list[HotMemory] = []
 
     async def make(url: str) -> HotMemory:
-        tier = HotMemory(url, max_connections=4)
+        tier = HotMemory(url, max_calls=64)
         made.append(tier)
         await tier.connect()
         return tier
@@ -138,7 +138,7 @@ async def test_cancelled_on_a_slow_network(connect: Connect, redis_server: Redis
         await proxy.until(lambda traffic: traffic.open <= 4)  # those that were given up are closed
 
 
-async def test_more_callers_than_connections_wait(connect: Connect, url: str) -> None:
+async def test_many_callers_at_once_get_their_own_answers(connect: Connect, url: str) -> None:
     tier = await connect(url)
     some = keys(20)
     await fill(tier, some)
@@ -146,18 +146,20 @@ async def test_more_callers_than_connections_wait(connect: Connect, url: str) ->
     assert [f.payload for f in found if f] == [some[i % 20].name.encode() for i in range(300)]
 
 
-async def test_who_waits_for_a_connection_keeps_the_deadline(connect: Connect, redis_server: RedisServer) -> None:
-    async with ChaosProxy(redis_server.url) as proxy:
-        tier = await connect(proxy.url)
+async def test_who_waits_for_a_place_keeps_the_deadline(redis_server: RedisServer) -> None:
+    async with ChaosProxy(redis_server.url) as proxy, HotMemory(proxy.url, max_calls=4) as tier:
+        await tier.ping(deadline=soon())
         proxy.hold(answers=True)
         holders = [asyncio.create_task(tier.ping(deadline=soon())) for _ in range(4)]
-        await proxy.until(lambda traffic: traffic.open == 4)
+        await asyncio.sleep(0)
         with pytest.raises(TierTimeout) as caught:
             await tier.ping(deadline=soon(0.05))
         assert not caught.value.sent
+        assert tier.pool() == (4, 4)
         proxy.restore()
         await asyncio.gather(*holders)
         await tier.ping(deadline=soon())
+        assert tier.pool() == (0, 4)
 
 
 # --- lost requests and answers ---------------------------------------------------------------------------------------

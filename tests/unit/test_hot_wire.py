@@ -60,7 +60,7 @@ async def test_commands_are_packed_as_the_sdk_packs_them() -> None:
     ]
     connection = Connection()
 
-    assert b"".join(packed(connection, commands)) == b"".join(connection.pack_commands(commands))
-    assert packed(connection, [("SET", b"k", b"x" * 40_000)])[1] == b"x" * 40_000
+    assert b"".join(packed(connection.encoder, commands)) == b"".join(connection.pack_commands(commands))
+    assert packed(connection.encoder, [("SET", b"k", b"x" * 40_000)])[1] == b"x" * 40_000
     with pytest.raises(DataError):
-        packed(connection, [("SET", b"k", None)])  # type: ignore[list-item]
+        packed(connection.encoder, [("SET", b"k", None)])  # type: ignore[list-item]

@@ -21,6 +21,7 @@ from thermocline.telemetry import correlation, correlation_id
 from thermocline.testing.rig import KeyVaultServer, RedisCluster, RedisServer
 from thermocline.testing.vault.tokens import Issuer
 from thermocline.tiers.hot import HotMemory
+from thermocline.tiers.hot.lanes import CALLS
 from thermocline.tiers.local.sqlite import SqliteMemory
 from thermocline.wiring import connect
 
@@ -124,10 +125,9 @@ async def test_sign_in_that_stalls_after_a_refusal_ends_with_the_deadline() -> N
         hot = HotMemory(url, credential_provider=PasswordLogins(held), cluster=False)
         with pytest.raises(TierTimeout):
             await hot._link.call(("PING",), Deadline.after(0.2))
-        pool = hot.client.connection_pool
-        assert [connection.is_connected for connection in pool._available_connections] == [False]
-        assert pool.in_use == 0
+        assert hot.pool() == (0, CALLS)
         await hot.close()
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("thermocline")] == []
     assert source.asked == 0
 
 

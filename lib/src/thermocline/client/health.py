@@ -139,6 +139,7 @@ class Checks:
         reasons += self._of_pool(guard)
         if guard.tier is MemoryTier.HOT:
             reasons += self._of_recovery()
+            reasons += self._of_near()
         if ping.reason is not None:
             reasons.insert(0, ping.reason)
         verdict = Verdict.DOWN if ping.down else Verdict.DEGRADED if reasons else Verdict.OK
@@ -150,7 +151,7 @@ class Checks:
         found = pool_of(self._parts.tiers[guard.tier])
         if found is None or found[0] < found[1]:
             return []
-        return [f"all of its {found[1]} connections are in use: raise max_connections, or ask for less at once"]
+        return [f"as many calls as there may be ({found[1]}) are under way: raise max_calls, or ask for less at once"]
 
     def _of_recovery(self) -> list[str]:
         recovery = self._parts.recovery
@@ -159,6 +160,10 @@ class Checks:
         if recovery.blind():
             reasons.append("so many writes passed it by that this client does not read it for now")
         return reasons
+
+    def _of_near(self) -> list[str]:
+        near = self._parts.near
+        return [] if near is None or not near.why else [f"the near cache stays empty: {near.why}"]
 
     def _whole(self, tiers: dict[str, TierHealth]) -> Health:
         authorities = dict.fromkeys(str(plan.tier) for plan in self._parts.engine.routes.reached())

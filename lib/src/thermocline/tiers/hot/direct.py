@@ -9,7 +9,7 @@ from thermocline.codec import MAGIC
 from thermocline.errors import InvalidArgument, InvalidKey, ThermoclineError
 from thermocline.model import Key
 from thermocline.tiers.hot.records import HotRecords
-from thermocline.tiers.hot.sdk import Command
+from thermocline.tiers.hot.wire import Command
 
 OWN: Final = "tc1:"  # keys that begin with this are the cascade's
 PATIENCE: Final = 5.0  # seconds that a direct call may take

@@ -1,7 +1,8 @@
 """Signing connections in to Redis with what changes while they live: Entra tokens, and passwords from Key Vault.
 
-A connection that signed in with an older value signs in again just before it is next used, and not in between: so nothing is ever sent between
-another call's command and its reply. Redis keeps the sign-in that a connection has where it refuses a new one.
+A connection that signed in with an older value signs in again just before it is next used. On one that calls share (`Lanes`) the sign-in is one
+more command in their order; on one that a call has alone nothing is ever sent between its command and its reply. Redis keeps the sign-in that a
+connection has where it refuses a new one.
 """
 
 import logging
@@ -56,6 +57,25 @@ class SignIn:
             await self._connect(connection)
         elif self._signed.get(connection) != self._logins.generation:
             await self._again(connection)
+
+    def is_newest(self, connection: Any) -> bool:
+        """Whether it has signed in with the newest login, or was refused with it."""
+        return self._signed.get(connection) == self._logins.generation
+
+    async def newest(self) -> tuple[Login, int]:
+        """The login that counts now, and its generation."""
+        login = await self._logins.current()
+        return login, self._logins.generation
+
+    def note(self, connection: Any, generation: int) -> None:
+        """This connection signs in with the login of that generation."""
+        self._signed[connection] = generation
+
+    def refused(self, generation: int) -> None:
+        """A connection that is signed in was refused with a newer login: it keeps the one that it has, and if that ends, the connection does."""
+        if self._told != generation:
+            self._told = generation
+            log.warning("Redis refuses the new login; connections go on with the one before")
 
     async def again(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """An attempt of redis-py itself, as to learn of a cluster's nodes, that may be made again: with the login before, or with a newer one."""
@@ -128,10 +148,8 @@ class SignIn:
             await connection.read_response(disconnect_on_error=False)
         except BaseException as error:
             if self._refusal(error):
-                self._signed[connection] = seen  # it keeps the login that it has; if that ends, the connection does
-                if self._told != seen:
-                    self._told = seen
-                    log.warning("Redis refuses the new login; connections go on with the one before")
+                self._signed[connection] = seen
+                self.refused(seen)
                 return
             await connection.disconnect(nowait=True)
             if not isinstance(error, self._broken):

@@ -1,59 +1,69 @@
-"""One exchange with a server over one connection of the SDK."""
+"""One exchange with a server over one connection of the SDK, which no other call uses meanwhile."""
 
-from typing import Any, ClassVar
+import asyncio
+from collections.abc import Sequence
+from typing import Any
 
+from thermocline.clock import Deadline
+from thermocline.errors import ThermoclineError
+from thermocline.tiers.hot import sdk
+from thermocline.tiers.hot.lane import Said
 from thermocline.tiers.hot.signing import SignIn
-from thermocline.tiers.hot.wire import Command, packed, send
+from thermocline.tiers.hot.wire import Command, packed, seconds_left, send
 
 
-class Talk:
-    """Commands and their replies over one connection. What it has come to stays here when it breaks off."""
+class Talks:
+    """Calls over connections of the SDK's pools: to a node of a cluster, or (None) to the only server."""
 
-    answered: ClassVar[type[Exception]]  # what the SDK raises for an error that the server answers
-    forgotten: ClassVar[type[Exception]]  # ... for the answer that it does not know who we are
+    __slots__ = ("_client", "_node", "_sign_in", "_slots")
 
-    __slots__ = ("replies", "sent")
+    def __init__(self, client: Any, node: Any, slots: asyncio.Semaphore, sign_in: SignIn | None) -> None:
+        self._client = client
+        self._node = node
+        self._slots = slots
+        self._sign_in = sign_in
 
-    def __init__(self) -> None:
-        self.replies: list[Any] = []
-        self.sent = False
-
-    async def plainly(self, pool: Any, command: Command) -> Any:
-        """One command to the only server, and its reply."""
-        connection = await pool.get_connection()
+    async def carry(self, commands: Sequence[Command], deadline: Deadline) -> Said:
+        """See `Lanes.carry`. A call that is cancelled or times out in between closes its connection."""
+        said = Said([], len(commands))
         try:
-            self.sent = True
-            await send(connection, packed(connection, [command]))
-            return await connection.read_response(disable_decoding=True)
-        finally:
-            await pool.release(connection)
+            async with asyncio.timeout(seconds_left(deadline)):
+                if self._node is None:
+                    await self._over(said, commands)
+                else:
+                    async with self._slots:  # a node's pool raises where all of its connections are in use
+                        await self._over(said, commands)
+        except (*sdk.CAUGHT, ThermoclineError) as error:
+            said.error = error
+        return said
 
-    async def over(self, client: Any, node: Any, commands: list[Command], sign_in: SignIn | None = None) -> None:
-        """To a node of a cluster, or (None) to the only server. An error that the server answers is a reply. Where the server has forgotten who we are
-        it has done nothing from there on, and that part is sent once more."""
-        await self._once(client, node, commands, sign_in)
-        if self.replies and isinstance(self.replies[-1], self.forgotten):
-            del self.replies[-1]
-            await self._once(client, node, commands[len(self.replies) :], sign_in)
-            if isinstance(self.replies[-1], self.forgotten):
-                raise self.replies.pop()
+    async def _over(self, said: Said, commands: Sequence[Command]) -> None:
+        """An error that the server answers is a reply. Where the server has forgotten who we are it has done nothing from there on, and that part is
+        sent once more."""
+        await self._once(said, commands)
+        if said.replies and isinstance(said.replies[-1], sdk.Forgotten):
+            del said.replies[-1]
+            await self._once(said, commands[len(said.replies) :])
+            if isinstance(said.replies[-1], sdk.Forgotten):
+                raise said.replies.pop()
 
-    async def _once(self, client: Any, node: Any, commands: list[Command], sign_in: SignIn | None) -> None:
+    async def _once(self, said: Said, commands: Sequence[Command]) -> None:
+        node, client, sign_in = self._node, self._client, self._sign_in
         connection = await client.connection_pool.get_connection() if node is None else node.acquire_connection()
         try:
             if node is not None and sign_in is not None:
                 await sign_in.ready(connection)
-            self.sent = True
-            await send(connection, packed(connection, commands))
+            said.sent = True
+            await send(connection, packed(connection.encoder, commands))
             for _ in commands:
                 try:
-                    self.replies.append(await connection.read_response(disable_decoding=True))
-                except self.answered as error:
-                    self.replies.append(error)
-                except self.forgotten as error:
+                    said.replies.append(await connection.read_response(disable_decoding=True))
+                except sdk.ResponseError as error:
+                    said.replies.append(error)
+                except sdk.Forgotten as error:
                     if sign_in is None:
                         raise
-                    self.replies.append(error)
+                    said.replies.append(error)
                     break  # redis-py has closed the connection
         finally:
             if node is None:
