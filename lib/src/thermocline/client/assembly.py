@@ -14,15 +14,17 @@ from typing import Any, Protocol
 from thermocline import telemetry
 from thermocline.client.batch import Batches
 from thermocline.client.cascade import Cascade
+from thermocline.client.convoys import Convoys
 from thermocline.client.dictionaries import DictionaryKeeper
 from thermocline.client.engine import SKEW_MS, Engine
 from thermocline.client.floors import LIFETIME, Floors
 from thermocline.client.guarding import Guarding, watch_hot
 from thermocline.client.legacy import connect_sources, sources_of
+from thermocline.client.near import Near, NearCache
 from thermocline.client.owners import Owners
 from thermocline.client.reads import interest_of
 from thermocline.client.recovery import Recovery
-from thermocline.client.writer import Writer
+from thermocline.client.writer import WRITE_SHARES, Writer
 from thermocline.clock import Clock
 from thermocline.codec import Codec
 from thermocline.errors import ConfigurationError, ThermoclineError, TierTimeout, TierUnavailable
@@ -65,6 +67,7 @@ class Parts:
     opened: list[Tier] = field(default_factory=list)
     reconnecting: asyncio.Task[None] | None = None
     watching: asyncio.Task[None] | None = None
+    near: Near | None = None
     epoch: int = 0
 
     async def disconnect(self) -> None:
@@ -117,6 +120,7 @@ def assemble(
     closes: Sequence[Closeable] = (),
     save_reads: timedelta | None = None,
     resilience: Resilience | None = None,
+    near: NearCache | None = None,
 ) -> Parts:
     """Check what was given and wire it. Raises `ConfigurationError` for tiers that cannot play their part."""
     given: dict[MemoryTier, Tier | None] = {
@@ -129,7 +133,7 @@ def assemble(
     _check_kinds(
         rules=(rules, MemoryRules), codec=(codec, Codec), budget=(budget, Budget), lifetimes=(lifetimes, Lifetimes)
     )
-    _check_kinds(resilience=(resilience, Resilience))
+    _check_kinds(resilience=(resilience, Resilience), near=(near, NearCache))
     for route in routes:
         _check_kinds(routes=(route, Route))
     planned = Routes(rules or MemoryRules(), routes, tiers=tiers)
@@ -155,7 +159,13 @@ def assemble(
     )
     engine.interest = interest_of(engine, save_reads)
     engine.sign = Owners(engine).sign
-    return _wire(engine, tiers, list(closes), resilience)
+    if hot is not None:
+        records, guard = engine.authorities.get(Authority.HOT), engine.guards[MemoryTier.HOT]
+        engine.convoys = Convoys(hot, records, guard, clock, shares=WRITE_SHARES)
+    parts = _wire(engine, tiers, list(closes), resilience)
+    if near is not None:
+        engine.near = parts.near = Near(engine, near, parts.recovery.blind)
+    return parts
 
 
 def _wire(engine: Engine, tiers: dict[MemoryTier, Tier], closes: list[Closeable], resilience: Resilience) -> Parts:
@@ -242,6 +252,8 @@ async def connect_tiers(parts: Parts) -> None:
     except BaseException:
         await parts.disconnect()
         raise
+    if parts.near is not None:
+        parts.near.begin()
 
 
 async def _open_first(parts: Sequence[Closeable], seconds: float) -> None:
@@ -288,6 +300,8 @@ def _enter(parts: Parts, epoch: int) -> None:
     if epoch != parts.epoch:
         engine.floors.clear()
         parts.recovery.forget()
+        if parts.near is not None:
+            parts.near.clear()
     parts.epoch = epoch
     hot: object = engine.hot
     if isinstance(hot, OfEpoch):

@@ -173,6 +173,8 @@ class ClientLife:
             await self._cascade.close()  # first: what a read cannot tell hot goes to the recovery queue
             await self._touches.close()
             await self._recovery.close()
+            if self._engine.convoys is not None:
+                await self._engine.convoys.close()
             if self._engine.interest is not None:
                 await self._engine.interest.close()
         finally:

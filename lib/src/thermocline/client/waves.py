@@ -66,10 +66,10 @@ class Waves:
         "_closed",
         "_engine",
         "_guard",
+        "_next",
         "_peek",
         "_read",
         "_recovery",
-        "_next",
         "_tasks",
         "under_way",
     )

@@ -96,6 +96,8 @@ class Writer:
             holder = MemoryTier.COLD if envelope.pointer else plan.tier
             engine.stats.count(telemetry.BYTES_RAW, holder, inline.header.raw_length)
             engine.stats.count(telemetry.BYTES_STORED, holder, size)
+        if engine.near is not None:
+            engine.near.drop(inline.key)
         known = engine.floors.get(inline.key) or None
         write_id = engine.write_id() if write_id is None else write_id
         write = Write(verb, write_id, envelope, known, if_version, if_absent)
@@ -145,6 +147,8 @@ class Writer:
             await self._announce(intent, deadline)
         engine.stats.count(telemetry.WRITES, plan.tier)
         guard = engine.guards[plan.tier]
+        if plan.authority is Authority.HOT and engine.convoys is not None and engine.convoys.write is not None:
+            return await engine.convoys.write.call(intent.write, deadline)
         try:
             return await guard.call(
                 "write", authority.write, intent.write, deadline=deadline, times=WRITE_SHARES, again=True
@@ -203,16 +207,15 @@ class Writer:
     async def _announce(self, intent: Intent, deadline: Deadline) -> None:
         engine = self._engine
         assert engine.hot is not None
-        guard = engine.guards[MemoryTier.HOT]
+        assert engine.convoys is not None
+        guard, announcement = engine.guards[MemoryTier.HOT], self.announcement(intent, deadline)
         try:
-            found = await guard.call(
-                "announce",
-                engine.hot.operate,
-                self.announcement(intent, deadline),
-                deadline=deadline,
-                paced=guard.answers_slowly,  # others may be reading it
-                again=True,
-            )
+            if guard.answers_slowly:  # and is left alone; but others may be reading it
+                found = await guard.call(
+                    "announce", engine.hot.operate, announcement, deadline=deadline, paced=True, again=True
+                )
+            else:
+                found = await engine.convoys.announce.call(announcement, deadline)
         except asyncio.CancelledError:
             raise
         except ThermoclineError as error:
@@ -247,6 +250,8 @@ class Writer:
 
     async def failed(self, intent: Intent, error: BaseException) -> None:
         """The write raised: withdraw it if it certainly had no effect, else leave the announcement to run out and ask later."""
+        if self._engine.near is not None:
+            self._engine.near.drop(intent.write.key)
         if not intent.plan.uses_hot:
             return
         if isinstance(error, ThermoclineError) and not isinstance(error, UnknownOutcome):
@@ -304,11 +309,12 @@ class Writer:
         guard = engine.guards[MemoryTier.HOT]
         deadline = engine.hot_deadline()
         try:
-            if len(operations) == 1:
-                await guard.call(
-                    "publish", engine.hot.operate, operations[0], deadline=deadline, paced=paced, again=True
-                )
+            if len(operations) == 1 and paced and engine.convoys is not None:
+                await engine.convoys.publish.call(operations[0], deadline)
                 errors: list[ThermoclineError | None] = [None]
+            elif len(operations) == 1:
+                await guard.call("publish", engine.hot.operate, operations[0], deadline=deadline, again=True)
+                errors = [None]
             else:
                 answers = await guard.call(
                     "publish", engine.hot.operate_many, operations, deadline=deadline, paced=paced, times=2, again=True
