@@ -1,4 +1,4 @@
-"""Writes new wire samples beside the old ones: ``python tests/wire/make_samples.py``. Never changes or drops a sample that is there.
+"""Writes new wire samples beside the old ones: ``python tests/wire/make_samples.py``. Never changes or drops a sample that is there, nor the dictionary.
 
 Add a value to `VALUES` (or a kind to `new_samples`) under a new name first. Samples are read by every later version, for ever.
 """
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from thermocline.codec import Codec
+from thermocline.codec import Codec, Dictionary, Sample, train
 from thermocline.model import Authority, Envelope, Key, Pointer
 
+DICTIONARY: Final = Path(__file__).parent / "samples.zdict"  # what the samples whose names end with -dictionary need
 MANIFEST: Final = Path(__file__).parent / "samples.json"
 KEY: Final = Key("acme", "user/42", "Prófile {v2}/..")
 NOW: Final = 1_790_000_000_000
@@ -45,6 +46,19 @@ _NAMES: Final = {"Decimal": Decimal, "ZoneInfo": ZoneInfo, "dt": dt, "uuid": uui
 POINTER: Final = Pointer("tc1/p/acme/user~2f42/x/" + "ab" * 32, "ab" * 32, 1234, NOW - 5)
 
 
+def dictionary() -> Dictionary:
+    """The samples' own, made once: another zstd would make another of the same values."""
+    if not DICTIONARY.exists():
+        told = [
+            [f"the same words again, said by {scope} at {n}", {"turn": n, "text": "the same words again"}]
+            for scope in range(8)
+            for n in range(4)
+        ]
+        rows = [Sample(str(n // 4), json.dumps(one).encode() * 4) for n, one in enumerate(told)]
+        DICTIONARY.write_bytes(train(rows, size=2048, shared_by=2, level=3).content)
+    return Dictionary(DICTIONARY.read_bytes())
+
+
 def expected(expression: str) -> Any:
     """What a sample's ``value`` stands for."""
     return eval(expression, dict(_NAMES))  # our own manifest, in a test
@@ -60,12 +74,18 @@ def new_samples() -> Iterator[tuple[str, str | None, Envelope]]:
             if method is None or sample.header.compressor:
                 yield f"{name}-{method or 'plain'}", expression, sample.stamped(version=7, authority=Authority.WARM)
     codec = Codec()
+    for name, expression in VALUES.items():
+        sample = codec.seal(KEY, codec.prepare(expected(expression)), now_ms=NOW, dictionary=dictionary())
+        if sample.header.dictionary:
+            yield f"{name}-dictionary", expression, sample.stamped(version=7, authority=Authority.WARM)
     for authority in Authority:
         sample = codec.encode(KEY, 1, now_ms=NOW, media_type="application/x-one", tags={"kind": "fact", "ä": ""})
         yield f"tags-{authority.name.lower()}", "1", sample.stamped(version=2**53 - 1, authority=authority)
     yield "tombstone", None, codec.tombstone(KEY, now_ms=NOW).stamped(version=9, authority=Authority.WARM)
     long = codec.encode(KEY, expected(VALUES["json-long"]), now_ms=NOW, tags={"kind": "log"})
     yield "pointer", None, codec.point(long, POINTER).stamped(version=3, authority=Authority.COLD)
+    packed = codec.seal(KEY, codec.prepare(expected(VALUES["json-long"])), now_ms=NOW, dictionary=dictionary())
+    yield "pointer-dictionary", None, codec.point(packed, POINTER).stamped(version=3, authority=Authority.WARM)
 
 
 def describe(expression: str | None, envelope: Envelope) -> dict[str, Any]:

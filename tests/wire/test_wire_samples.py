@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from thermocline.codec import Codec
-from thermocline.errors import CorruptRecord
+from thermocline.errors import CorruptRecord, UnknownDictionary
 from thermocline.model import Envelope, Key
 
 
@@ -27,8 +27,11 @@ def import_file(path: Path) -> ModuleType:
 samples = import_file(Path(__file__).parent / "make_samples.py")
 MANIFEST: dict[str, dict[str, Any]] = json.loads(samples.MANIFEST.read_text(encoding="utf-8"))
 CODEC = Codec()
+CODEC.known.learn(samples.KEY.tenant, samples.dictionary())
 FIRST = 33  # samples, written with the first release of v1
 FIRST_DIGEST = "fa9c0c9a7a638a85a328a8f284f4c86110caeb32b51a641d38eea1abc83d2bb5"
+
+DICTIONARY_DIGEST = "d0e629dff137c6f750f86542202ca03acb2dc4c6d5eb4f2442afc0c8f715e4bd"
 
 
 def data_of(name: str) -> bytes:
@@ -88,6 +91,15 @@ def test_every_kind_has_a_sample() -> None:
     assert kinds >= {(serialiser, compressor, 0) for serialiser in (1, 2, 3, 4) for compressor in (0, 1, 2)}
     assert kinds >= {(0, 0, 1), (3, 1, 4)}
     assert {s["header"]["authority"] for s in MANIFEST.values()} == {0, 1, 2, 3, 4}
+
+
+def test_samples_with_a_dictionary_need_it() -> None:
+    needy = [name for name in MANIFEST if name.endswith("-dictionary")]
+    assert {s["header"]["serialiser"] for name, s in MANIFEST.items() if name in needy} == {1, 2, 3, 4}
+    assert {MANIFEST[name]["header"]["dictionary"] for name in needy} == {samples.dictionary().id}
+    assert hashlib.sha256(samples.DICTIONARY.read_bytes()).hexdigest() == DICTIONARY_DIGEST
+    with pytest.raises(UnknownDictionary):
+        Codec().decode(read("json-long-dictionary"))
 
 
 def test_making_samples_keeps_the_old_ones() -> None:

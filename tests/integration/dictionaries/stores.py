@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tests.integration.dictionaries.messages import fleet
 
-from thermocline import FolderMemory, Key, MemoryClient, ProcessMemory, SqliteMemory, TableMemory
+from thermocline import FolderMemory, Key, MemoryClient, ProcessMemory, Route, SqliteMemory, TableMemory
 from thermocline.client.training import Dictionaries, Training
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
@@ -42,7 +42,13 @@ class Store:
 
     async def client(self, dictionaries: str | None = None, *, without: str = "", **options: Any) -> MemoryClient:
         tiers = {name: tier for name, tier in self._tiers().items() if name != without}
-        given: dict[str, Any] = {"budget": PATIENT, "codec": Codec(dictionaries=dictionaries), **options}
+        routes = (Route("", authority=Authority.WARM_PLUS),) if self.kind == "table" else ()
+        given: dict[str, Any] = {
+            "budget": PATIENT,
+            "routes": routes,
+            "codec": Codec(dictionaries=dictionaries),
+            **options,
+        }
         return await self._stack.enter_async_context(MemoryClient(**tiers, **given))
 
     async def trained(self, tenant: str, **options: Any) -> Training:
@@ -66,8 +72,7 @@ async def record(memory: MemoryClient, key: Key) -> Envelope:
 def notes(memory: MemoryClient) -> Notes:
     """Where the dictionaries of the default route's keys lie."""
     engine = memory._engine
-    stamp: Authority = engine.routes.route(Key("t", "s", "n")).authority
-    tier: object = engine.authorities[stamp]
+    tier: object = engine.authority(engine.routes.route(Key("t", "s", "n")).authority)
     assert isinstance(tier, Notes)
     return tier
 

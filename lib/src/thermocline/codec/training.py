@@ -24,7 +24,7 @@ else:
 RUN: Final = 8  # tokens: each run of so many in a dictionary stood in the values of ``shared_by`` scopes
 _LEAST_FRAGMENT: Final = 4  # bytes; a match of zstd costs about three
 _HEADER: Final = 512  # bytes that zstd's header and statistics may take of a dictionary
-_LEAST_CONTENT: Final = 256
+_LEAST_CONTENT: Final = 128  # what zstd asks for
 _LEAST_SAMPLES: Final = 20
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9_\x80-\xff]+|[^A-Za-z0-9_\x80-\xff]+")
 """Words, and what stands between them. No byte of a UTF-8 character is cut from the others."""
