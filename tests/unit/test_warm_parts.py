@@ -10,11 +10,12 @@ from thermocline.clock import Deadline
 from thermocline.codec import Codec
 from thermocline.errors import InvalidArgument, InvalidKey, TierTimeout
 from thermocline.model import Flags, Header, Key
+from thermocline.resilience import RetryBudget
 from thermocline.tiers.warm import listing
 from thermocline.tiers.warm.calls import LONGEST_CALL, Pauses, bounded, once
 from thermocline.tiers.warm.item import LONGEST_TTL, NO_TTL, body_of, envelope_of, record_of, size_of, ttl_of
 from thermocline.tiers.warm.skew import Skew
-from thermocline.tiers.warm.trouble import Kind, Trouble
+from thermocline.tiers.warm.trouble import Kind, Trouble, by_status, unreachable
 
 NOW = 1_700_000_000_500
 DAY_MS = 86_400_000
@@ -105,8 +106,31 @@ def test_listing_of_an_impossible_scope_is_refused() -> None:
 
 
 async def test_pause_never_outlasts_the_deadline() -> None:
-    assert not await Pauses(Deadline.after(0.001)).wait(5)
+    later = by_status(429, 3200, "too many", 5.0)
+    assert not await Pauses(Deadline.after(0.001)).wait(later)
     assert await Pauses(Deadline.after(60)).wait()
+
+
+async def test_what_got_no_answer_is_repeated_on_the_budget() -> None:
+    """One more for a write, whose outcome must be found out; nothing for what the service itself asks to repeat."""
+    refused: list[int] = []
+    spent = RetryBudget(ratio=0, burst=1, refused=lambda: refused.append(1))
+    assert spent.take()
+    lost, unreached = by_status(503, 0, "sick"), unreachable("refused", sent=False)
+    pauses = Pauses(Deadline.after(60), spent, free=1)
+    assert await pauses.wait(lost)
+    assert not await pauses.wait(lost)
+    assert not await pauses.wait(unreached)
+    assert len(refused) == 2
+    for asked in (by_status(429, 3200, "too many", 0.001), by_status(449, 0, "again"), by_status(404, 1002, "behind")):
+        assert await pauses.wait(asked)
+    assert len(refused) == 2
+
+
+async def test_call_that_does_not_fit_spends_no_budget() -> None:
+    budget = RetryBudget(ratio=0, burst=1)
+    assert not await Pauses(Deadline.after(0.001), budget).wait(by_status(503, 0, "sick", 5.0))
+    assert budget.take()
 
 
 async def test_call_that_takes_too_long_is_lost() -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from thermocline.lifetimes import AS_ROUTED, PRESETS, Ceiling, Lifetime, LifetimeRule, Lifetimes
     from thermocline.model import Corrupt, Hit, Key, MemoryTier, Miss, NotAsked, Outcome, Record, Unavailable
     from thermocline.policy import LegacySource, MemoryConfig, MemoryRules, Route
-    from thermocline.resilience import Budget
+    from thermocline.resilience import Budget, Hedging, Limits, Resilience
     from thermocline.settings import MemorySettings
     from thermocline.tiers.cold import ColdMemory
     from thermocline.tiers.hot import HotMemory
@@ -94,7 +94,7 @@ _HOMES = {
     "lifetimes": ("AS_ROUTED", "PRESETS", "Ceiling", "Lifetime", "LifetimeRule", "Lifetimes"),
     "model": ("Corrupt", "Hit", "Key", "MemoryTier", "Miss", "NotAsked", "Outcome", "Record", "Unavailable"),
     "policy": ("LegacySource", "MemoryConfig", "MemoryRules", "Route"),
-    "resilience": ("Budget",),
+    "resilience": ("Budget", "Hedging", "Limits", "Resilience"),
     "settings": ("MemorySettings",),
     "tiers.cold": ("ColdMemory",),
     "tiers.hot": ("HotMemory",),
@@ -127,6 +127,7 @@ __all__ = [
     "EntraTokens",
     "FolderMemory",
     "Health",
+    "Hedging",
     "Hit",
     "HotMemory",
     "InvalidArgument",
@@ -136,6 +137,7 @@ __all__ = [
     "Lifetime",
     "LifetimeRule",
     "Lifetimes",
+    "Limits",
     "Listing",
     "MemoryApi",
     "MemoryBuilder",
@@ -153,6 +155,7 @@ __all__ = [
     "ProcessMemory",
     "Receipt",
     "Record",
+    "Resilience",
     "Route",
     "ScopedMemory",
     "ServiceRetention",

@@ -4,6 +4,7 @@ from thermocline.resilience.breaker import BreakerState, Cause, CircuitBreaker
 from thermocline.resilience.deadline import Budget
 from thermocline.resilience.hedge import Hedges, is_second
 from thermocline.resilience.latencies import Lately
+from thermocline.resilience.priority import in_background, is_background
 from thermocline.resilience.retry_budget import RetryBudget
 from thermocline.resilience.rotating import Rotating
 from thermocline.resilience.rules import Hedging, Limits, Resilience
@@ -22,6 +23,8 @@ __all__ = [
     "RetryBudget",
     "Rotating",
     "Signing",
+    "in_background",
+    "is_background",
     "is_second",
     "unsigned",
 ]

@@ -79,7 +79,7 @@ class Transaction:
 
     async def run(self, deadline: Deadline) -> list[Written]:
         """Carry it out. Raises `UnknownOutcome`; any other error: certainly without effect."""
-        pauses = Pauses(deadline)
+        pauses = Pauses(deadline, self._service.retries(), free=1)
         for change in self._changes:
             change.ends(self._clock(), deadline.remaining())
         while True:
@@ -95,7 +95,7 @@ class Transaction:
                     return ended
                 done = await self._send(deadline, pauses)
             except Trouble as trouble:
-                if trouble.kind is Kind.FATAL or not await pauses.wait(trouble.retry_after):
+                if trouble.kind is Kind.FATAL or not await pauses.wait(trouble):
                     raise self._gave_up(trouble.error) from trouble
                 continue
             except ThermoclineError as error:
@@ -235,7 +235,7 @@ class Transaction:
             if isinstance(trouble, BatchRefused) and trouble.kind in _DECISIVE:
                 self._heard, self._sent = trouble, places
                 return None
-            if trouble.kind is Kind.FATAL or not await pauses.wait(trouble.retry_after):
+            if trouble.kind is Kind.FATAL or not await pauses.wait(trouble):
                 raise trouble
 
     def _heed(self) -> None:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from thermocline.clock import Deadline
 from thermocline.errors import TierTimeout
+from thermocline.resilience import RetryBudget
 from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
 
 T = TypeVar("T")
@@ -47,34 +48,51 @@ async def once(call: Call[T], deadline: Deadline) -> T:
         raise Trouble(Kind.LOST, TierTimeout("Cosmos DB did not answer within the deadline", tier=TIER)) from error
 
 
-async def persistently(call: Call[T], deadline: Deadline) -> T:
-    """A call that may be made again (a read): until it is answered, or the deadline leaves no time for another try.
+async def persistently(call: Call[T], deadline: Deadline, retries: RetryBudget | None = None) -> T:
+    """A call that may be made again (a read): until it is answered, the deadline leaves no time for another try, or the budget allows none.
 
     Raises `Trouble`: of another kind than `AGAIN` and `LOST` at once, else the last one.
     """
-    pauses = Pauses(deadline)
+    pauses = Pauses(deadline, retries)
     while True:
         try:
             return await once(call, deadline)
         except Trouble as trouble:
-            if trouble.kind not in (Kind.AGAIN, Kind.LOST) or not await pauses.wait(trouble.retry_after):
+            if trouble.kind not in (Kind.AGAIN, Kind.LOST) or not await pauses.wait(trouble):
                 raise
 
 
 class Pauses:
-    """Growing pauses with jitter, none of which outlasts the deadline."""
+    """Growing pauses of one call with jitter, none of which outlasts the deadline.
 
-    def __init__(self, deadline: Deadline) -> None:
+    What got no answer is repeated on the budget ``retries`` (None: as often as there is time), but for the first ``free`` times. What the service
+    answered that it did not do, as it does when it is asked for too much (429, 449, 410), is not: it says itself when to come again.
+    """
+
+    def __init__(self, deadline: Deadline, retries: RetryBudget | None = None, *, free: int = 0) -> None:
         self._deadline = deadline
+        self._retries = retries
+        self._free = free
         self._next = FIRST_PAUSE
+        if retries is not None:
+            retries.request()
 
-    async def wait(self, at_least: float | None = None) -> bool:
-        """Wait, for ``at_least`` seconds if the service asked for that; False, at once, if the deadline comes first."""
+    async def wait(self, trouble: Trouble | None = None) -> bool:
+        """Wait before the call is made again because of ``trouble``, for as long as the service asked for at least; False, at once, if the deadline
+        comes first, or if the budget is spent."""
         pause = self._next * (0.5 + random.random())  # noqa: S311 - jitter is no secret
-        if at_least is not None:
-            pause += at_least
+        if trouble is not None and trouble.retry_after is not None:
+            pause += trouble.retry_after
         if pause >= self._deadline.remaining():
+            return False
+        if trouble is not None and trouble.unanswered and not self._granted():
             return False
         self._next = min(LONGEST_PAUSE, 2 * self._next)
         await asyncio.sleep(pause)
         return True
+
+    def _granted(self) -> bool:
+        if self._free > 0:
+            self._free -= 1
+            return True
+        return self._retries is None or self._retries.take()

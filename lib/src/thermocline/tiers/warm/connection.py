@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, CorruptRecord, TierTimeout
 from thermocline.model import Authority, MemoryTier
-from thermocline.resilience import Rotating
+from thermocline.resilience import RetryBudget, Rotating
 from thermocline.telemetry import REQUEST_UNITS, REQUESTS, THROTTLED, Stats, charged_to
 from thermocline.tiers.warm import raw
 from thermocline.tiers.warm.calls import bounded, once, told
@@ -90,6 +90,7 @@ class Connection:
         self._connecting = asyncio.Lock()
         self._skew = Skew()
         self.stats = Stats()
+        self.retries = RetryBudget()  # of a client: its own
         self.epoch_at_connect = 0
 
     @property
@@ -151,6 +152,7 @@ class Connection:
             signer=self._signer,
             preferred_regions=self._preferred,
             options=self._options,
+            retries=lambda: self.retries,
         )
 
     async def _check(self, service: "Service") -> None:

@@ -60,7 +60,9 @@ class WarmMemory(PlainDocuments, KeptNotes):
     async def _read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
         service, deadline = self._asked(), bounded(deadline)
         try:
-            item = await persistently(lambda: service.read(cosmos_id(key), cosmos_partition(key)), deadline)
+            item = await persistently(
+                lambda: service.read(cosmos_id(key), cosmos_partition(key)), deadline, self.retries
+            )
         except Trouble as trouble:
             if trouble.kind is Kind.MISSING:
                 return None
@@ -107,7 +109,7 @@ class WarmMemory(PlainDocuments, KeptNotes):
             return [item async for page in pages for item in page]
 
         with told():
-            items = await persistently(ask, deadline)
+            items = await persistently(ask, deadline, self.retries)
         answers: dict[Key, Envelope | ThermoclineError | None] = dict.fromkeys(chunk)
         for item in items:
             key = ids[item["id"]]

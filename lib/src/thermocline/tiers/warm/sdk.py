@@ -20,7 +20,9 @@ from azure.cosmos.aio import ContainerProxy, CosmosClient
 from azure.cosmos.documents import ConnectionPolicy
 
 from thermocline.errors import ClientClosed, InvalidArgument, TierTimeout, TierUnavailable
+from thermocline.resilience import RetryBudget
 from thermocline.tiers.warm.billing import billed_in_batch
+from thermocline.tiers.warm.regions import Regions
 from thermocline.tiers.warm.signing import Signer
 from thermocline.tiers.warm.transport import Answered, Bills, Watching, never_left, substatus_of
 from thermocline.tiers.warm.trouble import BatchRefused, Kind, Trouble, by_status, unreachable
@@ -184,7 +186,10 @@ class Service:
         signer: Signer | None = None,
         preferred_regions: Sequence[str],
         options: Mapping[str, Any],
+        retries: Callable[[], RetryBudget],
     ) -> None:
+        self.retries = retries
+        self._regions = Regions(preferred_regions)
         self._uri, self._credential, self._options = uri, credential, dict(options)
         self._names = database, container
         self._answered, self._bills, self._limit, self._signer = answered, bills, connection_limit, signer
@@ -264,8 +269,8 @@ class Service:
                 )
 
     async def read(self, item_id: str, partition: Sequence[str]) -> dict[str, Any]:
-        with door():
-            return await self._items.read_item(item_id, partition_key=list(partition))
+        with self._regions.asked() as elsewhere, door():
+            return await self._items.read_item(item_id, partition_key=list(partition), **elsewhere)
 
     async def create_item(self, item: dict[str, Any]) -> dict[str, Any]:
         # The whole item comes back: without a body the SDK would not keep the session token of this write.
@@ -366,7 +371,8 @@ class Service:
             options |= {"feed_range": place} if isinstance(place, dict) else {"partition_key": list(place)}
         if page is not None:
             options["max_item_count"] = page
-        with door():
+        with self._regions.asked() as elsewhere, door():
+            options |= elsewhere
             items = self._items.query_items(
                 query=text, parameters=[{"name": name, "value": value} for name, value in parameters.items()], **options
             )

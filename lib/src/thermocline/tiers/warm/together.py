@@ -96,7 +96,7 @@ class Together:
 
     async def run(self, deadline: Deadline) -> Answers:
         """What became of those of which it is known. Each of the others is to go on by itself."""
-        pauses = Pauses(deadline)
+        pauses = Pauses(deadline, self._service.retries())
         for writing in self._left:
             writing.ends(deadline)
         if any(writing.asks for writing in self._left) and not await self._look(deadline):
@@ -171,7 +171,7 @@ class Together:
                 return False
             if trouble.kind in _DECISIVE:
                 return isinstance(trouble, BatchRefused)
-            if trouble.kind is not Kind.AGAIN or not await pauses.wait(trouble.retry_after):
+            if trouble.kind is not Kind.AGAIN or not await pauses.wait(trouble):
                 return False
         return False
 

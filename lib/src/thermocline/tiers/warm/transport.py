@@ -10,6 +10,7 @@ import aiohttp
 from azure.core import exceptions as core
 from azure.core.pipeline.transport import AioHttpTransport
 
+from thermocline.resilience.priority import is_background
 from thermocline.resilience.signing import unsigned
 from thermocline.telemetry import correlate
 from thermocline.tiers.warm.billing import Billed, billed
@@ -77,6 +78,10 @@ class Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it
         place = len(statuses)
         statuses.append(None)
         correlate(request.headers)
+        if is_background():
+            request.headers["x-ms-cosmos-priority-level"] = (
+                "Low"  # the service refuses these first where it is asked for too much
+            )
         started = asyncio.get_running_loop().time()
         try:
             response = await super().send(request, **config)

@@ -28,13 +28,22 @@ class Kind(Enum):
 
 
 class Trouble(Exception):
-    """Leaves the SDK's door; never leaves the tier. ``error`` is what the caller gets, ``retry_after`` the service's wish in seconds."""
+    """Leaves the SDK's door; never leaves the tier. ``error`` is what the caller gets, ``retry_after`` the service's wish in seconds, ``away`` whether
+    it could not be reached at all."""
 
-    def __init__(self, kind: Kind, error: ThermoclineError, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, kind: Kind, error: ThermoclineError, *, retry_after: float | None = None, away: bool = False
+    ) -> None:
         super().__init__(str(error))
+        self.away = away
         self.kind = kind
         self.error = error
         self.retry_after = retry_after
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the service did not say that the request is to be sent again: repeating it is load on a service that may be sick."""
+        return self.away or self.kind is Kind.LOST
 
     @classmethod
     def denied(cls, why: str) -> "Trouble":
@@ -113,6 +122,7 @@ def _forbidden(substatus: int, message: str, told: str) -> Trouble:
         return Trouble(
             Kind.AGAIN,
             TierUnavailable(f"this region does not take writes: a failover is under way ({told})", tier=TIER),
+            away=True,
         )
     if substatus == 5300:
         return Trouble.denied(
@@ -140,6 +150,7 @@ def unreachable(message: str, *, sent: bool) -> Trouble:
         TierUnavailable(
             f"Cosmos DB cannot be reached, check COSMOS_ACCOUNT_URI and the network: {text}", tier=TIER, sent=False
         ),
+        away=True,
     )
 
 

@@ -120,7 +120,8 @@ class Writing:
 
     async def run(self, deadline: Deadline) -> Written:
         """Carry it out. Raises `UnknownOutcome` if a copy may have taken effect and the deadline ends the asking; other errors certainly without effect."""
-        pauses = Pauses(deadline)
+        # The first copy without an answer is sent again whatever the budget says: else the recovery queue would have to ask what became of it.
+        pauses = Pauses(deadline, self._service.retries(), free=1)
         self.ends(deadline)
         patched: Patch | None = None
         while True:
@@ -132,7 +133,7 @@ class Writing:
                 answer, item = result
             elif result.kind in _ANSWERS:
                 answer = _ANSWERS[result.kind]
-            elif result.kind is not Kind.FATAL and await pauses.wait(result.retry_after):
+            elif result.kind is not Kind.FATAL and await pauses.wait(result):
                 continue
             else:
                 raise self._gave_up(result.error) from result
