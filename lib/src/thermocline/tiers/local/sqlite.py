@@ -12,20 +12,20 @@ from thermocline.telemetry import CORRUPT
 from thermocline.tiers.local import sqlite_rows
 from thermocline.tiers.local.sqlite_calls import GRACE, Claim
 from thermocline.tiers.local.sqlite_file import Transaction
-from thermocline.tiers.local.sqlite_upkeep import SqliteUpkeep, unknown
+from thermocline.tiers.local.sqlite_group import BYTES_TOGETHER, WRITES_TOGETHER, SqliteGroups
+from thermocline.tiers.local.sqlite_upkeep import unknown
 
 __all__ = ["GRACE", "SqliteMemory"]
 
 _READ_CHUNK: Final = 240  # keys in one SELECT: 4 values each, below 999, which older SQLite binds at most
-_WRITE_CHUNK: Final = 100  # writes in one transaction
-_WRITE_CHUNK_BYTES: Final = 8 * 2**20  # ... or as many as have this many bytes of payload
 
 
-class SqliteMemory(SqliteUpkeep):
+class SqliteMemory(SqliteGroups):
     """The authority over its keys in one SQLite file, which several processes of one machine may use at once (not over a network file system).
 
-    A write is one transaction; it is durable when it returns, whatever happens to the process. With ``power_safe`` it also survives a loss of
-    power, for one fsync per write; without it (the default) the last writes before such a loss may be missing, and the file is whole all the same.
+    A write is one transaction, or part of one with others of its moment; it is durable when it returns, whatever happens to the process. With
+    ``power_safe`` it also survives a loss of power, for one fsync per transaction; without it (the default) the last writes before such a loss may be
+    missing, and the file is whole all the same.
     Versions are microseconds of ``clock``, or one more than the key's last if that is higher. Tombstones and expired records are kept for
     ``grace``; each write removes a few whose grace is over. ``max_bytes`` bounds the database file (its log, at most 64 MB, comes on top), and
     a write beyond it is `TierFull`.
@@ -36,13 +36,6 @@ class SqliteMemory(SqliteUpkeep):
     """
 
     # --- the authority -------------------------------------------------------------------------------------------------
-
-    async def read(self, key: Key, *, deadline: Deadline) -> Envelope | None:
-        def job() -> Envelope | None:
-            with self._file.reading(deadline) as connection:
-                return sqlite_rows.read(connection, self._codec, key)
-
-        return await self._read(job, deadline)
 
     async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
         """One SELECT for up to 240 keys. Where the file is damaged, each key of that SELECT is read by itself."""
@@ -68,12 +61,6 @@ class SqliteMemory(SqliteUpkeep):
             singly += await self._read_chunk([key], deadline)
         return singly
 
-    async def write(self, write: Write, *, deadline: Deadline) -> Written:
-        result = (await self._write_chunk([write], deadline))[0]
-        if isinstance(result, ThermoclineError):
-            raise result
-        return result
-
     async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
         """One transaction for up to 100 writes or 8 MiB. If it fails as a whole, as on a full disk, each of its writes is tried by itself."""
         done: list[Written | ThermoclineError] = []
@@ -81,7 +68,7 @@ class SqliteMemory(SqliteUpkeep):
         size = 0
         for write in writes:
             size += len(write.envelope.payload)
-            if chunk and (len(chunk) >= _WRITE_CHUNK or size > _WRITE_CHUNK_BYTES):
+            if chunk and (len(chunk) >= WRITES_TOGETHER or size > BYTES_TOGETHER):
                 done += await self._write_chunk(chunk, deadline)
                 chunk, size = [], len(write.envelope.payload)
             chunk.append(write)

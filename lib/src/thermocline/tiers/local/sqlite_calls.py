@@ -4,7 +4,7 @@ import asyncio
 import math
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -125,8 +125,12 @@ class SqliteCalls:
         """Run ``job``, which commits by `_transact`. An error that is a `TierUnavailable` with ``sent`` leaves open whether it did; any other: it did not."""
         claim = Claim()
         self.stats.count(REQUESTS, self.tier)
+        return await self._claimed(self._run(lambda: job(claim), deadline), claim)
+
+    async def _claimed(self, call: Awaitable[T], claim: "Claim") -> T:
+        """What ``call`` gives. Where the caller leaves first, ``claim`` decides whether it took effect."""
         try:
-            return await self._run(lambda: job(claim), deadline)
+            return await call
         except ThermoclineError:
             raise
         except TimeoutError as error:
@@ -162,12 +166,24 @@ class SqliteCalls:
 
     async def _run(self, job: Callable[[], T], deadline: Deadline) -> T:
         """Run ``job`` in the executor. Raises a bare TimeoutError when the deadline passes meanwhile; the job may then still be running."""
-        executor = self._executor
-        if executor is None:
+        self._ready(deadline)
+        return await self._within(self._submitted(job), deadline)
+
+    def _ready(self, deadline: Deadline) -> None:
+        if self._executor is None:
             raise ClientClosed("this SqliteMemory is not connected; await its connect() first")
         if deadline.expired():
             raise TierTimeout("no time is left for this call", tier=self.tier, sent=False)
-        future = asyncio.get_running_loop().run_in_executor(executor, job)
+
+    def _submitted(self, job: Callable[[], T]) -> "asyncio.Future[T]":
+        """The job, put into the executor. Raises `ClientClosed`."""
+        executor = self._executor
+        if executor is None:
+            raise ClientClosed("this SqliteMemory was closed")
+        return asyncio.get_running_loop().run_in_executor(executor, job)
+
+    async def _within(self, future: "asyncio.Future[T]", deadline: Deadline) -> T:
+        """Raises a bare TimeoutError when the deadline passes."""
         if deadline.at == math.inf:
             return await future
         async with asyncio.timeout(deadline.remaining()):
