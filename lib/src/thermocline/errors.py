@@ -25,6 +25,7 @@
     │   ├── AccessDenied                      ... wrong or missing credential or role
     │   ├── TierFull                          ... no space left (disk, memory, partition)
     │   └── TierDamaged                       ... its store as a whole cannot be read (a corrupt database file)
+    ├── FactoryTimeout (TimeoutError)         the factory of `get_or_set` has made no value yet; it goes on
     ├── TokenRefused                          a caller's token is none that this service takes: 401
     │   └── RoleMissing                       ... it is, and does not allow what was asked: 403
     └── ClientClosed (RuntimeError)           used before it was connected, after it was closed, or from another event loop
@@ -152,6 +153,10 @@ class TierFull(TierUnavailable):
 
 class TierDamaged(TierUnavailable):
     """A tier's store as a whole cannot be read, as a database file that is corrupt."""
+
+
+class FactoryTimeout(ThermoclineError, TimeoutError):
+    """The factory of `get_or_set` has made no value within the time that its caller gave it. It goes on, and what it makes is stored: ask again."""
 
 
 class TokenRefused(ThermoclineError):

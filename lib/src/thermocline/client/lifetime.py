@@ -15,6 +15,7 @@ from thermocline.client.atomic import AtomicWrites
 from thermocline.client.batch_writes import BatchWrites
 from thermocline.client.direct import Direct
 from thermocline.client.figures import Figures
+from thermocline.client.getting.runs import Runs
 from thermocline.client.health import Checks
 from thermocline.client.listing import Listings
 from thermocline.client.near import NearCache
@@ -96,6 +97,7 @@ class ClientLife:
         self._near = parts.near
         if parts.near is not None and self._slides:
             parts.near.renew = self._touches.renew
+        self._runs = Runs(parts.engine)
         self._streams = Streams(parts.engine, parts.cascade, parts.writer, self._touches)
         self._listings = Listings(parts.engine)
         self._figures = Figures(parts)
@@ -152,7 +154,7 @@ class ClientLife:
                     self._ready = loop
 
     async def close(self) -> None:
-        """Finish the reads under way and tell hot what it has not been told (one second at most for each), and close the tiers that this client connected.
+        """Finish the factories and reads under way and tell hot what it has not been told (one second at most for each), and close the tiers that were connected.
         Calls that are still under way then raise `ClientClosed`. Once begun it goes on if its caller is cancelled; a second call waits for its end."""
         if self._closing is None:
             self._closed = True
@@ -169,6 +171,7 @@ class ClientLife:
                 await asyncio.gather(self._connecting, return_exceptions=True)
             if self._near is not None:
                 await self._near.close()
+            await self._runs.close()
             await self._waves.close()
             await self._cascade.close()  # first: what a read cannot tell hot goes to the recovery queue
             await self._touches.close()

@@ -49,6 +49,33 @@ class ScopedMemory:
     async def ttl(self, name: str, *, timeout: Lifetime = None) -> timedelta | None:
         return await self._client.ttl(self.key(name), timeout=timeout)
 
+    async def get_or_set(
+        self,
+        name: str,
+        factory: Callable[[], Any],
+        *,
+        ttl: Lifetime | NotGiven = NOT_GIVEN,
+        fresh_for: Lifetime = None,
+        refresh_ahead: Lifetime = None,
+        soft_timeout: Lifetime = None,
+        hard_timeout: Lifetime = None,
+        tags: Mapping[str, str] | None = None,
+        type: Any = None,
+        timeout: Lifetime = None,
+    ) -> Any:
+        return await self._client.get_or_set(
+            self.key(name),
+            factory,
+            ttl=ttl,
+            fresh_for=fresh_for,
+            refresh_ahead=refresh_ahead,
+            soft_timeout=soft_timeout,
+            hard_timeout=hard_timeout,
+            tags=tags,
+            type=type,
+            timeout=timeout,
+        )
+
     async def set(
         self,
         name: str,

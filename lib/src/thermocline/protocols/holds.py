@@ -18,10 +18,6 @@ class Holds(Protocol):
         """Take the hold, or renew one's own, for ``lasting_ms`` by the tier's clock; False: another has it."""
         ...
 
-    async def renew_hold(self, key: Key, token: str, lasting_ms: int, *, deadline: Deadline) -> bool:
-        """Let one's own hold last ``lasting_ms`` from now; False: it is not there any more, and nothing is done."""
-        ...
-
     async def release_hold(self, key: Key, token: str, *, deadline: Deadline) -> None:
         """Give up one's own hold; another's stays."""
         ...

@@ -5,17 +5,17 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from thermocline.client.updating import UpdateVerbs
 from thermocline.errors import ConfigurationError, InvalidArgument
 from thermocline.model import DEFAULT_TENANT, Key
 
 if TYPE_CHECKING:
-    from thermocline.client.receipt import Receipt, ServiceRetention
+    from thermocline.client.getting.verbs import GettingVerbs
+from thermocline.client.receipt import Receipt, ServiceRetention
 
 _BY_BYTES = 1000
 
 
-class RightsVerbs(UpdateVerbs):
+class RightsVerbs(GettingVerbs):
     """`export`, `forget`."""
 
     async def export(self, *, scope: str | None = None, tenant: str | None = None) -> AsyncGenerator[str, None]:

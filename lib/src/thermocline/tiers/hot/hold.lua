@@ -1,7 +1,7 @@
 -- A hold: a string, the holder's token, that ends by itself. Runs without common.lua.
--- KEYS: the hold. ARGV: 'take', 'renew' or 'release', the token, how long it lasts in ms. Answers 1, or 0 where it is not the caller's.
+-- KEYS: the hold. ARGV: 'take' or 'release', the token, how long it lasts in ms. Answers 1, or 0 where it is not the caller's.
 local found = redis.call('GET', KEYS[1])
-if found ~= ARGV[2] and (found or ARGV[1] ~= 'take') then
+if found and found ~= ARGV[2] then
   return 0
 end
 if ARGV[1] == 'release' then

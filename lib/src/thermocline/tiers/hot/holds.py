@@ -17,10 +17,6 @@ class HotHolds(HotBase):
         """See `Holds.take_hold`; also in a full Redis."""
         return await self._hold(b"take", key, token, lasting_ms, deadline)
 
-    async def renew_hold(self, key: Key, token: str, lasting_ms: int, *, deadline: Deadline) -> bool:
-        """See `Holds.renew_hold`."""
-        return await self._hold(b"renew", key, token, lasting_ms, deadline)
-
     async def release_hold(self, key: Key, token: str, *, deadline: Deadline) -> None:
         """See `Holds.release_hold`."""
         await self._hold(b"release", key, token, 1, deadline)

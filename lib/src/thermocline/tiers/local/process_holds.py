@@ -24,15 +24,6 @@ class ProcessHolds(ProcessUpkeep):
         self._holds[key] = (token, now + lasting_ms)
         return True
 
-    async def renew_hold(self, key: Key, token: str, lasting_ms: int, *, deadline: Deadline) -> bool:
-        """See `Holds.renew_hold`."""
-        now = self._check_hold(token, lasting_ms, deadline)
-        found = self._holds.get(key)
-        if found is None or found[0] != token or found[1] <= now:
-            return False
-        self._holds[key] = (token, now + lasting_ms)
-        return True
-
     async def release_hold(self, key: Key, token: str, *, deadline: Deadline) -> None:
         """See `Holds.release_hold`."""
         self._check_hold(token, 1, deadline)
