@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--page", action="store_true")
     parser.add_argument("--profile", choices=PARTS)
     given = parser.parse_args()
     parts = given.only.split(",")
@@ -44,8 +45,13 @@ def main() -> int:
         parser.error(f"--rounds is {LEAST_ROUNDS} or more, and --only takes {','.join(PARTS)}")
     if given.quick and given.write:
         parser.error("--quick measures nothing that is worth writing down")
+    if given.page:
+        written({})
+        return 0
     if given.profile is not None:
-        return subprocess.run([sys.executable, "-m", "benchmarks.profiling", given.profile], check=False).returncode
+        folder = (STORED if given.write else SCRATCH) / "profiles"
+        child = [sys.executable, "-m", "benchmarks.profiling", given.profile, str(folder)]
+        return subprocess.run(child + (["--quick"] if given.quick else []), check=False).returncode
     results, failed = measured(parts, given.rounds, quick=given.quick)
     if given.json:
         print(json.dumps(as_json(results), indent=2))

@@ -11,12 +11,12 @@ from benchmarks.report import cell_text, figure, ratio
 from benchmarks.results import Fact, Grid, Line, Result
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-_BLOCK = re.compile(r"(<!-- bench:(?P<name>[^>]+?) -->\n).*?(\n<!-- /bench -->)", re.S)
+_BLOCK = re.compile(r"(<!-- bench:(?P<name>[^>]+?) -->\n).*?(<!-- /bench -->)", re.S)
 
 
 def filled(page: str, results: Mapping[str, Result]) -> str:
     """The page with all its blocks written anew."""
-    return _BLOCK.sub(lambda found: found.group(1) + block(found["name"], results) + found.group(3), page)
+    return _BLOCK.sub(lambda found: f"{found.group(1)}{block(found['name'], results)}\n{found.group(3)}", page)
 
 
 def write_page(results: Mapping[str, Result], path: Path = PAGE) -> Path:

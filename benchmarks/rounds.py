@@ -58,19 +58,19 @@ class Group:
     samples: list[list[Sample]] = field(default_factory=list)
 
     async def measure(self) -> None:
-        for arm in self.arms:
-            await taken(
-                arm, max(self.operations // 4, arm.at_once)
-            )  # connections, caches, the interpreter's warming up
-        self.samples = [[] for _ in self.arms]
         gc.collect()
         gc.freeze()  # what is there already is no work for the collections between the turns
-        order = list(range(len(self.arms)))
-        for _ in range(self.rounds):
-            for at in order:
-                self.samples[at].append(await taken(self.arms[at], self.operations))
-            order.reverse()
-        gc.unfreeze()
+        try:
+            for arm in self.arms:  # connections, caches, the interpreter's warming up
+                await taken(arm, max(self.operations // 4, arm.at_once))
+            self.samples = [[] for _ in self.arms]
+            order = list(range(len(self.arms)))
+            for _ in range(self.rounds):
+                for at in order:
+                    self.samples[at].append(await taken(self.arms[at], self.operations))
+                order.reverse()
+        finally:
+            gc.unfreeze()
 
     def ratios(self, at: int) -> "Ratios":
         """Arm ``at`` over the first one."""
@@ -114,7 +114,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     """The first and the third; of a single value that value twice."""
     if len(values) < 2:
         return values[0], values[0]
-    low, _, high = statistics.quantiles(values, n=4)
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, high
 
 

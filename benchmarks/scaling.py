@@ -70,7 +70,11 @@ async def scaling(scale: Scale) -> Result:
         above = await stack.enter_async_context(
             MemoryClient(hot=HotMemory(server.url), warm=SqliteMemory(folder / "warm.sqlite3"), budget=patient())
         )
-        alone = await stack.enter_async_context(MemoryClient(hot=HotMemory(server.url), budget=patient(), rules=_LARGE))
+        alone = await stack.enter_async_context(
+            MemoryClient(
+                hot=HotMemory(server.url, max_value_bytes=_LARGE.hot_max_bytes), budget=patient(), rules=_LARGE
+            )
+        )
         shared = await Shared.open(server.port)
         stack.push_async_callback(shared.close)
         await _callers(raw, above, shared, result, scale, rounds)

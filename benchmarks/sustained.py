@@ -28,7 +28,7 @@ from thermocline.tiers.local.sqlite import SqliteMemory
 _STEP: Final = 1.02  # between two buckets of latencies: figures are right within 2 %
 _LOG: Final = math.log(_STEP)
 _SHORTEST: Final = 1e-6  # seconds
-_MOST: Final = 20_000  # operations under way; beyond them the next ones wait, and their latency grows
+_MOST: Final = 500  # operations under way; beyond them the next ones wait, and their latency grows
 _TICK: Final = 0.001  # seconds between two looks at what is due
 _CHUNK: Final = 1_000
 _FILL: Final = "x" * 160  # with what is around it, a value of about 200 bytes
