@@ -81,27 +81,30 @@ class Lane(asyncio.Protocol):
 
     # --- saying ------------------------------------------------------------------------------------------------------
 
-    def put(self, said: Said) -> None:
-        """Say it: at once if it is the first of this tick, else together with the others at the tick's end. Its future ends when all replies are there."""
-        said.future = self._loop.create_future()
+    def put(self, said: Said) -> "asyncio.Future[None]":
+        """Say it: at once if nothing is under way, else with all others of this tick. The future ends when all replies are there."""
+        future = said.future = self._loop.create_future()
         said.heard = self.heard
         if self.broken:
             self._fail(said, ConnectionResetError("the server has closed the connection"))
-        elif self._flushing or self._paused:
+        elif not self._waiting and not self._out and not self._paused:
+            self._write([said])
+        else:
             name = said.name
             if name is not None:
                 first = self._shared.get(name)
                 if first is not None:
                     first.also = [*(first.also or ()), said]
-                    return
+                    return future
                 self._shared[name] = said
             self._out.append(said)
-        else:
-            self._flushing = True
-            self._write([said])
-            self._loop.call_soon(self._flush)
+            if not self._flushing:
+                self._flushing = True
+                self._loop.call_soon(self._flush)
+        return future
 
     def _flush(self) -> None:
+        """The end of a tick, or the server has read what was held back."""
         self._flushing = False
         if self._out and not self._paused and not self.broken:
             out, self._out, self._shared = self._out, [], {}
@@ -139,8 +142,7 @@ class Lane(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if not self._flushing:
-            self._flush()
+        self._flush()
 
     # --- hearing -----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@ they are lost."""
 
 import asyncio
 import contextlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ LARGE: Final = 64  # of these over the lane for what is large
 MANY: Final = 64  # commands, or
 WORDS: Final = 512  # words of one, from which on a call is large: an MGET's answer is not known before
 OPENING: Final = 5.0  # seconds for one attempt to connect and sign in
+SOON: Final = 0.5  # seconds; a deadline that is farther off is kept less precisely
 SILENCE: Final = 1.0  # seconds without a byte after which a call that is cancelled speaks against its lane, as one that times out does at once
 LEAVING: Final = 3  # lanes at most that are left behind, and still have calls to answer
 KNOWN: Final = 1_024  # keys that are remembered as large
@@ -39,6 +40,77 @@ class Dial:
     idle_at_most: float = 0.0  # seconds after which a connection is not trusted any more; 0: it is for ever
 
 
+class Places:
+    """So many calls at a time; who comes later waits, first come first served. (asyncio's semaphore does the same at several times the cost.)"""
+
+    __slots__ = ("_free", "_waiting")
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def try_enter(self) -> bool:
+        """Take a place, if there is one that nobody waits for."""
+        if self._free == 0 or self._waiting:
+            return False
+        self._free -= 1
+        return True
+
+    async def enter(self) -> None:
+        """Wait for a place, and take it."""
+        if self.try_enter():
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if not mine.cancelled():
+                self.leave()  # it had been given a place already
+            elif mine in self._waiting:
+                self._waiting.remove(mine)
+            raise
+
+    def leave(self) -> None:
+        """Give a place to the first who waits and has not gone, or back."""
+        while self._waiting:
+            first = self._waiting.popleft()
+            if not first.done():
+                first.set_result(None)
+                return
+        self._free += 1
+
+
+class Timers:
+    """Ends futures at about the time they are due: up to ``step`` seconds later. (A timer of the event loop for each call costs more than all else here.)"""
+
+    __slots__ = ("_due", "_loop", "_step")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, step: float) -> None:
+        self._loop = loop
+        self._step = step
+        self._due: dict[int, tuple[set[asyncio.Future[None]], asyncio.TimerHandle]] = {}
+
+    def add(self, due: float, future: "asyncio.Future[None]") -> "set[asyncio.Future[None]]":
+        """``future`` gets a TimeoutError when it is due, unless it is taken out of the set before."""
+        number = int(due / self._step) + 1
+        found = self._due.get(number)
+        if found is None:
+            found = self._due[number] = (set(), self._loop.call_at(number * self._step, self._end, number))
+        found[0].add(future)
+        return found[0]
+
+    def _end(self, number: int) -> None:
+        for future in self._due.pop(number)[0]:
+            if not future.done():
+                future.set_exception(TimeoutError())
+
+    def close(self) -> None:
+        for _, handle in self._due.values():
+            handle.cancel()
+        self._due.clear()
+
+
 class Lanes:
     """Calls to one server. All of it belongs to one event loop."""
 
@@ -50,7 +122,8 @@ class Lanes:
         self._opening: list[asyncio.Task[Lane | None] | None] = [None, None]
         self._leaving: list[Lane] = []
         self._there: set[Lane] = set()  # all that are not closed yet
-        self._places = (asyncio.Semaphore(calls), asyncio.Semaphore(min(LARGE, calls)))
+        self._places = (Places(calls), Places(min(LARGE, calls)))
+        self._soon, self._late = Timers(self._loop, 0.002), Timers(self._loop, 0.05)
         self._large: OrderedDict[bytes, None] = OrderedDict()
         self._used = [0.0, 0.0]
         self.calls = 0  # under way, or waiting for a place
@@ -86,6 +159,8 @@ class Lanes:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._open, self._leaving = [None, None], []
+        self._soon.close()
+        self._late.close()
         lanes = list(self._there)
         for lane in lanes:
             lane.close()
@@ -95,11 +170,11 @@ class Lanes:
     # --- one call ----------------------------------------------------------------------------------------------------
 
     def _said(self, commands: Sequence[Command]) -> Said:
-        name: Any = None
         if len(commands) == 1:
             command = commands[0]
-            name = command[1] if command[0] == "GET" and len(command) == 2 else None
-        return Said(packed(self._dial.encoder, commands), len(commands), name if type(name) is bytes else None)
+            if command[0] == "GET" and type(name := command[1]) is bytes and len(command) == 2:
+                return Said([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)], 1, name)
+        return Said(packed(self._dial.encoder, commands), len(commands))
 
     def _which(self, said: Said, commands: Sequence[Command]) -> int:
         """The lane: 1 for what is large."""
@@ -110,49 +185,44 @@ class Lanes:
         return 1 if len(commands[0]) > WORDS else 0
 
     async def _through(self, said: Said, commands: Sequence[Command], due: float | None) -> Lane:
+        """Say it over its lane, and wait. Raises TimeoutError, and what ended the lane or kept it from being opened."""
         which = self._which(said, commands)
         places = self._places[which]
-        if places.locked():
+        if not places.try_enter():
             async with asyncio.timeout_at(due):
-                await places.acquire()
-        else:
-            await places.acquire()
-        try:
-            lane = self._open[which]
-            if lane is None or lane.broken or not self._fit(lane, which):
-                lane = await self._fresh(which, due)
-            await self._heard(lane, said, due)
-        finally:
-            places.release()
-        reply = said.replies[0]
-        if said.name is not None and type(reply) is bytes:
-            self._remember(said.name, len(reply))
-        return lane
-
-    async def _heard(self, lane: Lane, said: Said, due: float | None) -> None:
-        """Say it over this lane, and wait."""
+                await places.enter()
+        timer: set[asyncio.Future[None]] | None = None
+        lane: Lane | None = None
         began = self._loop.time()
-        lane.live += 1
-        lane.put(said)
-        future = said.future
-        assert future is not None
-        timer = None if due is None else self._loop.call_at(due, _expire, future)
         try:
+            ready = self._open[which]
+            if ready is None or ready.broken or not self._fit(ready, which):
+                ready = await self._fresh(which, due)
+            lane = ready
+            lane.live += 1
+            future = lane.put(said)
+            if due is not None:
+                timer = (self._soon if due - began < SOON else self._late).add(due, future)
             await future
         except TimeoutError:
-            if lane.heard == said.heard:  # not a word since: nobody shall wait for this lane any more
+            if lane is not None and lane.heard == said.heard:  # not a word since: nobody shall wait for this lane any more
                 self._leave(lane)
             raise
         except asyncio.CancelledError:
-            if lane.heard == said.heard and self._loop.time() - began > SILENCE:
+            if lane is not None and lane.heard == said.heard and self._loop.time() - began > SILENCE:
                 self._leave(lane)
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
-            lane.live -= 1
-            if lane.leaving and lane.live == 0:
-                self._left(lane)
+            places.leave()
+            if timer is not None and said.future is not None:
+                timer.discard(said.future)
+            if lane is not None:
+                lane.live -= 1
+                if lane.leaving and lane.live == 0:
+                    self._left(lane)
+        if said.name is not None:
+            self._remember(said.name, said.replies[0])
+        return lane
 
     async def _once_more(self, said: Said, commands: Sequence[Command], lane: Lane, due: float | None) -> None:
         """The server has told somebody of this lane that it does not know us."""
@@ -170,8 +240,8 @@ class Lanes:
             said.replies[at:] = again.replies
             said.sent = said.sent or again.sent
 
-    def _remember(self, name: bytes, size: int) -> None:
-        if size > APART:
+    def _remember(self, name: bytes, reply: Any) -> None:
+        if type(reply) is bytes and len(reply) > APART:
             self._large[name] = None
             self._large.move_to_end(name)
             if len(self._large) > KNOWN:
@@ -280,11 +350,6 @@ class Lanes:
         lane.close()
         with contextlib.suppress(ValueError):
             self._leaving.remove(lane)
-
-
-def _expire(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
 
 
 def _looked_at(task: "asyncio.Task[Lane | None]") -> None:

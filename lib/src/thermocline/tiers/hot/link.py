@@ -50,7 +50,8 @@ class Link:
         self._sign_in: SignIn | None = None
         if isinstance(credential_provider, Rotating):
             self._sign_in = sdk.sign_in(credential_provider)
-        self.client: Any = None
+        self._client: Any = None
+        self.spread = False  # whether keys lie on several nodes
         self.owned = False
         self._most = max_connections or CONNECTIONS
         self._calls = max_calls or CALLS
@@ -78,6 +79,11 @@ class Link:
         self._url = url
         self.where = urlsplit(url).netloc.rpartition("@")[2] or "the socket"
 
+    @property
+    def client(self) -> Any:
+        """The client of redis-py; None before `open`."""
+        return self._client
+
     def unbind(self) -> None:
         """Belong to no event loop; the next to use it is its loop."""
         self._opening = asyncio.Lock()
@@ -91,7 +97,7 @@ class Link:
             if self.client is None:
                 try:
                     async with asyncio.timeout(seconds_left(deadline)):
-                        self.client = await self._twice(self._make)
+                        self._use(await self._twice(self._make))
                 except CAUGHT as error:
                     raise self.explain(error, sent=False) from trouble.behind(error)
                 self.owned = True
@@ -104,17 +110,17 @@ class Link:
 
     def give(self, client: Any) -> None:
         """Use this client, and do not close it."""
-        self.client = client
+        self._use(client)
         self.owned = False
 
-    @property
-    def spread(self) -> bool:
-        """Whether keys lie on several nodes."""
-        return sdk.is_spread(self.client)
+    def _use(self, client: Any) -> None:
+        self._client = client
+        self.spread = sdk.is_spread(client)
 
     async def close(self) -> None:
         """Close the client, unless it was given."""
-        client, self.client = self.client, None
+        client = self._client
+        self._use(None)
         lanes, self._lanes = self._lanes, {}
         await self._lookout.close()
         for one in lanes.values():
@@ -142,16 +148,14 @@ class Link:
 
     async def call(self, command: Command, deadline: Deadline) -> Any:
         """Send one command. Raises `TierUnavailable`, and `NoScript` where a script is not known to the server."""
-        client = self.client
-        if client is None:
+        if self._client is None:
             await self.open(deadline)
-            client = self.client
-        if sdk.is_spread(client):
+        if self.spread:
             answer = (await self.call_many([(key_of(command), command)], deadline))[0]
             if isinstance(answer, ThermoclineError):
                 raise answer
             return answer
-        said = await self._way(client, None).carry([command], deadline)
+        said = await self._way(self._client, None).carry((command,), deadline)
         if said.error is not None:
             raise self.explain(said.error, sent=said.sent) from trouble.behind(said.error)
         reply = said.replies[0]
@@ -184,7 +188,7 @@ class Link:
         if self.client is None:
             await self.open(deadline)
         client = self.client
-        if not sdk.is_spread(client):
+        if not self.spread:
             return [""]
         try:
             async with asyncio.timeout(seconds_left(deadline)):
@@ -196,7 +200,7 @@ class Link:
     async def call_node(self, name: str, command: Command, deadline: Deadline) -> Any:
         """Send a command that is about no key to one of `nodes`. Raises `TierUnavailable`."""
         client = self.client
-        if not sdk.is_spread(client):
+        if not self.spread:
             return await self.call(command, deadline)
         answers: list[Any] = [None]
         await self._send(client, client.get_node(node_name=name), [0], [(b"", command)], answers, deadline)
@@ -211,7 +215,7 @@ class Link:
             if self.client is None:
                 await self.open(deadline)
             client = self.client
-            if sdk.is_spread(client):
+            if self.spread:
                 async with asyncio.timeout(seconds_left(deadline)):
                     groups = await self._by_node(client, [key for key, _ in commands], answers, deadline)
             else:
