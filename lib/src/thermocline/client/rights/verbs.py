@@ -5,12 +5,12 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from thermocline.client.getting.verbs import GettingVerbs
 from thermocline.errors import ConfigurationError, InvalidArgument
 from thermocline.model import DEFAULT_TENANT, Key
 
 if TYPE_CHECKING:
-    from thermocline.client.getting.verbs import GettingVerbs
-from thermocline.client.receipt import Receipt, ServiceRetention
+    from thermocline.client.receipt import Receipt, ServiceRetention
 
 _BY_BYTES = 1000
 
