@@ -15,5 +15,6 @@ PARTS = {
     "embedded": "benchmarks.embedded:embedded",
     "sessions": "benchmarks.sessions:sessions",
     "sketch": "benchmarks.sketch:sketch",
+    "dictionary": "benchmarks.dictionary:dictionary",
     "import": "benchmarks.startup:startup",
 }
