@@ -44,7 +44,7 @@ lint: $(VENV)/.dev ## style, types, the import contract
 	$(BIN)/lint-imports --no-logo
 	@$(MAKE) --no-print-directory workflows-check
 
-bench: $(VENV)/.bench ## the figures of docs/performance.md, beside the raw SDKs in the same run
+bench: $(VENV)/.bench ## ratios beside the raw SDKs and others, in one run (ARGS="--quick", "--only hot", "--write": docs/performance.md)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.dev servers ## the long runs: a million operations under faults

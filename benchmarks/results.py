@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.parts import PARTS
 from thermocline.testing.rig.errors import MissingPart
 from thermocline.testing.rig.redis import find_redis_server
 
@@ -164,9 +165,8 @@ def load(path: Path) -> Result:
 
 
 def load_all(folder: Path = STORED) -> dict[str, Result]:
-    """All stored parts by name; none if there is no such folder."""
-    found = [load(path) for path in sorted(folder.glob("*.json"))]
-    return {result.part: result for result in found}
+    """All stored parts by name, in the order of `PARTS`; none if there is no such folder."""
+    return {part: load(path) for part in PARTS if (path := folder / f"{part}.json").exists()}
 
 
 def as_json(results: dict[str, Result]) -> dict[str, Any]:

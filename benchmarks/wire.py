@@ -4,6 +4,7 @@ Nothing here asks the library: a proxy reads the requests that go by (`benchmark
 Microsoft's published table (docs/cost.md).
 """
 
+import asyncio
 import contextlib
 import random
 import statistics
@@ -63,11 +64,11 @@ class World:
 
     async def cost(self, call: Callable[[], Awaitable[object]]) -> tuple[dict[str, Count], float]:
         """What passed the taps during a call and what it left to be done, and the request units charged meanwhile."""
-        for tap in self.taps.values():
-            await tap.begin()
+        await asyncio.gather(*(tap.begin() for tap in self.taps.values()))
         self.cosmos.control.reset("counters")
         await call()
-        counts = {name: await tap.end() for name, tap in self.taps.items()}
+        ended = await asyncio.gather(*(tap.end() for tap in self.taps.values()))
+        counts = dict(zip(self.taps, ended, strict=True))
         return counts, self.cosmos.control.stats().charge
 
 
