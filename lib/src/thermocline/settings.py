@@ -170,6 +170,7 @@ class MemorySettings(BaseSettings):
         default_factory=data_folder, validation_alias="THERMOCLINE_HOME"
     )
     hot_max_bytes: Bytes = Field(64 * 2**20, validation_alias="THERMOCLINE_HOT_MAX_BYTES")
+    hedge_share: float = Field(0, ge=0, le=1, validation_alias="THERMOCLINE_HEDGE_SHARE")
     near_max_entries: int = Field(0, ge=0, validation_alias="THERMOCLINE_NEAR_MAX_ENTRIES")
     near_max_bytes: Bytes = Field(64 * 2**20, validation_alias="THERMOCLINE_NEAR_MAX_BYTES")
     near_stale_ms: int = Field(

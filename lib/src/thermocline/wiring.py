@@ -19,7 +19,7 @@ from thermocline.lifetimes import Lifetimes
 from thermocline.model import MemoryTier
 from thermocline.policy import MemoryRules, Route
 from thermocline.protocols import Entries, Payloads, Tier, Versions
-from thermocline.resilience import Budget, Rotating
+from thermocline.resilience import Budget, Hedging, Resilience, Rotating
 from thermocline.settings import MemorySettings
 
 
@@ -183,6 +183,16 @@ class MemoryBuilder:
         self._options["near"] = near if near is not None else NearCache(**given)
         return self
 
+    def with_resilience(self, resilience: Resilience | None = None, **fields: Any) -> Self:
+        """What is done about tiers that are slow, sick or away, as a `Resilience` or as its fields (docs/degrading.md). Raises `ConfigurationError`."""
+        if resilience is not None and fields:
+            raise ConfigurationError("with_resilience takes a Resilience or its fields, not both")
+        try:
+            self._options["resilience"] = resilience if resilience is not None else Resilience(**fields)
+        except TypeError as error:
+            raise ConfigurationError(f"with_resilience: {error}; see Resilience for the names") from error
+        return self
+
     def with_options(self, **options: Any) -> Self:
         """Further arguments of `MemoryClient`: ``codec``, ``budget``, ``clock``, ``executor``."""
         self._options.update(options)
@@ -323,6 +333,8 @@ def tuned(made: MemoryBuilder, settings: MemorySettings) -> MemoryBuilder:
             max_bytes=settings.near_max_bytes,
             stale_at_most=timedelta(milliseconds=settings.near_stale_ms),
         )
+    if settings.hedge_share > 0:
+        made.with_resilience(hedge=Hedging(share=settings.hedge_share))
     return made.with_options(
         codec=_codec(settings),
         budget=Budget(

@@ -18,7 +18,7 @@ from thermocline.client.convoys import Convoys
 from thermocline.client.dictionaries import DictionaryKeeper
 from thermocline.client.engine import SKEW_MS, Engine
 from thermocline.client.floors import LIFETIME, Floors
-from thermocline.client.guarding import Guarding, watch_hot
+from thermocline.client.guarding import CodecThreads, Guarding, watch_hot
 from thermocline.client.legacy import connect_sources, sources_of
 from thermocline.client.near import Near, NearCache
 from thermocline.client.owners import Owners
@@ -138,6 +138,7 @@ def assemble(
         _check_kinds(routes=(route, Route))
     planned = Routes(rules or MemoryRules(), routes, tiers=tiers)
     _check_parts(tiers, planned)
+    own = CodecThreads()
     stats, budget, resilience = Stats(), budget or Budget(clock), resilience or Resilience()
     for tier in tiers.values():
         if hasattr(tier, "stats"):
@@ -153,7 +154,7 @@ def assemble(
         stats=stats,
         floors=Floors(clock, lifetime=_floors_live(tiers)),
         budget=budget,
-        executor=executor,
+        executor=executor if executor is not None else own.threads,
         tokens=tokens or secrets.SystemRandom(),
         lifetimes=lifetimes if lifetimes is not None else Lifetimes(),
     )
@@ -162,7 +163,7 @@ def assemble(
     if hot is not None:
         records, guard = engine.authorities.get(Authority.HOT), engine.guards[MemoryTier.HOT]
         engine.convoys = Convoys(hot, records, guard, clock, shares=WRITE_SHARES)
-    parts = _wire(engine, tiers, list(closes), resilience)
+    parts = _wire(engine, tiers, [*closes, *((own,) if executor is None else ())], resilience)
     if near is not None:
         engine.near = parts.near = Near(engine, near, parts.recovery.blind)
     return parts

@@ -1,7 +1,9 @@
 """The guards of a client, made by its `Resilience`: who is asked how, when it counts as slow, and who looks whether it is back."""
 
 import math
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from thermocline import telemetry
@@ -83,6 +85,18 @@ class Guarding:
         usual = [self.guards[tier].lately.usual() for tier in self._authorities]
         known = [took for took in usual if took is not None]
         return bool(known) and max(known) < seconds
+
+
+class CodecThreads:
+    """The threads in which one client compresses and decodes large values: its own, so that nothing else in the process (a disk that hangs, a name server
+    that does not answer) can take them. Started as they are needed."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="thermocline-codec")
+
+    async def close(self) -> None:
+        """Begin no more."""
+        self.threads.shutdown(wait=False)
 
 
 def watch_hot(engine: Engine, tiers: Mapping[MemoryTier, Tier], recovery: Recovery, rules: Resilience) -> None:

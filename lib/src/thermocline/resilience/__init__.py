@@ -4,6 +4,7 @@ from thermocline.resilience.breaker import BreakerState, Cause, CircuitBreaker
 from thermocline.resilience.deadline import Budget
 from thermocline.resilience.hedge import Hedges, is_second
 from thermocline.resilience.latencies import Lately
+from thermocline.resilience.lookups import Lookups
 from thermocline.resilience.priority import in_background, is_background
 from thermocline.resilience.retry_budget import RetryBudget
 from thermocline.resilience.rotating import Rotating
@@ -19,6 +20,7 @@ __all__ = [
     "Hedging",
     "Lately",
     "Limits",
+    "Lookups",
     "Resilience",
     "RetryBudget",
     "Rotating",

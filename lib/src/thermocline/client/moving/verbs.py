@@ -9,6 +9,7 @@ from thermocline.client.reading import each_key
 from thermocline.client.rights.verbs import RightsVerbs
 from thermocline.errors import InvalidArgument, ThermoclineError
 from thermocline.model import Key
+from thermocline.resilience import in_background
 
 if TYPE_CHECKING:
     from thermocline.client.moving.moves import Moves
@@ -35,7 +36,8 @@ class MovingVerbs(RightsVerbs):
         errors: dict[Any, ThermoclineError] = {}
         given = each_key(keys, errors)
         deadline = await self._begin(timeout)
-        result = await Prefetch(self._engine, self._recovery, self._cascade.leases).run(given, deadline)
+        prefetch = Prefetch(self._engine, self._recovery, self._cascade.leases)
+        result = await in_background(prefetch.run(given, deadline))
         result.errors.update(errors)
         return result
 
@@ -67,7 +69,8 @@ class MovingVerbs(RightsVerbs):
         chosen = _chosen(keys, tenant, scope, prefix, older_than, idle_for, larger_than, "demote")
         deadline = await self._begin(timeout)
         moves = self._moves()
-        return await moves.run(chosen, down=True, limit=_checked(limit), dry_run=dry_run, deadline=deadline)
+        work = moves.run(chosen, down=True, limit=_checked(limit), dry_run=dry_run, deadline=deadline)
+        return await in_background(work)
 
     async def promote(
         self,
@@ -141,7 +144,7 @@ class MovingVerbs(RightsVerbs):
         await disowned(engine, disown, deadline, dry_run=dry_run)
         report = SweepReport(dry_run=dry_run)
         sweep = Sweep(engine, self._mover(), Rules(engine, self._writer), report, pace)
-        return await sweep.run(lease=lease, even_if_empty=even_if_empty)
+        return await in_background(sweep.run(lease=lease, even_if_empty=even_if_empty))
 
     def _mover(self) -> "Moves":
         from thermocline.client.moving.moves import Moves

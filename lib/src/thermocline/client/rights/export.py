@@ -19,6 +19,7 @@ from thermocline.codec import BYTES, JSON, TEXT
 from thermocline.errors import ConfigurationError, CorruptRecord, ThermoclineError, UnreadableRecord
 from thermocline.model import Authority, Envelope, Flags, Key, instant
 from thermocline.protocols import Census, Stored, Versions
+from thermocline.resilience import in_background
 
 FORMAT: Final = 1
 PAGE: Final = 100  # records that are read together
@@ -83,11 +84,13 @@ class Export:
             set()
         )  # a census gives a record at least once; this holds one authority's names of one scope or tenant
         while True:
-            page = await tier.census(tenant=self._tenant, scope=scope, limit=PAGE, cursor=cursor, deadline=self._call())
+            page = await in_background(
+                tier.census(tenant=self._tenant, scope=scope, limit=PAGE, cursor=cursor, deadline=self._call())
+            )
             self._damaged.update(dict.fromkeys(page.damaged))
             live = [item for item in page.items if self._live(item) and item.key not in seen]
             seen.update(item.key for item in live)
-            copies = await tier.read_many([item.key for item in live], deadline=self._call())
+            copies = await in_background(tier.read_many([item.key for item in live], deadline=self._call()))
             for item, copy in zip(live, copies, strict=True):
                 async with aclosing(self._record(stamp, item.key, copy)) as lines:
                     async for line in lines:

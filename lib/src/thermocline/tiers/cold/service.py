@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.request import getproxies
 
 import aiohttp
@@ -22,7 +22,7 @@ from azure.storage.blob.aio import BlobClient, ContainerClient
 from thermocline.clock import Clock, Deadline
 from thermocline.cost.units import of_blobs
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
-from thermocline.resilience import Rotating, Signing, unsigned
+from thermocline.resilience import Lookups, Rotating, Signing, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
 from thermocline.tiers.cold.blobs import BLOCK, PARALLEL, Account, Blob, Entry, Put
 from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
@@ -68,7 +68,7 @@ class BlobService:
             await signing.check()
             credential = None
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=account.pool_size),
+            connector=aiohttp.TCPConnector(limit=account.pool_size, resolver=cast(Any, Lookups())),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=AT_ONCE,

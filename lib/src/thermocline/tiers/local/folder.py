@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -48,7 +48,8 @@ class FolderMemory(FolderUpkeep):
     One file per key (`thermocline.blobs.heads`), replaced by rename under a lock file, and one immutable file per payload. Several processes may use
     one folder on a local disk; a holder's death frees its locks, and what it left half-written is removed by the next `connect`. ``fsync``: whether a
     write is on the disk before it is acknowledged (else the crash of the machine, not of the program, may lose the last seconds). ``executor`` runs all
-    that blocks; None: the event loop's own. ``grace``: how long a tombstone or an expired record is kept at least (T); `purge` removes it then.
+    that blocks; None: eight threads of its own, so that a disk that hangs takes nobody else's. ``grace``: how long a tombstone or an expired record is kept
+    at least (T); `purge` removes it then.
     """
 
     tier = MemoryTier.COLD
@@ -74,6 +75,7 @@ class FolderMemory(FolderUpkeep):
         self._grace_ms = grace // timedelta(milliseconds=1)
         self._clock = clock
         self._executor = executor
+        self._threads: ThreadPoolExecutor | None = None
         self._files = Files(self.path, fsync=fsync)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -105,6 +107,9 @@ class FolderMemory(FolderUpkeep):
     async def close(self) -> None:
         """Nothing stays open between calls; after this there are none. Idempotent."""
         self._loop = None
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         await self.connect()

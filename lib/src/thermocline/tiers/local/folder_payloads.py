@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import math
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import RawIOBase
@@ -27,6 +27,7 @@ from thermocline.telemetry import REQUESTS, Stats
 from thermocline.tiers.local.files import Files, NotDurable, TemporaryFile, translate
 
 CHUNK: Final = 2**20  # bytes that a stream reads at once
+_THREADS: Final = 8
 _FIRST_WAIT: Final = 0.001  # seconds before a lock is tried again; doubled each time
 _LONGEST_WAIT: Final = 0.02
 
@@ -50,6 +51,7 @@ class FolderPayloads:
     stats: Stats
     _clock: Clock
     _executor: Executor | None
+    _threads: ThreadPoolExecutor | None
     _files: Files
     _loop: asyncio.AbstractEventLoop | None
 
@@ -196,6 +198,13 @@ class FolderPayloads:
             raise ClientClosed("the folder was connected in another event loop; make one FolderMemory per loop")
         return self._loop
 
+    def _workers(self) -> Executor:
+        if self._executor is not None:
+            return self._executor
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="thermocline-folder")
+        return self._threads
+
     async def _run(self, doing: str, function: Callable[..., R], *args: Any, deadline: Deadline) -> R:
         """Call it in the executor, within the deadline; the operating system's errors become ours."""
         loop = self._check_loop()
@@ -206,7 +215,7 @@ class FolderPayloads:
         limit = asyncio.timeout(None if math.isinf(remaining) else remaining)
         try:
             async with limit:
-                return await loop.run_in_executor(self._executor, partial(function, *args))
+                return await loop.run_in_executor(self._workers(), partial(function, *args))
         except OSError as error:
             if limit.expired():
                 raise TierTimeout(f"cold: the disk did not answer in time to {doing}", tier=self.tier) from error

@@ -11,7 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies
 
@@ -25,7 +25,7 @@ from azure.data.tables.aio import TableClient
 
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
-from thermocline.resilience import Rotating, Signing, unsigned
+from thermocline.resilience import Lookups, Rotating, Signing, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
 from thermocline.tiers.table.door import CAUGHT, TIER, absent, code_of, refused, translate
 
@@ -99,7 +99,7 @@ class TableService:
             signing = Signing(account.credential, tier=TIER, variable="TABLE_SAS_SECRET_NAME")
             await signing.check()
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=account.pool_size),
+            connector=aiohttp.TCPConnector(limit=account.pool_size, resolver=cast(Any, Lookups())),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             # Without a proxy in the environment aiohttp need not look for one: it would for each request, in a thread, and into ~/.netrc as well.

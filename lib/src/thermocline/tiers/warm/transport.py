@@ -3,13 +3,14 @@
 import asyncio
 import io
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.request import getproxies
 
 import aiohttp
 from azure.core import exceptions as core
 from azure.core.pipeline.transport import AioHttpTransport
 
+from thermocline.resilience.lookups import Lookups
 from thermocline.resilience.priority import is_background
 from thermocline.resilience.signing import unsigned
 from thermocline.telemetry import correlate
@@ -18,6 +19,7 @@ from thermocline.tiers.warm.signing import Signer
 from thermocline.tiers.warm.trouble import by_status, in_doubt
 from thermocline.tiers.warm.watching import NEVER, current
 
+CONNECTIONS: Final = 100  # at most, as of aiohttp
 HEADER_BYTES: Final = 2**17  # a query's continuation token repeats what it is ordered by, such as a name of 16 kB
 AT_ONCE_BYTES: Final = 2**20  # aiohttp warns of a longer body in one piece, and sends a stream in parts
 
@@ -44,7 +46,7 @@ class Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it
         if self.session is None and not self._has_been_opened:
             # As AioHttpTransport opens it, but for the limit of connections; and where the environment names no proxy, aiohttp need not look for one:
             # it would, for each request, in a thread, and once more for a password in ~/.netrc, which only clashes with Azure's own sign-in.
-            connector = None if self._limit is None else aiohttp.TCPConnector(limit=self._limit)
+            connector = aiohttp.TCPConnector(limit=self._limit or CONNECTIONS, resolver=cast(Any, Lookups()))
             self.session = aiohttp.ClientSession(
                 connector=connector,
                 trust_env=bool(getproxies()),
