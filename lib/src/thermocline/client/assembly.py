@@ -160,9 +160,6 @@ def assemble(
     )
     engine.interest = interest_of(engine, save_reads)
     engine.sign = Owners(engine).sign
-    if hot is not None:
-        records, guard = engine.authorities.get(Authority.HOT), engine.guards[MemoryTier.HOT]
-        engine.convoys = Convoys(hot, records, guard, clock, shares=WRITE_SHARES)
     parts = _wire(engine, tiers, [*closes, *((own,) if executor is None else ())], resilience)
     if near is not None:
         engine.near = parts.near = Near(engine, near, parts.recovery.blind)
@@ -189,6 +186,9 @@ def _wire(engine: Engine, tiers: dict[MemoryTier, Tier], closes: list[Closeable]
     )
     cascade = Cascade(engine, recovery)
     engine.shelves = DictionaryKeeper(engine, cascade)
+    if engine.hot is not None:
+        records, guard = engine.authorities.get(Authority.HOT), engine.guards[MemoryTier.HOT]
+        engine.convoys = Convoys(engine.hot, records, guard, engine.clock, shares=WRITE_SHARES)
     writer = Writer(engine, recovery)
     watch_hot(engine, tiers, recovery, resilience)
     return Parts(engine, cascade, writer, Batches(engine, cascade, writer, recovery), recovery, tiers, closes)

@@ -82,7 +82,15 @@ class ClientLife:
             resilience=resilience,
             near=near,
         )
-        parts = self._parts
+        self._adopt(self._parts)
+        self._ready: asyncio.AbstractEventLoop | None = None  # the loop in which verbs may go ahead
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def _adopt(self, parts: Parts) -> None:
+        """What the verbs use of the parts, and the parts that are made of them."""
         self._engine = parts.engine
         self._cascade = parts.cascade
         self._writer = parts.writer
@@ -104,11 +112,6 @@ class ClientLife:
         self._checks = Checks(parts)
         self._waves = Waves(parts.engine, parts.cascade, parts.recovery)
         self._decode = parts.engine.codec.decode
-        self._ready: asyncio.AbstractEventLoop | None = None  # the loop in which verbs may go ahead
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._closed = False
 
     async def __aenter__(self) -> Self:
         try:
@@ -154,7 +157,7 @@ class ClientLife:
                     self._ready = loop
 
     async def close(self) -> None:
-        """Finish the factories and reads under way and tell hot what it has not been told (one second at most for each), and close the tiers that were connected.
+        """Finish the factories and reads under way and tell hot what it has not been told (one second at most for each), and close the tiers it connected.
         Calls that are still under way then raise `ClientClosed`. Once begun it goes on if its caller is cancelled; a second call waits for its end."""
         if self._closing is None:
             self._closed = True
