@@ -53,6 +53,10 @@ class Here:
                 raise RuntimeError(f"hot was not told of everything within {_PATIENCE:.0f} s")
             self._recorder.settled()
 
+    async def quieten(self) -> None:
+        """From now on half of the keys are only read."""
+        self.callers.quiet = True
+
     async def read_all(self, names: list[str]) -> None:
         await self.callers.read_all(names)
 
@@ -123,6 +127,9 @@ class Apart:
     async def stop(self) -> None:
         await self.tell("stop")
         await self._hear("stopped")
+
+    async def quieten(self) -> None:
+        await self.tell("quieten")
 
     async def read_all(self, names: list[str]) -> None:
         self._said["read"].clear()

@@ -67,6 +67,8 @@ async def serve(spec: dict[str, Any], recorder: Recorder, told: AsyncIterator[di
                 clock.jump(value)
             elif what == "room":
                 leave_room(int(value))
+            elif what == "quieten":
+                callers.quiet = True
             elif what == "read":
                 await callers.read_all(order["names"])
                 say("read")

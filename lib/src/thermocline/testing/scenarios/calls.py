@@ -26,7 +26,7 @@ class Mix:
     """How a scenario's callers call. ``pace`` is the mean pause of a caller between two calls, in seconds."""
 
     callers: int = 6  # of each client
-    keys: int = 24
+    keys: int = 48
     reads: float = 0.7
     large: float = 0.03  # of the values
     ttls: float = 0.15  # of the writes have a lifetime, of 20 ms to 2 s
@@ -45,6 +45,7 @@ class Callers:
         self.stopping = asyncio.Event()
         self.calls = 0
         self.untold = False  # whether an answer said that hot was not told
+        self.quiet = False  # whether half of the keys are written no more: a copy that is behind is then mended by nobody's next write
         self._values = 0
         self._breathless = False
         reads, writes = mix.reads, 1 - mix.reads
@@ -62,6 +63,7 @@ class Callers:
         }
         usable = [name for name in weights if name in _PLAIN or hasattr(memory, "get_many")]
         self._operations: list[Callable[[str], Awaitable[None]]] = [getattr(self, name) for name in usable]
+        self._reads = (self.lookup, self.get, self.exists, self.get_many)
         self._weights = [weights[name] for name in usable]
 
     async def run(self) -> None:
@@ -78,9 +80,9 @@ class Callers:
             self.calls += 1
             operation = self.random.choices(self._operations, self._weights)[0]
             if self.random.random() < _CANCELLED:
-                await self._cancelled(operation(self.name()))
+                await self._cancelled(operation(self.name(operation)))
             else:
-                await operation(self.name())
+                await operation(self.name(operation))
             pause = _BREATH if self._breathless else self.random.uniform(0, 2 * self.mix.pace)
             self._breathless = False
             with contextlib.suppress(TimeoutError):
@@ -103,12 +105,14 @@ class Callers:
 
     # --- what is drawn --------------------------------------------------------------------------------------------------
 
-    def name(self) -> str:
+    def name(self, operation: Callable[[str], Awaitable[None]]) -> str:
+        """The key that an operation is called with."""
         only = ONLY if self.random.random() < self.mix.only_hot else "key-"
-        return f"{only}{self.random.randrange(self.mix.keys)}"
+        step = 2 if self.quiet and operation not in self._reads else 1
+        return f"{only}{self.random.randrange(0, self.mix.keys, step)}"
 
-    def names(self) -> list[str]:
-        return sorted({self.name() for _ in range(self.random.randint(2, 6))})
+    def names(self, operation: Callable[[str], Awaitable[None]]) -> list[str]:
+        return sorted({self.name(operation) for _ in range(self.random.randint(2, 6))})
 
     def value(self) -> tuple[str, range]:
         self._values += 1
@@ -170,7 +174,7 @@ class Callers:
             self.recorder.end(event, Outcome.HIT if there else Outcome.MISS)
 
     async def get_many(self, _: str) -> None:
-        events = {name: self.recorder.read(Verb.GET, name) for name in self.names()}
+        events = {name: self.recorder.read(Verb.GET, name) for name in self.names(self.get_many)}
         try:
             found = await self.memory.get_many([key_of(name) for name in events])
         except Exception as error:  # noqa: BLE001
@@ -233,7 +237,7 @@ class Callers:
     async def put_many(self, _: str) -> None:
         events: dict[Key, Event] = {}
         items: dict[Key, Any] = {}
-        for name in self.names():
+        for name in self.names(self.put_many):
             key = key_of(name)
             value_id, _sizes = self.value()
             items[key] = make(value_id, key, SMALL)

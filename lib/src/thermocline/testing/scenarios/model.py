@@ -1,16 +1,16 @@
 """What a scenario says: what is broken, for how long, and what its users may then see."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thermocline.testing.scenarios.calls import Mix
 
 if TYPE_CHECKING:
     from thermocline.testing.scenarios.stage import Stage
 
-Break = Callable[["Stage", float], Awaitable[None]]
+Break = Callable[["Stage", float], Coroutine[Any, Any, None]]
 
 AWAY = frozenset({"TierUnavailable", "TierTimeout", "CircuitOpen"})  # what is said of a tier that cannot be asked
 UNSURE = frozenset({"UnknownOutcome"})  # and of a write whose answer did not come

@@ -36,44 +36,44 @@ class Places:
     cold_share: float = 5.0
     features: tuple[str, ...] = ()  # of `FEATURES`
 
-    def hot(self) -> "Entries":
+    def hot(self, clock: Clock = SYSTEM_CLOCK) -> "Entries":
         if not self.redis:
             from thermocline.tiers.local.process import ProcessMemory
 
-            return ProcessMemory()
+            return ProcessMemory(clock=clock)
         from thermocline.tiers.hot import HotMemory
 
-        return HotMemory(self.redis)
+        return HotMemory(self.redis, clock=clock)
 
-    def warm(self) -> "Versions":
+    def warm(self, clock: Clock = SYSTEM_CLOCK) -> "Versions":
         if not self.cosmos:
             from thermocline.tiers.local.sqlite import SqliteMemory
 
-            return SqliteMemory(f"{self.folder}/authority.db")
+            return SqliteMemory(f"{self.folder}/authority.db", clock=clock)
         from thermocline.tiers.warm import WarmMemory
 
-        return WarmMemory(self.cosmos, DATABASE, self.container, key=self.cosmos_key, create=True)
+        return WarmMemory(self.cosmos, DATABASE, self.container, key=self.cosmos_key, create=True, clock=clock)
 
-    def cold(self) -> "Payloads":
+    def cold(self, clock: Clock = SYSTEM_CLOCK) -> "Payloads":
         if not self.blob:
             from thermocline.tiers.local.folder import FolderMemory
 
-            return FolderMemory(f"{self.folder}/payloads", fsync=False)
+            return FolderMemory(f"{self.folder}/payloads", fsync=False, clock=clock)
         from thermocline.tiers.cold import ColdMemory
 
-        return ColdMemory.from_connection_string(self.blob, self.container, create=True)
+        return ColdMemory.from_connection_string(self.blob, self.container, create=True, clock=clock)
 
     def client(self, *, clock: Clock = SYSTEM_CLOCK, with_hot: bool = True) -> "MemoryClient":
-        """A client of these tiers, not connected. ``clock`` is the client's; the tiers have the machine's."""
+        """A client of these tiers, not connected. ``clock`` is its machine's."""
         from thermocline import MemoryClient, MemoryRules, Route
         from thermocline.resilience import Budget
 
         rules = MemoryRules(hot_ttl_seconds=self.hot_ttl, cold_threshold_bytes=TO_COLD)
         shares = {"hot": self.hot_share, "warm": self.warm_share, "cold": self.cold_share}
         return MemoryClient(
-            hot=self.hot() if with_hot else None,
-            warm=self.warm(),
-            cold=self.cold(),
+            hot=self.hot(clock) if with_hot else None,
+            warm=self.warm(clock),
+            cold=self.cold(clock),
             rules=rules,
             routes=[Route(ONLY, authority=Authority.HOT)] if with_hot else [],
             budget=Budget(clock, **{name: timedelta(seconds=share) for name, share in shares.items()}),

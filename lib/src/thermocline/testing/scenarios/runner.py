@@ -19,6 +19,7 @@ from thermocline.testing.scenarios.stage import Stage, staged
 
 _CALM = 0.25  # of the fault's time
 _AFTER = 0.5
+_LOUD = 0.9  # of it, all keys are written; then only half of them
 
 
 async def play(
@@ -95,7 +96,11 @@ class _Run:
 
     async def _break(self, phases: Phases) -> None:
         phases.broken = time.monotonic()
-        await self.scenario.breaks(self.stage, self.seconds)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.scenario.breaks(self.stage, self.seconds))
+            await asyncio.sleep(self.seconds * _LOUD)
+            for actor in self.stage.actors:
+                await actor.quieten()
         phases.mended = time.monotonic()
 
     async def _after(self, phases: Phases) -> None:
@@ -111,12 +116,12 @@ class _Run:
         mix, places = self.scenario.mix, self.stage.places
         names = [f"key-{number}" for number in range(mix.keys)]
         only = [f"{ONLY}{number}" for number in range(mix.keys)] if mix.only_hot else []
-        for actor in actors:
-            await actor.read_all(names + only)
         fresh = Here("fresh.0", places, mix, self.seed, self.make)
         self.stage.here.append(fresh)
         await fresh.memory.connect()
-        await fresh.read_all(names + only)
+        await fresh.read_all(names + only)  # first: what others have seen themselves they would mend by reading it
+        for actor in actors:
+            await actor.read_all(names + only)
         if self.make is _client:
             below = Here(
                 "below.0", places, mix, self.seed, lambda found, clock: found.client(clock=clock, with_hot=False)

@@ -1,0 +1,65 @@
+"""Each scenario in a second or two: it comes out as stated. ``make soak`` runs them for longer, and prints what it cost.
+
+``CHAOS_SEED=7 pytest tests/chaos -k "redis killed"`` plays one with another seed; ``CHAOS_KEEP=folder`` keeps what was recorded.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from thermocline.testing.scenarios import SCENARIOS, Report, Scenario, by_name, page, play
+
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+SECONDS = 0.8
+NAMES = [scenario.name for scenario in SCENARIOS]
+
+Show = Callable[[Report], None]
+
+
+def kept_folder(name: str) -> Path | None:
+    where = os.environ.get("CHAOS_KEEP")
+    if where is None:
+        return None
+    folder = Path(where) / name.replace(" ", "-")
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Show:
+    def it(report: Report) -> None:
+        with capsys.disabled():
+            print(f"\n{report}")
+
+    return it
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=NAMES)
+async def test_it_comes_out_as_stated(scenario: Scenario, show: Show) -> None:
+    report = await play(scenario, seed=SEED, seconds=SECONDS, folder=kept_folder(scenario.name))
+    show(report)
+    assert report.kept, report
+    assert report.calls > 50
+    assert report.calm.calls > 0
+    assert report.during.calls > 0
+    assert report.after.calls > 0
+    if scenario.bounded is None:
+        assert report.behind == 0
+
+
+def test_names_are_unique_and_found() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+    assert [by_name(name) for name in NAMES] == list(SCENARIOS)
+    with pytest.raises(KeyError, match="redis killed"):
+        by_name("no such thing")
+
+
+def test_every_scenario_states_its_outcome() -> None:
+    for scenario in SCENARIOS:
+        assert scenario.says
+        assert scenario.outcome
+        assert scenario.bounded is not None or not scenario.rolls_back
+    assert "0 of 0" in page([])

@@ -1,0 +1,44 @@
+"""The scenarios find what is broken: a cascade as everybody writes it first, and this library's client with a part left out."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.histories.naive import NaiveCascade
+from tests.histories.spec import Tiers
+
+from thermocline.clock import Clock
+from thermocline.testing.scenarios import Mix, Places, by_name, play
+
+SECONDS = 0.8
+
+
+def naive(places: Places, _: Clock) -> Any:
+    tiers = Tiers(
+        places.folder,
+        redis=places.redis,
+        cosmos=places.cosmos,
+        cosmos_key=places.cosmos_key,
+        container=places.container,
+    )
+    return NaiveCascade(tiers)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["redis killed", "redis full", "redis restarted with old data"])
+async def test_a_naive_cascade_does_not_come_out_as_stated(name: str) -> None:
+    report = await play(by_name(name), seconds=SECONDS, make=naive)
+    assert not report.kept
+    assert report.refused or report.broken
+    assert "NOT AS STATED" in str(report)
+
+
+@pytest.mark.timeout(120)
+async def test_a_client_that_forgets_what_hot_was_not_told_is_found_out() -> None:
+    def forget(memory: Any) -> None:
+        memory._recovery.add = lambda key, version: None
+
+    scenario = replace(by_name("redis blackholed"), mix=Mix(keys=400, reads=0.4))
+    report = await play(scenario, seconds=SECONDS, change=forget)
+    assert not report.kept
+    assert report.broken or report.behind  # hot answers with what it knew before, to the end
