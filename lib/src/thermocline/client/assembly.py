@@ -24,6 +24,7 @@ from thermocline.client.near import Near, NearCache
 from thermocline.client.owners import Owners
 from thermocline.client.reads import interest_of
 from thermocline.client.recovery import Recovery
+from thermocline.client.turns import Turns
 from thermocline.client.writer import WRITE_SHARES, Writer
 from thermocline.clock import Clock
 from thermocline.codec import Codec
@@ -140,9 +141,6 @@ def assemble(
     _check_parts(tiers, planned)
     own = CodecThreads()
     stats, budget, resilience = Stats(), budget or Budget(clock), resilience or Resilience()
-    for tier in tiers.values():
-        if hasattr(tier, "stats"):
-            tier.stats = stats
     engine = Engine(
         hot=hot,
         authorities={_STAMP[name]: tier for name, tier in tiers.items() if isinstance(tier, Versions)},
@@ -284,6 +282,8 @@ async def _agree(parts: Parts) -> None:
     for tier in durable:
         if isinstance(tier, HasEpoch):
             _enter(parts, await tier.epoch())
+            if hasattr(tier, "skew_ms"):
+                engine.turns = Turns(engine.clock)
             watch = _watch(parts, tier, durable)
             parts.watching = _behind(watch, "thermocline epoch")
             break
@@ -293,6 +293,8 @@ def _correct(engine: Engine, authorities: Sequence[Versions]) -> None:
     """Correct the clock by which expiry is judged: by the first authority that knows how far its own is away."""
     skews = [skew for authority in authorities if (skew := getattr(authority, "skew_ms", None)) is not None]
     engine.skew_ms = skews[0] if skews and abs(skews[0]) > SKEW_MS else 0
+    if engine.turns is not None:
+        engine.turns.believe()
 
 
 def _enter(parts: Parts, epoch: int) -> None:
@@ -311,10 +313,13 @@ def _enter(parts: Parts, epoch: int) -> None:
 
 async def _watch(parts: Parts, authority: HasEpoch, authorities: Sequence[Versions]) -> None:
     while True:
-        await asyncio.sleep(_EPOCH_SECONDS)
+        turns = parts.engine.turns
+        await (asyncio.sleep(_EPOCH_SECONDS) if turns is None else turns.wait(_EPOCH_SECONDS))
         try:
             epoch = await authority.epoch()
         except ThermoclineError:
+            if turns is not None and turns.noticed.is_set():
+                await asyncio.sleep(_RECONNECT_SECONDS)
             continue  # it is down; the epoch is asked again
         _correct(parts.engine, authorities)  # a clock may have been set since
         if epoch != parts.epoch:

@@ -12,6 +12,7 @@ from thermocline.client.convoys import Convoys
 from thermocline.client.floors import Floors
 from thermocline.client.guard import Guard
 from thermocline.client.interest import Interest
+from thermocline.client.turns import Turns
 from thermocline.clock import Clock, Deadline
 from thermocline.codec import Codec, Dictionary, Serialised
 from thermocline.errors import ConfigurationError, ThermoclineError
@@ -88,6 +89,7 @@ class Engine:
     budget: Budget
     executor: Executor | None = None
     skew_ms: int = 0
+    turns: Turns | None = None  # where an authority tells its time
     interest: Interest | None = None
     sign: Callable[[Authority, Deadline], Awaitable[None]] | None = (
         None  # before a payload is put into cold (owners.py)
@@ -100,7 +102,8 @@ class Engine:
 
     def now_ms(self) -> int:
         """The time by which expiry is judged: this machine's clock, corrected by the authority's where they differ by more than a second."""
-        return self.clock.wall_ms() + self.skew_ms
+        now_ms = self.clock.wall_ms() + self.skew_ms
+        return now_ms if self.turns is None else now_ms - self.turns.by_ms()
 
     def hot_deadline(self) -> Deadline:
         """For what hot must be told at the end of a call, whatever is left of the call's own deadline; with time to wait for others at the gate."""
