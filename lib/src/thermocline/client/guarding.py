@@ -33,10 +33,12 @@ class Guarding:
         self.guards: dict[MemoryTier, Guard] = {}
 
     def make(self, tiers: Mapping[MemoryTier, Tier]) -> dict[MemoryTier, Guard]:
-        """One for each tier. A tier that repeats requests is given its retry budget."""
+        """One for each tier. A tier is told where to count, and one that repeats requests is given its retry budget."""
         rules, stats = self._rules, self._stats
         for name, tier in tiers.items():
             self.guards[name] = self._guard(name)
+            if hasattr(tier, "stats"):
+                tier.stats = stats
             if hasattr(tier, "retries"):
                 refused = partial(stats.count, telemetry.RETRIES_REFUSED, name)
                 tier.retries = RetryBudget(ratio=rules.retry_ratio, burst=rules.retry_burst, refused=refused)

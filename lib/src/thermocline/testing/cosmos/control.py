@@ -180,5 +180,6 @@ class CosmosControl:
         self._send("POST", "principals", {principal: list(grants)})
 
     def account(self, **settings: Any) -> None:
-        """Set `consistency`, `multi_write`, `keys_disabled`, `key` (from now on the only one) or `aad` (`off`, `any`, `roles`)."""
+        """Set `consistency`, `multi_write`, `keys_disabled`, `key` (from now on the only one), `aad` (`off`, `any`, `roles`) or `regions` (names and the
+        endpoints that are advertised for them, such as proxies before this server; the first one takes the writes; {}: one, by the URL that was asked)."""
         self._send("POST", "account", settings)

@@ -100,13 +100,14 @@ def _principals(service: Service, given: Any) -> Any:
 
 
 def _account(service: Service, given: Any) -> Any:
-    unknown = given.keys() - {"consistency", "multi_write", "keys_disabled", "aad", "key"}
+    unknown = given.keys() - {"consistency", "multi_write", "keys_disabled", "aad", "key", "regions"}
     if unknown:
         raise bad_request(f"The account has no {min(unknown)!r}.")
     if given.get("consistency", "Session") not in CONSISTENCY:
         raise bad_request(f"The consistency must be one of {CONSISTENCY}.")
     if given.get("aad", "any") not in ("off", "any", "roles"):
         raise bad_request("aad must be off, any or roles.")
+    service.settings.regions = dict(given.get("regions", service.settings.regions))
     service.settings.consistency = given.get("consistency", service.settings.consistency)
     service.settings.multi_write = bool(given.get("multi_write", service.settings.multi_write))
     service.guard.keys_disabled = bool(given.get("keys_disabled", service.guard.keys_disabled))

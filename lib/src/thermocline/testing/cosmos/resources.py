@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -36,11 +36,13 @@ class AccountSettings:
     consistency: str = "Session"
     multi_write: bool = False
     region: str = "Local"
+    regions: dict[str, str] = field(default_factory=dict)  # names and endpoints; the first one takes the writes
 
 
 def account(settings: AccountSettings, base_url: str) -> Reply:
-    """`GET /`: advertises the URL by which it was reached."""
-    place = [{"name": settings.region, "databaseAccountEndpoint": base_url}]
+    """`GET /`: advertises the URL by which it was reached, or the regions that were set."""
+    regions = settings.regions or {settings.region: base_url}
+    places = [{"name": name, "databaseAccountEndpoint": url} for name, url in regions.items()]
     return json_reply(
         200,
         {
@@ -50,8 +52,8 @@ def account(settings: AccountSettings, base_url: str) -> Reply:
             "media": "//media/",
             "addresses": "//addresses/",
             "_dbs": "//dbs/",
-            "writableLocations": place,
-            "readableLocations": place,
+            "writableLocations": places[:1],
+            "readableLocations": places,
             "enableMultipleWriteLocations": settings.multi_write,
             "enablePerPartitionFailoverBehavior": False,
             "userReplicationPolicy": {"asyncReplication": False, "minReplicaSetSize": 1, "maxReplicasetSize": 4},

@@ -170,6 +170,7 @@ class Service:
                 "at": self.clock.now(),
                 "faults": faults,
                 "activity_id": call.headers.get("x-ms-activity-id", ""),
+                "priority": call.headers.get("x-ms-cosmos-priority-level", ""),
                 "client_request_id": call.headers.get("x-ms-client-request-id", ""),
             }
         )
