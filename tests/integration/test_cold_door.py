@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import AsyncIterator
+from typing import Final
 
 import azure.core.exceptions
 import azure.storage.blob
@@ -26,9 +27,11 @@ from thermocline.errors import (
     TierUnavailable,
     TooLarge,
 )
-from thermocline.model import Key
+from thermocline.keys import payload_path
+from thermocline.model import Key, Pointer
 from thermocline.testing.rig.ports import free_port
 from thermocline.tiers.cold import ColdMemory
+from thermocline.tiers.cold.blobs import Transfer
 from thermocline.tiers.cold.door import KINDS, ContainerMissing, translate
 
 KEY = "Zm9ybnVsbA=="
@@ -142,34 +145,34 @@ async def service() -> AsyncIterator[tuple[Service, str]]:
     await runner.cleanup()
 
 
-async def opened(url: str) -> ColdMemory:
+async def opened(url: str, transfer: Transfer = "sdk") -> ColdMemory:
     """Open without looking at the container, which this service does not have."""
-    tier = ColdMemory(url, "container", credential=KEY)
+    tier = ColdMemory(url, "container", credential=KEY, transfer=transfer)
     await tier._service.open()
     return tier
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "kind", "sent"),
-    [
-        (401, "NoAuthenticationInformation", AccessDenied, False),
-        (403, "AuthorizationPermissionMismatch", AccessDenied, False),
-        (403, "AuthenticationFailed", AccessDenied, False),
-        (403, "AuthorizationFailure", AccessDenied, False),
-        (403, "", AccessDenied, False),
-        (404, "ContainerNotFound", ContainerMissing, False),
-        (404, "", TierUnavailable, False),  # some proxy's: not the word of Blob Storage
-        (408, "", TierTimeout, True),
-        (409, "ContainerBeingDeleted", TierUnavailable, False),
-        (412, "LeaseIdMissing", TierUnavailable, False),
-        (429, "", Throttled, False),
-        (503, "ServerBusy", Throttled, False),
-        (503, "", TierUnavailable, True),
-        (500, "OperationTimedOut", TierTimeout, True),
-        (500, "InternalError", TierUnavailable, True),
-        (502, "", TierUnavailable, True),
-    ],
-)
+ANSWERS: Final = [
+    (401, "NoAuthenticationInformation", AccessDenied, False),
+    (403, "AuthorizationPermissionMismatch", AccessDenied, False),
+    (403, "AuthenticationFailed", AccessDenied, False),
+    (403, "AuthorizationFailure", AccessDenied, False),
+    (403, "", AccessDenied, False),
+    (404, "ContainerNotFound", ContainerMissing, False),
+    (404, "", TierUnavailable, False),  # some proxy's: not the word of Blob Storage
+    (408, "", TierTimeout, True),
+    (409, "ContainerBeingDeleted", TierUnavailable, False),
+    (412, "LeaseIdMissing", TierUnavailable, False),
+    (429, "", Throttled, False),
+    (503, "ServerBusy", Throttled, False),
+    (503, "", TierUnavailable, True),
+    (500, "OperationTimedOut", TierTimeout, True),
+    (500, "InternalError", TierUnavailable, True),
+    (502, "", TierUnavailable, True),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "sent"), ANSWERS)
 async def test_answers_of_the_service(
     service: tuple[Service, str], status: int, code: str, kind: type[ThermoclineError], sent: bool
 ) -> None:
@@ -189,6 +192,31 @@ async def test_answers_of_the_service(
         assert caught.value.sent is sent
         assert caught.value.tier == "cold"
     assert service[0].asked == 2  # the SDK did not try again by itself
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "sent"), ANSWERS)
+async def test_answers_of_the_service_to_obstore(
+    service: tuple[Service, str], status: int, code: str, kind: type[ThermoclineError], sent: bool
+) -> None:
+    service[0].status, service[0].code = status, code
+    tier = await opened(service[1], "obstore")
+    key = Key("t", "s", "n")
+    pointer = Pointer(payload_path(key, "0" * 64), "0" * 64, 5, 0)
+    try:
+        with pytest.raises(kind) as read:
+            await tier.get_payload(key, pointer, deadline=Deadline.after(10))
+        with pytest.raises(kind) as streamed:
+            await anext(aiter(tier.stream_payload(key, pointer, deadline=Deadline.after(10))))
+        with pytest.raises(kind) as written:
+            await tier.put_payload(key, b"bytes", deadline=Deadline.after(10))
+    finally:
+        await tier.close()
+
+    for caught in (read, streamed, written):
+        assert type(caught.value) is kind
+        assert isinstance(caught.value, TierUnavailable)
+        assert caught.value.sent is sent
+    assert service[0].asked == 3  # obstore did not try again by itself
 
 
 @pytest.mark.parametrize(
@@ -220,11 +248,12 @@ async def test_throttling_tells_how_long_to_wait_and_is_counted(service: tuple[S
     assert (tier.stats.get("throttled", "cold"), tier.stats.get("requests", "cold")) == (1, 1)
 
 
-async def test_nobody_listens() -> None:
-    tier = await opened(f"http://127.0.0.1:{free_port()}/account")
+@pytest.mark.parametrize("transfer", ["sdk", "obstore"])
+async def test_nobody_listens(transfer: Transfer) -> None:
+    tier = await opened(f"http://127.0.0.1:{free_port()}/account", transfer)
     try:
         with pytest.raises(TierUnavailable) as caught:
-            await tier.upload_text("name", "text")
+            await tier.put_payload(Key("t", "s", "n"), b"bytes", deadline=Deadline.after(10))
     finally:
         await tier.close()
 

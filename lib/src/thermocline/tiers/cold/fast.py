@@ -36,6 +36,8 @@ _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _KIND: Final = re.compile(r"kind: (Connect|Timeout)\b")
 _EMPTY: Final = (416, "InvalidRange")
 _REFUSED: Final = (401, 403)
+_READING, _WRITING = "read a blob", "write a blob"
+_BILLED: Final = {_READING: READS, _WRITING: WRITES}
 
 T = TypeVar("T")
 
@@ -70,11 +72,11 @@ class FastBlobs:
     async def get(self, name: str, deadline: Deadline) -> Blob | None:
         """The whole blob, by one request; None: the container has none of that name."""
         try:
-            return (await self._asked(name, {}, deadline, "read a blob"))[0]
+            return (await self._asked(name, {}, deadline, _READING))[0]
         except Refusal as refusal:
             if missing(refusal.status, refusal.code):
                 return None
-            raise self._failed(refusal, "read a blob") from None
+            raise self._failed(refusal, _READING) from None
 
     async def content(self, name: str, size: int, deadline: Deadline) -> bytes | None:
         """The blob's bytes, by one request for the first ``size`` of them: obstore answers that in one step, and a whole blob in two."""
@@ -86,13 +88,13 @@ class FastBlobs:
             return bytes(await obstore.get_range_async(store, name, start=0, end=size))
 
         try:
-            data = await self._call(send, deadline, "read a blob")
+            data = await self._call(send, deadline, _READING)
         except Refusal as refusal:
             if missing(refusal.status, refusal.code):
                 return None
             if refusal.status == _EMPTY[0]:
                 return b""
-            raise self._failed(refusal, "read a blob") from None
+            raise self._failed(refusal, _READING) from None
         self._stats().operated(TIER, READS, len(data))
         return data
 
@@ -104,13 +106,13 @@ class FastBlobs:
             if etag is not None:
                 options["if_match"] = etag
             try:
-                blob, whole = await self._asked(name, options, wait(), "read a blob")
+                blob, whole = await self._asked(name, options, wait(), _READING)
             except Refusal as refusal:
                 if offset == 0 and missing(refusal.status, refusal.code):
                     raise LookupError(name) from None
                 if (refusal.status, refusal.code) == _EMPTY or (refusal.status == _EMPTY[0] and not refusal.code):
                     return  # no bytes at all
-                raise self._failed(refusal, "read a blob") from None
+                raise self._failed(refusal, _READING) from None
             etag = blob.etag
             offset += len(blob.data)
             if blob.data:
@@ -127,11 +129,11 @@ class FastBlobs:
             return str(put["e_tag"])
 
         try:
-            etag = await self._call(send, deadline, "write a blob")
+            etag = await self._call(send, deadline, _WRITING)
         except Refusal as refusal:
             if unmet(refusal.status, refusal.code):
                 return None
-            raise self._failed(refusal, "write a blob") from None
+            raise self._failed(refusal, _WRITING) from None
         self._stats().operated(TIER, WRITES, len(data))
         return etag
 
@@ -178,7 +180,10 @@ class FastBlobs:
             return await send(store)
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             # Not chained: its text holds the whole URL, and with it a SAS.
-            raise self._meant(str(error), doing) from None
+            meant = self._meant(str(error), doing)
+            if isinstance(meant, Refusal):
+                self._stats().operated(TIER, _BILLED[doing])
+            raise meant from None
 
     def _meant(self, text: str, doing: str) -> Exception:
         """What obstore says, which it says in words: the answer's status and the service's code, or how it came to have none."""
@@ -215,13 +220,18 @@ class FastBlobs:
 
     def _made(self, sas: str) -> AzureStore:
         account, credential = self._account, self._credential
-        config: dict[str, Any] = {"endpoint": self._endpoint, "container_name": self._container}
+        # What is said here is not taken from the environment, which may hold another program's account (AZURE_STORAGE_…).
+        config: dict[str, Any] = {
+            "endpoint": self._endpoint,
+            "container_name": self._container,
+            "use_emulator": False,
+            "use_fabric_endpoint": False,
+        }
         provider: Any = None
         if hasattr(credential, "get_token"):
             provider = self._token
             config["account_name"] = _account_of(self._endpoint)
         elif (key := getattr(credential, "account_key", None)) is not None:
-            # Named, so that what lies in the environment for other programs is not taken in its place.
             config |= {"account_name": credential.account_name, "account_key": key, "credential_type": "access_key"}
         elif sas:
             config |= {"account_name": _account_of(self._endpoint), "sas_key": sas, "credential_type": "sas_token"}
