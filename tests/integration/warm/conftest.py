@@ -27,7 +27,7 @@ def control(own_cosmos: CosmosServer) -> Iterator[CosmosControl]:
     control: CosmosControl = own_cosmos.control
     yield control
     control.reset("faults", "clock", "counters")
-    control.account(consistency="Session", multi_write=False)
+    control.account(consistency="Session", multi_write=False, regions={})
 
 
 @pytest.fixture
