@@ -128,11 +128,12 @@ class Waits:
                 found = seen.found if seen is not None else None
                 if isinstance(found, Busy) and found.leased:
                     watch.floor = max(watch.floor, found.floor)
-                    holders += found.holder != holder
-                    holder = found.holder
+                    pause = min(pause * 2, LONGEST_PAUSE)
+                    if found.holder != holder:
+                        holder, pause = found.holder, FIRST_PAUSE
+                        holders += 1
                     if holders <= HOLDERS:
                         watch.turns[:0] = turns
-                        pause = min(pause * 2, LONGEST_PAUSE)
                         continue
                 if seen is not None:
                     if isinstance(found, Leased):  # those who came meanwhile can fly with the others, who have not left
