@@ -76,9 +76,13 @@ class WriteVerbs(ReadVerbs):
         engine = self._engine
         now = engine.now_ms()
         serialised = engine.codec.prepare(value)
+        dictionary = None
+        if engine.codec.dictionaries is not None and engine.shelves is not None:
+            dictionary = await engine.shelves.chosen(key, plan, len(serialised.raw))
         return await engine.seal(
             key,
             serialised,
+            dictionary=dictionary,
             now_ms=now,
             expires_ms=self._expires(key, plan, ttl, now, tags),
             media_type=media_type,
