@@ -5,7 +5,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-ROUNDS = 11
+ROUNDS = 13
 
 
 @dataclass(frozen=True, slots=True)
