@@ -49,7 +49,7 @@ class Scenario:
     ``allowed`` errors alone, and with none once the memory is well again, which it is within ``recovers``. ``bounded``: answers may be behind what was
     known because of this scenario, for so long after the last version that hot was not told of; None: none is. ``rolls_back``: hot may forget what it
     was told. ``loses``: acknowledged writes of keys of which Redis has the word may be lost, and a client that knows of one says so (`TierUnavailable`)
-    until the key is written again. What the two cost is counted.
+    until the key is written again. What the two cost is counted. ``clocks_within``: records may expire so much earlier or later than they say.
     """
 
     name: str
@@ -62,4 +62,5 @@ class Scenario:
     bounded: timedelta | None = None
     rolls_back: bool = False
     loses: bool = False
+    clocks_within: timedelta = timedelta()
     recovers: timedelta = timedelta(seconds=60)

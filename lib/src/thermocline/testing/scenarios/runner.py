@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,11 @@ def _read(home: Path, fault: Fault) -> History:
 
 def _judged(scenario: Scenario, seed: int, phases: Phases, history: History) -> Report:
     """The verdict on keys with an authority below, the one on keys of Redis alone, and the figures."""
+    slack = scenario.clocks_within // timedelta(milliseconds=1)
     parts = [History(faults=history.faults, settled=history.settled) for _ in range(2)]
     for event in history.events:
+        event.begin_ms -= slack
+        event.end_ms += slack
         parts[event.key.startswith(ONLY)].events.append(event)
     bound = None
     if scenario.bounded is not None:

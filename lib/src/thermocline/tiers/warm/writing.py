@@ -146,10 +146,14 @@ class Writing:
             self._step = following
             # A read that lags; or a patch that was refused although nothing has changed, as of a record that ends just now by a clock that differs.
             patched = before.request if isinstance(before.request, Patch) else patched
-            if following.request in (before.request, patched) and not await pauses.wait():
-                raise self._gave_up(
-                    TierTimeout("Cosmos DB answered with less than is known until the deadline", tier=TIER)
-                )
+            if following.request in (before.request, patched):
+                if not await pauses.wait():
+                    raise self._gave_up(
+                        TierTimeout("Cosmos DB answered with less than is known until the deadline", tier=TIER)
+                    )
+                self.ends(
+                    deadline
+                )  # a clock may have been turned, and the write be over by the one and not by the other
 
     async def _try(self, deadline: Deadline) -> tuple[Answer, dict[str, Any] | None] | Trouble:
         """Send the step's request once; notes if a copy of it may be at large."""
