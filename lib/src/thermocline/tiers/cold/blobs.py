@@ -7,6 +7,9 @@ from typing import Any, Final, Literal
 Transfer = Literal["sdk", "obstore"]
 
 BLOCK: Final = 4 * 2**20  # bytes of one block: what one request carries at most, up and down
+FAST_AT_ONCE: Final = (
+    16 * 2**20
+)  # bytes that go up by obstore in one request: blocks cost ten times the CPU, and more would be slow on one connection
 PARALLEL: Final = 4  # blocks of one payload under way at once
 
 

@@ -28,7 +28,7 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
     (``azure.identity.aio``), an account key, a SAS (also one that changes, as a secret of Key Vault), an `AzureNamedKeyCredential` or
     `AzureSasCredential`, or None; it stays open when the tier is closed. ``connection_pool_size``: connections at most (100). ``connection_timeout``,
     ``read_timeout``: seconds to connect (5), and of silence on a connection (30). ``create``: `connect` makes the container if it is missing. Versions
-    are given out by compare-and-set on one head blob per key. ``transfer``: what reads records and payloads and creates payloads of up to 4 MiB: the
+    are given out by compare-and-set on one head blob per key. ``transfer``: what reads records and payloads and creates payloads of up to 16 MiB: the
     Azure SDK (``"sdk"``), or ``"obstore"`` (the extra of that name), which takes a quarter to a half of the CPU.
 
     The SDK's retries are off. Nothing is sent before `connect`; `close` is needed, or use it in ``async with``.

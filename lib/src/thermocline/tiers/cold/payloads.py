@@ -44,8 +44,8 @@ class BlobPayloads:
     async def put_payload(self, key: Key, data: bytes | AsyncIterator[bytes], *, deadline: Deadline) -> Pointer:
         """Store it where it is not yet, else renew what is there; a reader sees all or nothing.
 
-        Up to 4 MiB go up in one request; more in blocks, four at once, which one request makes a blob of. A failure leaves at most blocks that
-        nobody sees. An iterator is first written to a temporary file, through the executor.
+        Up to 4 MiB go up in one request (over obstore: 16); more in blocks, four at once, which one request makes a blob of. A failure leaves at most
+        blocks that nobody sees. An iterator is first written to a temporary file, through the executor.
         """
         if isinstance(data, bytes):
             sha256 = await self._sha256(data)
@@ -55,7 +55,9 @@ class BlobPayloads:
             async def block(offset: int) -> bytes:
                 return bytes(view[offset : offset + BLOCK])
 
-            put = await self._put(path, data if len(data) <= BLOCK else None, len(data), block, deadline)
+            put = await self._put(
+                path, data if len(data) <= self._service.at_once else None, len(data), block, deadline
+            )
             return Pointer(path, sha256, len(data), put.modified_ms)
         checked: Any = data
         if not isinstance(checked, AsyncIterator):
@@ -90,20 +92,18 @@ class BlobPayloads:
 
     async def _put(self, path: str, whole: bytes | None, size: int, block: Any, deadline: Deadline) -> Put:
         """Upload or renew, in turns: the sweeper may take the blob between finding it there and renewing it."""
+        large = size > BLOCK  # then it is asked for before all of it is sent
         while True:
-            if whole is None:  # large: ask before sending it all
-                renewed = await self._service.renew(path, _metadata(), deadline)
-                if renewed is not None:
-                    return renewed
+            if large and (renewed := await self._service.renew(path, _metadata(), deadline)) is not None:
+                return renewed
+            if whole is None:
                 put = await self._put_blocks(path, size, block, deadline)
             else:
                 put = await self._service.deposit(path, whole, metadata=_metadata(), deadline=deadline)
             if put is not None:
                 return put
-            if whole is not None:
-                renewed = await self._service.renew(path, _metadata(), deadline)
-                if renewed is not None:
-                    return renewed
+            if not large and (renewed := await self._service.renew(path, _metadata(), deadline)) is not None:
+                return renewed
 
     async def _put_blocks(self, path: str, size: int, block: Any, deadline: Deadline) -> Put | None:
         # Two writers of one path have the same content, so the same blocks under the same ids: neither can spoil the other's.

@@ -24,7 +24,7 @@ from thermocline.cost.units import of_blobs
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
 from thermocline.resilience import Lookups, Rotating, Signing, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
-from thermocline.tiers.cold.blobs import BLOCK, PARALLEL, Account, Blob, Entry, Put
+from thermocline.tiers.cold.blobs import BLOCK, FAST_AT_ONCE, PARALLEL, Account, Blob, Entry, Put
 from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
 from thermocline.tiers.cold.transport import Parts, Transport
 
@@ -267,6 +267,11 @@ class BlobService:
         """As `chunks`."""
         self._open()
         return self.chunks(name, wait) if self._fast is None else self._fast.chunks(name, wait)
+
+    @property
+    def at_once(self) -> int:
+        """Bytes that `deposit` takes at most."""
+        return BLOCK if self._fast is None else FAST_AT_ONCE
 
     async def deposit(self, name: str, data: bytes, *, metadata: Mapping[str, str], deadline: Deadline) -> Put | None:
         """As `put` where nothing is. obstore does not tell the blob's date: then it is the second in which the request left, by the service's clock."""
