@@ -14,7 +14,7 @@ from thermocline.client.guard import Guard
 from thermocline.client.interest import Interest
 from thermocline.client.turns import Turns
 from thermocline.clock import Clock, Deadline
-from thermocline.codec import Codec, Dictionary, Serialised
+from thermocline.codec import BYTES, UNCOMPRESSED, Codec, Dictionary, Serialised
 from thermocline.errors import ConfigurationError, ThermoclineError
 from thermocline.lifetimes import Lifetimes
 from thermocline.model import Authority, Envelope, Key, MemoryTier
@@ -188,6 +188,8 @@ class Engine:
     async def decode(self, envelope: Envelope, kind: Any) -> Any:
         if envelope.header.dictionary and self.shelves is not None:
             return await self.shelves.decode(envelope, kind)
-        if envelope.header.raw_length < OFFLOAD_BYTES:
+        header = envelope.header
+        plain = header.serialiser == BYTES and header.compressor == UNCOMPRESSED  # the payload is the value
+        if plain or header.raw_length < OFFLOAD_BYTES:
             return self.codec.decode(envelope, kind)
         return await asyncio.get_running_loop().run_in_executor(self.executor, self.codec.decode, envelope, kind)
