@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, TooLarge, UnreadableRecord
 from thermocline.model import Authority, Envelope, Flags, Header, Key
-from thermocline.protocols import Effect, Verb, Write
+from thermocline.protocols import Effect, Verb, Write, Written
 from thermocline.testing import ManualClock
 from thermocline.testing.rig import RedisCluster, RedisServer
 from thermocline.tiers.hot import HotMemory
@@ -194,6 +194,29 @@ async def test_a_name_is_in_the_index_before_its_record_can_be_there(tier: HotMe
         await tier.write(write(Verb.PUT, "id", key), deadline=soon())
     assert await tier.read(key, deadline=soon()) is None
     await tier.client.delete(names)
+
+
+async def test_a_server_that_only_looks_like_one_is_sent_names_and_records_apart(fresh_prefix: str) -> None:
+    """As a cluster behind one address answers: CROSSSLOT for a script whose keys lie in several slots. Nothing is lost, and it is tried once."""
+    with RedisServer(settings={"cluster-enabled": "yes"}) as server:
+        with server.connection() as connection:
+            connection.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while connection.fields("CLUSTER", "INFO")["cluster_state"] != "ok":
+                pass
+        async with HotMemory(server.url, cluster=False) as tier:
+            keys = [Key("tenant", fresh_prefix, f"name-{i}") for i in range(3)]
+            took = await tier.write(write(Verb.PUT, "one", keys[0]), deadline=soon())
+            assert took.effect is Effect.TOOK
+            before = int(tier.stats.get("requests", "hot"))
+            await tier.write(write(Verb.PUT, "two", keys[1]), deadline=soon())
+            assert int(tier.stats.get("requests", "hot")) - before == 3  # two for the index, one for the record
+
+            tier._together = True  # as it begins
+            many = [*(write(Verb.PUT, "three", key) for key in keys[1:]), write(Verb.DELETE, "four", keys[0])]
+            done = await tier.write_many(many, deadline=soon())
+            assert [one.effect for one in done if isinstance(one, Written)] == [Effect.TOOK] * 3
+            page = await tier.scan("tenant", fresh_prefix, "", limit=9, cursor=None, deadline=soon())
+            assert [item.key for item in page.items] == keys[1:]
 
 
 @pytest.mark.parametrize("place", [3, 4], ids=["format", "flags"])

@@ -66,7 +66,10 @@ async def test_a_scope_is_entered_with_its_first_name_and_once_an_hour(tier: Hot
         before = requests(tier)
         await tier.write(put(key), deadline=soon())
         costs.append(requests(tier) - before)
-    assert costs[0] >= costs[1] + 2
+    if tier._link.spread:
+        assert costs[0] >= costs[1] + 2
+    else:
+        assert costs[0] == 1  # one server takes the record and both indexes in one run of a script
     assert costs[1] == costs[2]
     assert await tier.client.zrange(scopes, 0, -1) == [key.scope.encode()]
 

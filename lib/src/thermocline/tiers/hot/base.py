@@ -31,6 +31,7 @@ class HotBase:
 
     tier = MemoryTier.HOT
     authority = Authority.HOT
+    _together = True  # whether one command may have keys of several slots, as far as the server has said
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from thermocline.protocols import (
 )
 from thermocline.tiers.hot.base import HotBase
 from thermocline.tiers.hot.scripts import ENTRY, FILL, Script
+from thermocline.tiers.hot.trouble import CrossSlot
 from thermocline.tiers.hot.wire import Command
 
 OWNER_BYTES: Final = 255
@@ -112,13 +113,18 @@ class HotEntries(HotBase):
             await self._open(deadline)
         except ThermoclineError as error:
             return [error] * len(names)
-        if self._link.spread:  # every key has a slot of its own, so a pipeline to each node stands for its MGET
+        if (
+            self._link.spread or not self._together
+        ):  # every key has a slot of its own, so a pipeline to each node stands for its MGET
             return await self._call_many([(name, ("GET", name)) for name in names], deadline)
         found: list[Any] = []
         for start in range(0, len(names), _MGET):
             some = names[start : start + _MGET]
             try:
                 found += await self._call(("MGET", *some), deadline)
+            except CrossSlot:
+                self._together = False
+                return await self._get_many(names, deadline)
             except ThermoclineError as error:
                 found += [error] * len(some)
         return found

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from thermocline.clock import Deadline
@@ -20,8 +21,9 @@ from thermocline.keys import key_digest, redis_key, redis_prefix
 from thermocline.model import Authority, Envelope, Key
 from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
 from thermocline.telemetry import CORRUPT
-from thermocline.tiers.hot.entries import HotEntries
-from thermocline.tiers.hot.scripts import DELETE, FORGET, RECORD, Script
+from thermocline.tiers.hot.entries import HotEntries, Run
+from thermocline.tiers.hot.scripts import DELETE, FORGET, RECORD
+from thermocline.tiers.hot.trouble import CrossSlot
 from thermocline.tiers.hot.wire import Command
 from thermocline.writes import check_pointer
 
@@ -55,17 +57,28 @@ class HotRecords(HotEntries):
         return self._seen_many(keys, names, await self._get_many(names, deadline))
 
     async def write(self, write: Write, *, deadline: Deadline) -> Written:
-        words = self._words(write)
+        run = self._run_of(write)
         if write.verb is Verb.PUT:
+            await self._open(deadline)
+            if self._together and not self._link.spread:
+                now = self._clock.wall_ms()
+                indexed = self._indexed(write.key, run, now)
+                try:
+                    written = await self._carry_out(write, indexed, deadline)
+                except CrossSlot:
+                    self._together = False
+                else:
+                    self._entered_by(write.key, indexed, now)
+                    return written
             await self._index(write.key, deadline)
-        return await self._carry_out(write, words, deadline)
+        return await self._carry_out(write, run, deadline)
 
-    async def _carry_out(self, write: Write, words: Command, deadline: Deadline, *, in_doubt: bool = False) -> Written:
+    async def _carry_out(self, write: Write, run: Run, deadline: Deadline, *, in_doubt: bool = False) -> Written:
         """Run the script until it is answered. ``in_doubt``: it was sent before, and may have taken effect."""
         pause = PAUSE
         while True:
             try:
-                answer = await self._run(_script_of(write), 2, words, deadline)
+                answer = await self._run(*run, deadline)
             except TierUnavailable as error:
                 in_doubt = in_doubt or error.sent
                 if not in_doubt:
@@ -78,22 +91,18 @@ class HotRecords(HotEntries):
             pause *= 2
 
     async def write_many(self, writes: Sequence[Write], *, deadline: Deadline) -> list[Written | ThermoclineError]:
-        """Their names in one round trip per node, then the scripts in another; only those that were not answered are asked for one by one."""
+        """On one server a script for each, in one round trip; in a cluster their names in one round trip per node, then the scripts in another. Only those
+        that were not answered are asked for one by one."""
         done: list[Written | ThermoclineError | None] = [None] * len(writes)
-        runs: dict[int, Command] = {}
+        runs: dict[int, Run] = {}
         for at, write in enumerate(writes):
             try:
-                runs[at] = self._words(write)
+                runs[at] = self._run_of(write)
             except ThermoclineError as error:
                 done[at] = error
-        named = [at for at in runs if writes[at].verb is Verb.PUT]
-        for at, failed in zip(named, await self._index_many([writes[at].key for at in named], deadline), strict=True):
-            if failed is not None:
-                done[at] = failed
-                del runs[at]
-        answers = await self._run_many([(_script_of(writes[at]), 2, words) for at, words in runs.items()], deadline)
+        answers = await self._run_writes(writes, runs, done, deadline)
         again: list[int] = []
-        for at, answer in zip(runs, answers, strict=True):
+        for at, answer in answers.items():
             if isinstance(answer, TierUnavailable) and answer.sent and not isinstance(answer, TierTimeout):
                 again.append(at)
             else:
@@ -112,6 +121,43 @@ class HotRecords(HotEntries):
                 for at in again:
                     tasks.create_task(one(at))
         return [answer for answer in done if answer is not None]
+
+    async def _run_writes(
+        self,
+        writes: Sequence[Write],
+        runs: dict[int, Run],
+        done: list[Written | ThermoclineError | None],
+        deadline: Deadline,
+    ) -> dict[int, Any]:
+        """The answers by their places. Of a put whose name could not be entered the error is ``done``."""
+        named = [at for at in runs if writes[at].verb is Verb.PUT]
+        try:
+            await self._open(deadline)
+        except ThermoclineError as error:
+            return dict.fromkeys(runs, error)
+        answers: dict[int, Any] = {}
+        if self._together and not self._link.spread:
+            now = self._clock.wall_ms()
+            indexed = {**runs, **{at: self._indexed(writes[at].key, runs[at], now) for at in named}}
+            answers = dict(zip(runs, await self._run_many(list(indexed.values()), deadline), strict=True))
+            apart = [at for at in named if isinstance(answers[at], CrossSlot)]
+            for at in named:
+                if at not in apart:
+                    runs[at] = indexed[at]  # also where it is sent again
+                if not isinstance(answers[at], ThermoclineError):
+                    self._entered_by(writes[at].key, indexed[at], now)
+            if not apart:
+                return answers
+            self._together = False
+            named, runs = apart, {at: runs[at] for at in apart}
+            answers = {at: answer for at, answer in answers.items() if at not in runs}
+        failures = await self._index_many([writes[at].key for at in named], deadline)
+        for at, failed in zip(named, failures, strict=True):
+            if failed is not None:
+                done[at] = failed
+                del runs[at]
+        ran = await self._run_many(list(runs.values()), deadline)
+        return {**answers, **dict(zip(runs, ran, strict=True))}
 
     def _answered(self, write: Write, answer: Any) -> Written | ThermoclineError:
         """What a script's answer in a batch says; one that timed out may have taken effect."""
@@ -157,20 +203,24 @@ class HotRecords(HotEntries):
 
     # --- helpers -----------------------------------------------------------------------------------------------------
 
-    def _words(self, write: Write) -> Command:
+    def _run_of(self, write: Write) -> Run:
+        """The run of the script for a write."""
         if write.if_absent and (write.if_version is not None or write.verb is not Verb.PUT):
             raise InvalidArgument("if_absent goes with a put, and not with if_version")
         if write.verb is Verb.PUT:
             check_pointer(write.envelope, self._clock.wall_ms(), tier=self.tier)
-        packed = self._codec.pack(write.envelope)
+        header, envelope = write.envelope.header, write.envelope
+        if header.version or header.authority is not Authority.HOT:  # so that the script need not compute a checksum
+            envelope = envelope.stamped(version=0, authority=Authority.HOT)
+        packed = self._codec.pack(envelope)
         if len(packed) > self._max_value:
             raise TooLarge(
                 f"a record of {len(packed)} bytes is over max_value_bytes ({self._max_value}) of the hot tier: give the key a route with warm or cold"
             )
-        record = record_key(write.key)
-        return (
-            record,
-            redis_key(write.key) + b"w" + write.id.encode(),
+        name = redis_key(write.key)
+        words = (
+            name + b"r",
+            name + b"w" + write.id.encode(),
             write.verb.value,
             b"" if write.if_version is None else write.if_version,
             b"1" if write.if_absent else b"",
@@ -181,6 +231,19 @@ class HotRecords(HotEntries):
             key_digest(write.key),
             self._now(),
         )
+        return DELETE if write.verb is Verb.DELETE else RECORD, 2, words
+
+    def _indexed(self, key: Key, run: Run, now: int) -> Run:
+        """The same run, which enters the name first, and its scope where that is due: for a server that has all keys."""
+        script, _, words = run
+        names: tuple[bytes, ...] = index_keys(key.tenant, key.scope)
+        if self._entered.get((key.tenant, key.scope), -AGAIN_MS) <= now - AGAIN_MS:
+            names += scope_index_keys(key.tenant)
+        return script, 2 + len(names), (*words[:2], *names, *words[2:], key.name.encode(), now, key.scope.encode())
+
+    def _entered_by(self, key: Key, run: Run, now: int) -> None:
+        if run[1] == 6:  # it has entered the scope, too
+            self._enter_scope((key.tenant, key.scope), now)
 
     def _written(self, write: Write, answer: Any) -> Written:
         effect, version, created = answer
@@ -263,10 +326,6 @@ class HotRecords(HotEntries):
         return self._clock.wall_ms() - INDEX_MS
 
 
-def _script_of(write: Write) -> Script:
-    return DELETE if write.verb is Verb.DELETE else RECORD
-
-
 def _unanswered(write: Write) -> UnknownOutcome:
     return UnknownOutcome(
         f"the write {write.id} of {write.key} was sent to Redis and not answered; read the key before you write again",
@@ -279,6 +338,7 @@ def record_key(key: Key) -> bytes:
     return redis_key(key) + b"r"
 
 
+@lru_cache(SCOPES_KNOWN)
 def index_keys(tenant: str, scope: str) -> tuple[bytes, bytes]:
     """The names of a scope's records (all with score 0, so in the order of their bytes), and when each was written last; in one slot."""
     tag = b"{" + redis_prefix(tenant, scope).partition(b"{")[2] + b"}"

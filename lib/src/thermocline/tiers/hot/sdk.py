@@ -22,7 +22,7 @@ from thermocline.tiers.hot import trouble
 from thermocline.tiers.hot.lane import Lane
 from thermocline.tiers.hot.lanes import Dial
 from thermocline.tiers.hot.signing import SignIn
-from thermocline.tiers.hot.trouble import Hint, NoScript
+from thermocline.tiers.hot.trouble import CrossSlot, Hint, NoScript
 
 _HOT: Final = MemoryTier.HOT
 
@@ -155,6 +155,8 @@ def explain(error: Exception, where: str, *, sent: bool) -> ThermoclineError:
     if isinstance(error, TimeoutError | sdk.TimeoutError):
         return TierTimeout(f"Redis at {where} did not answer in time", tier=_HOT, sent=sent)
     text = str(error)
+    if text.startswith("CROSSSLOT") or isinstance(error, sdk.ClusterCrossSlotError):
+        return CrossSlot(f"Redis at {where} has these keys in several places ({text})", tier=_HOT, sent=False)
     meant = trouble.by_reply(text)
     if meant is not None:
         return meant.made(f"Redis at {where}: {meant.text} ({text})", sent=False)

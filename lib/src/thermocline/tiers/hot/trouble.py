@@ -14,6 +14,10 @@ class NoScript(TierUnavailable):
     """The server has not seen the script: send its text. Never leaves the tier."""
 
 
+class CrossSlot(TierUnavailable):
+    """The server spreads its keys, though it looks like one: send what belongs to several of them apart. Never leaves the tier."""
+
+
 class Hint:
     """A kind of error, and what to say. ``refused``: the server answered, and certainly did nothing."""
 
