@@ -67,7 +67,7 @@ class Batches:
             await self._below(plan, keys, results, lambda chunk: self._ask(plan, chunk, leases, deadline))
         if plan.rules.stale_while_down:
             down = [key for key in keys if isinstance(results[key], TierUnavailable)]
-            await self._each(down, results, lambda key: self._stale(key, plan, deadline))
+            await self._each(down, results, lambda key: self._alone(key, plan, deadline))
         pointers = [
             key for key in keys if isinstance(found := results[key], Envelope) and found.header.flags and found.pointer
         ]
@@ -75,15 +75,15 @@ class Batches:
             await self._each(pointers, results, lambda key: self._resolve(results[key], plan, deadline))
         if plan.legacy is not None:  # what the authority knows nothing of may have an old copy: the single way finds it
             absent = [key for key in keys if results[key] is None]
-            await self._each(absent, results, lambda key: self._stale(key, plan, deadline))
+            await self._each(absent, results, lambda key: self._alone(key, plan, deadline))
 
     async def _through_hot(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> None:
         unknown: list[Key] = []
         away: list[Key] = []
-        unsure: set[Key] = set()  # for which hot is not believed
+        unsure: list[Key] = []  # for which hot is not believed
         if len(self._recovery):
-            unsure = {key for key in keys if self._recovery.blind(key)}
-            keys = [key for key in keys if key not in unsure]
+            unsure = [key for key in keys if self._recovery.blind(key)]
+            keys = [key for key in keys if not self._recovery.blind(key)]
 
         async def ask_hot(chunk: Sequence[Key]) -> None:
             if away:
@@ -106,7 +106,8 @@ class Batches:
             results.update((key, NotAsked(key)) for key in unsure)
         await together(chunks(keys, HOT_CHUNK), ask_hot, at_once=HOT_AT_ONCE)
         if plan.rules.read_fallback:
-            await self._below(plan, [*away, *unsure], results, lambda chunk: self._ask(plan, chunk, {}, deadline))
+            await self._each(unsure, results, lambda key: self._alone(key, plan, deadline))
+            await self._below(plan, away, results, lambda chunk: self._ask(plan, chunk, {}, deadline))
             await self._below(plan, unknown, results, lambda chunk: self._miss(plan, chunk, deadline))
 
     async def _below(
@@ -120,8 +121,8 @@ class Batches:
 
         await together(chunks(keys, CHUNK), one, at_once=AT_ONCE)
 
-    async def _stale(self, key: Key, plan: Plan, deadline: Deadline) -> Envelope | None:
-        """The authority is down, and the rules allow what hot last knew: the single way finds it."""
+    async def _alone(self, key: Key, plan: Plan, deadline: Deadline) -> Envelope | None:
+        """The single way: of a key for which hot is not believed, or of which hot knows what may be served while the authority is down."""
         return (await self._cascade.read(key, plan, deadline)).envelope
 
     async def _resolve(self, found: Any, plan: Plan, deadline: Deadline) -> Envelope | None:

@@ -48,7 +48,7 @@ class Cascade:
     async def read(self, key: Key, plan: Plan, deadline: Deadline, *, peeked: Peeked = UNASKED) -> Answer:
         """The newest live envelope (perhaps a pointer). ``peeked``: what hot answered already. Raises `TierUnavailable` if the authority could not be
         asked and nothing above answered (P1), `CorruptRecord` and `UnreadableRecord` of the authority's own copy."""
-        if plan.uses_hot and not self._recovery.blind(key):
+        if plan.uses_hot and not self._recovery.blind():
             return await self._through_hot(key, plan, deadline, peeked)
         if plan.authority is Authority.HOT:
             answer = await self._record(key, plan, deadline, peeked)
@@ -80,6 +80,8 @@ class Cascade:
     async def _through_hot(self, key: Key, plan: Plan, deadline: Deadline, peeked: Peeked) -> Answer:
         engine = self._engine
         known = engine.floors.get(key)
+        # Of a key of which this client does not know whether its last write took effect, hot may have missed it: its version is a floor, and no answer.
+        believed = not self._recovery.blind(key)
         last: Envelope | None = None
         lease: str | None = None
         told = True
@@ -87,7 +89,7 @@ class Cascade:
         try:
             found = await self._peek(key, deadline, peeked)
             if found is not None:
-                answer = self._judge(found, known, plan)
+                answer = self._judge(found, known, plan) if believed else None
                 if answer is not None:
                     return answer
                 last = found
@@ -95,7 +97,7 @@ class Cascade:
             else:
                 looked, token = await self.waits.look(key, plan, deadline)
                 if isinstance(looked, Envelope):
-                    answer = self._judge(looked, known, plan)
+                    answer = self._judge(looked, known, plan) if believed else None
                     if answer is not None:
                         return answer
                     last = looked

@@ -77,10 +77,10 @@ class _Entry:
 
 
 class Near:
-    """Not thread-safe: of one event loop, that of `begin`. Asked from another loop it has nothing. ``blind``: whether the client must not believe hot;
+    """Not thread-safe: of one event loop, that of `begin`. Asked from another loop it has nothing. ``blind``: whether the client must not believe hot (of a key);
     ``renew``: what is done for each read, where records slide."""
 
-    def __init__(self, engine: Engine, options: NearCache, blind: Callable[[], bool]) -> None:
+    def __init__(self, engine: Engine, options: NearCache, blind: Callable[[Key | None], bool]) -> None:
         self._engine = engine
         self._options = options
         self._bound = options.stale_at_most.total_seconds()
@@ -146,7 +146,7 @@ class Near:
         if entry is None or self._loop is not asyncio.get_running_loop():
             return None
         now = self._monotonic()
-        if now >= self._fresh_until or now >= entry.until or self._blind():
+        if now >= self._fresh_until or now >= entry.until or self._blind(None):
             return None
         if entry.expires_ms and self._engine.now_ms() >= entry.expires_ms:
             self._remove(entry)
@@ -239,7 +239,7 @@ class Near:
         if listening is None or hot is None or not self._heard or plan.legacy is not None:
             return None
         record = plan.authority is Authority.HOT
-        if not (record or plan.uses_hot) or self._blind():
+        if not (record or plan.uses_hot) or self._blind(key):
             return None
         name = hot.name_of(key, record=record)
         if not listening.hears(name):
