@@ -8,6 +8,7 @@ from typing import Any
 from tests.histories.values import TO_COLD
 
 from thermocline import MemoryClient, MemoryRules, Route
+from thermocline.codec import Codec
 from thermocline.model import Authority, Key
 from thermocline.protocols import Entries, Payloads, Versions
 from thermocline.resilience import Budget
@@ -37,6 +38,7 @@ class Tiers:
     hot_ttl: float = 300.0  # seconds
     hot_share: float = 2.0  # seconds: long, so that a busy machine does not look like a broken Redis
     warm_share: float = 1.0  # seconds
+    dictionaries: str = ""  # as of `Codec`
 
     def hot(self) -> Entries:
         if not self.redis:
@@ -64,7 +66,8 @@ class Tiers:
     def client(self, *, with_hot: bool = True) -> MemoryClient:
         rules = MemoryRules(hot_ttl_seconds=self.hot_ttl, cold_threshold_bytes=TO_COLD)
         budget = Budget(hot=timedelta(seconds=self.hot_share), warm=timedelta(seconds=self.warm_share))
-        tiers: dict[str, Any] = {"hot": self.hot() if with_hot else None, "cold": self.cold()}
+        codec = Codec(dictionaries=self.dictionaries or None)
+        tiers: dict[str, Any] = {"hot": self.hot() if with_hot else None, "cold": self.cold(), "codec": codec}
         if not self.table:
             return MemoryClient(**tiers, warm=self.warm(), rules=rules, budget=budget)
         from thermocline.tiers.table import TableMemory

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.histories.faults import CLIENT, COSMOS, FAULTS, OUTAGE, TABLE, Faults
 from tests.histories.spec import KEYS, ROUND, Spec, Tiers
+from tests.histories.taught import teach
 
 from thermocline.testing.history import Bound, History, Verdict, check, read_history
 from thermocline.testing.proxy import ChaosProxy
@@ -43,6 +44,7 @@ class World:
     always: tuple[str, ...] = ()  # what is broken throughout
     warm_share: float = 1.0  # seconds
     bound: Bound | None = None
+    taught: bool = False  # its clients write with a dictionary
 
 
 # What hot was not told it is told within the recovery queue's pause (5 s); if its writer was killed, hot's copy ends after 5 s here. And a margin.
@@ -53,9 +55,9 @@ HOT_MISSES = frozenset({*CLIENT, "redis paused", "redis crashed", "redis rolled 
 EXACT = World("exact", ("redis flushed", "redis flushed", "client killed", *COSMOS), room=1_200_000, tasks=3, pace=0.5)
 OUTAGES = World("outages", tuple(OUTAGE), pace=3.0, warm_share=0.5)
 LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"), pace=0.3)
-EMBEDDED = World("embedded", ("client killed",), services=False)
-AZURITE = World("azurite", ("redis flushed", "client killed", "cosmos drops answers"), blob=True)
-IN_A_TABLE = World("table", ("redis flushed", "client killed", *TABLE), table=True)
+EMBEDDED = World("embedded", ("client killed",), services=False, taught=True)
+AZURITE = World("azurite", ("redis flushed", "client killed", "cosmos drops answers"), blob=True, taught=True)
+IN_A_TABLE = World("table", ("redis flushed", "client killed", *TABLE), table=True, taught=True)
 # Breakers open and close in each client at other moments, so a crash of Redis is for some writes as if they alone were cut off from it.
 CRASHING = World(
     "crashing",
@@ -72,7 +74,7 @@ CUT = World(
     bound=Bound(HOT_MISSES, LASTING, frozenset({"redis rolled back"})),
 )
 NAIVE = World("naive", (), naive=True, reads=0.6, tasks=6, always=("authority answers late",))
-UNFENCED = replace(EMBEDDED, name="unfenced", unfenced=True, faults=())
+UNFENCED = replace(EMBEDDED, name="unfenced", unfenced=True, faults=(), taught=False)
 WORLDS = (EXACT, OUTAGES, LAGGING, EMBEDDED, AZURITE, IN_A_TABLE, CRASHING, CUT)
 
 
@@ -171,6 +173,9 @@ class Run:
 
     async def history(self) -> History:
         async with self._tiers() as tiers:
+            if self.world.taught:
+                await teach(tiers)
+                tiers = replace(tiers, dictionaries="latest")
             each = self.operations // self.world.processes
             for number in range(self.world.processes):
                 mine = tiers
