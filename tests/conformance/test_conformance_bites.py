@@ -10,11 +10,13 @@ from thermocline.errors import ThermoclineError, TierTimeout, TierUnavailable
 from thermocline.model import Envelope, Key
 from thermocline.protocols import (
     Announce,
+    Busy,
     EntryOperation,
     Found,
     Look,
     Page,
     Publish,
+    Renew,
     Settle,
     Verb,
     Versions,
@@ -22,7 +24,7 @@ from thermocline.protocols import (
     Write,
     Written,
 )
-from thermocline.testing.conformance import EntriesConformance, VersionsConformance
+from thermocline.testing.conformance import EntriesConformance, HoldsConformance, VersionsConformance
 from thermocline.testing.conformance.base import TierConformance
 from thermocline.testing.conformance.samples import new_id
 from thermocline.testing.conformance.steps import TABLE
@@ -184,6 +186,30 @@ class ListsTheDead(ProcessMemory):
         )
 
 
+class RenewsForAnyone(ProcessMemory):
+    """A renewal gives the lease to whoever asks."""
+
+    async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
+        if isinstance(operation, Renew):
+            return await super().operate(Look(operation.key, operation.reader, 60_000), deadline=deadline)
+        return await super().operate(operation, deadline=deadline)
+
+
+class TellsNoReader(ProcessMemory):
+    """Does not tell a lease from an announcement."""
+
+    async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
+        found = await super().operate(operation, deadline=deadline)
+        return dataclasses.replace(found, leased=False, holder=None) if isinstance(found, Busy) else found
+
+
+class HoldsOfAll(ProcessMemory):
+    """One hold for everybody."""
+
+    async def release_hold(self, key: Key, token: str, *, deadline: Deadline) -> None:
+        self._holds.pop(key, None)
+
+
 WRONG: list[tuple[type[ProcessMemory], Catcher]] = [
     (FillsWithoutLease, whole_table),
     (ForgetsFloors, whole_table),
@@ -207,6 +233,9 @@ WRONG: list[tuple[type[ProcessMemory], Catcher]] = [
     (PagesByOffset, versions.test_key_that_is_there_throughout_appears_once),
     (PagesByOffset, versions.test_cursor_belongs_to_its_listing),
     (ListsAcrossScopes, versions.test_no_tenant_lists_anothers_keys),
+    (RenewsForAnyone, lambda tier: entries.test_renewal_is_the_holders_alone_and_revives_nothing(tier, SYSTEM_CLOCK)),
+    (TellsNoReader, entries.test_busy_tells_a_reader_from_a_writer),
+    (HoldsOfAll, HoldsConformance().test_released_by_its_holder_alone),
     (ListsTheDead, lambda tier: versions.test_dead_keys_are_absent(tier, SYSTEM_CLOCK)),
 ]
 
@@ -251,11 +280,12 @@ def test_suite_covers_the_contract() -> None:
     """Every verb of the protocols is called by the suite: a verb that is added without tests shows here."""
     import inspect
 
-    from thermocline.protocols import Entries, Payloads
+    from thermocline.protocols import Entries, Holds, Payloads
     from thermocline.testing.conformance import PayloadsConformance
 
     for protocol, suite in (
         (Entries, EntriesConformance),
+        (Holds, HoldsConformance),
         (Versions, VersionsConformance),
         (Payloads, PayloadsConformance),
     ):

@@ -11,7 +11,13 @@ from thermocline.clock import SYSTEM_CLOCK
 from thermocline.keys import redis_key
 from thermocline.model import Key
 from thermocline.testing import ManualClock
-from thermocline.testing.conformance import Capability, EntriesConformance, TierConformance, VersionsConformance
+from thermocline.testing.conformance import (
+    Capability,
+    EntriesConformance,
+    HoldsConformance,
+    TierConformance,
+    VersionsConformance,
+)
 from thermocline.testing.rig import RedisCluster, RedisServer
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.hot.records import record_key
@@ -56,6 +62,10 @@ class TestHotEntries(Redis, EntriesConformance):
 
     async def damage(self, tier: HotMemory, key: Key) -> None:
         flip_last_byte(tier.url, redis_key(key))
+
+
+class TestHotHolds(Redis, HoldsConformance):
+    pass
 
 
 class TestHotVersions(Redis, VersionsConformance):

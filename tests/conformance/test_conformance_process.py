@@ -7,7 +7,13 @@ from typing import ClassVar
 import pytest
 
 from thermocline.testing import ManualClock
-from thermocline.testing.conformance import Capability, EntriesConformance, TierConformance, VersionsConformance
+from thermocline.testing.conformance import (
+    Capability,
+    EntriesConformance,
+    HoldsConformance,
+    TierConformance,
+    VersionsConformance,
+)
 from thermocline.tiers.local.process import ProcessMemory
 
 REST = timedelta(seconds=10)
@@ -35,6 +41,10 @@ class Parts(TierConformance):
 class TestProcessEntries(Parts, EntriesConformance):
     oversize = MAX_BYTES // 4
     rest_ms = REST // timedelta(milliseconds=1)
+
+
+class TestProcessHolds(Parts, HoldsConformance):
+    pass
 
 
 class TestProcessVersions(Parts, VersionsConformance):

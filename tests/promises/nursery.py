@@ -48,8 +48,8 @@ class Nursery:
 
     async def run(self, **job: Any) -> Ended:
         """One client process, from its first connection to its end. ``job`` names the kind: "write" (`tests.promises.child`), "sweep"
-        (`tests.promises.sweeping_child`), "transfer" (`tests.promises.transfer_child`), "backup" (`tests.promises.backup_child`) or "worker"
-        (`tests.promises.feed_child`), whose `live` takes the rest."""
+        (`tests.promises.sweeping_child`), "transfer" (`tests.promises.transfer_child`), "backup" (`tests.promises.backup_child`), "worker"
+        (`tests.promises.feed_child`) or "read" (`tests.promises.reading_child`), whose `live` takes the rest."""
         return await asyncio.to_thread(self._run, job)
 
     def _run(self, job: dict[str, Any]) -> Ended:
@@ -73,7 +73,7 @@ class Nursery:
 
 def main() -> None:
     """In the nursery itself: import, then a fork for each line."""
-    from tests.promises import backup_child, child, feed_child, sweeping_child, transfer_child
+    from tests.promises import backup_child, child, feed_child, reading_child, sweeping_child, transfer_child
 
     lives: dict[str, Any] = {
         "write": child.live,
@@ -81,6 +81,7 @@ def main() -> None:
         "transfer": transfer_child.live,
         "backup": backup_child.live,
         "worker": feed_child.live,
+        "read": reading_child.live,
     }
     for line in sys.stdin:
         pid = os.fork()

@@ -27,9 +27,10 @@ from thermocline.testing.extra import needed_by
 with needed_by(__name__):
     import pytest
 
-for _part in ("atomic", "base", "census", "entries", "notes", "payloads", "purging", "relocating", "steps", *(f"versions_{room}" for room in (
-    "base", "batches", "conditions", "listing", "records", "writes"
-))):  # fmt: skip
+for _part in (
+    "atomic", "base", "census", "entries", "holds", "leases", "notes", "payloads", "purging", "relocating", "steps",
+    *(f"versions_{room}" for room in ("base", "batches", "conditions", "listing", "records", "writes")),
+):  # fmt: skip
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 
 from thermocline.testing.conformance.atomic import AtomicConformance  # noqa: E402
@@ -37,6 +38,7 @@ from thermocline.testing.conformance.base import TierConformance  # noqa: E402
 from thermocline.testing.conformance.capabilities import Capability  # noqa: E402
 from thermocline.testing.conformance.census import CensusConformance  # noqa: E402
 from thermocline.testing.conformance.entries import EntriesConformance  # noqa: E402
+from thermocline.testing.conformance.holds import HoldsConformance  # noqa: E402
 from thermocline.testing.conformance.notes import NotesConformance  # noqa: E402
 from thermocline.testing.conformance.payloads import PayloadsConformance  # noqa: E402
 from thermocline.testing.conformance.purging import PurgesConformance  # noqa: E402
@@ -48,6 +50,7 @@ __all__ = [
     "Capability",
     "CensusConformance",
     "EntriesConformance",
+    "HoldsConformance",
     "NotesConformance",
     "PayloadsConformance",
     "PurgesConformance",

@@ -11,8 +11,9 @@ from thermocline.clock import Clock, Deadline
 from thermocline.errors import CorruptRecord, TierTimeout
 from thermocline.model import Envelope, Key
 from thermocline.protocols import Announce, Busy, Entries, EntryOperation, Leased, Look, Publish, Settle
-from thermocline.testing.conformance.base import TierConformance, cancelled_after, late_answers, once
+from thermocline.testing.conformance.base import cancelled_after, late_answers, once
 from thermocline.testing.conformance.capabilities import Capability, needs
+from thermocline.testing.conformance.leases import LeasesConformance
 from thermocline.testing.conformance.samples import (
     LOOKALIKES,
     NASTY_NAMES,
@@ -50,7 +51,7 @@ def name_of(case: object) -> str:
     return " - ".join(map(str, case)) or "nothing" if isinstance(case, tuple) else str(case)
 
 
-class EntriesConformance(TierConformance):
+class EntriesConformance(LeasesConformance):
     """Give it ``tier``, an `Entries`. Each test's keys are its own, except where it says otherwise."""
 
     oversize: ClassVar[int] = 0  # bytes of a value that is over the tier's bound (`Capability.OVERSIZE`)
