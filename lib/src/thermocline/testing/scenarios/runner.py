@@ -20,6 +20,8 @@ from thermocline.testing.scenarios.stage import Stage, staged
 
 _CALM = 0.25  # of the fault's time
 _AFTER = 0.5
+_FEW = 20  # calls of each client, at the least, before the fault and after it
+_GLANCE = 0.02  # seconds
 _LOUD = 0.9  # of it, all keys are written; then only half of them
 
 
@@ -70,7 +72,7 @@ class _Run:
         phases = Phases(begun=time.monotonic())
         try:
             await self._start(self.scenario.needs)
-            await asyncio.sleep(self.seconds * _CALM)
+            await self._called(self.seconds * _CALM)
             await self._break(phases)
             await self._after(phases)
             actors = self.stage.actors
@@ -107,10 +109,20 @@ class _Run:
     async def _after(self, phases: Phases) -> None:
         """Calls go on until all are well again, and then for a while."""
         phases.well = await until_well(self.stage.actors, self.scenario.recovers.total_seconds())
-        await asyncio.sleep(max(0.6, self.seconds * _AFTER))
+        await self._called(max(0.6, self.seconds * _AFTER))
         if self.scenario.rolls_back and self.scenario.bounded is not None:
             forgotten = phases.mended + self.scenario.bounded.total_seconds()
             await asyncio.sleep(max(0.0, forgotten - time.monotonic()))
+
+    async def _called(self, seconds: float) -> None:
+        """For so long, and until each client has called a few times: a busy machine may take longer."""
+        done = {client.name: client.callers.calls for client in self.stage.here}
+        await asyncio.sleep(seconds)
+        ends = time.monotonic() + self.scenario.recovers.total_seconds()
+        while any(client.callers.calls < done[client.name] + _FEW for client in self.stage.here):
+            if time.monotonic() > ends:
+                raise RuntimeError(f"a client made fewer than {_FEW} calls in {self.scenario.recovers}")
+            await asyncio.sleep(_GLANCE)
 
     async def _last_word(self, home: Path, actors: list[Actor]) -> None:
         """Every client reads every key once more, and so do two fresh ones: one through hot, one from the authority alone."""
