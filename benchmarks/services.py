@@ -1,14 +1,15 @@
 """The warm and the cold tier, each alone and below hot, beside the Azure SDKs' own calls, on servers of this machine."""
 
 import contextlib
-import inspect
 import random
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
+import obstore
 import redis.asyncio as redis
 from azure.cosmos.aio import ContainerProxy, CosmosClient
 from azure.storage.blob.aio import ContainerClient
+from obstore.store import AzureStore
 
 from benchmarks.drawing import in_turn
 from benchmarks.hot import plain_redis
@@ -19,6 +20,7 @@ from benchmarks.results import Result
 from benchmarks.rounds import Arm, Group, Operation
 from benchmarks.scale import Scale
 from thermocline.client import MemoryClient
+from thermocline.clock import Deadline
 from thermocline.keys import cosmos_id, cosmos_partition, redis_key
 from thermocline.model import Key
 from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
@@ -169,31 +171,53 @@ def _through(container: ContainerProxy, raw: "redis.Redis", client: MemoryClient
 
 
 async def cold(scale: Scale) -> Result:
-    """Blob Storage: a turn of a conversation, and a value of 1 MB that no compressor shrinks; by the SDK and, where there is one, the faster path."""
+    """Blob Storage: a turn of a conversation, and a value of 1 MB that no compressor shrinks; by the SDK and by obstore."""
     result = Result("cold")
     async with contextlib.AsyncExitStack() as stack:
         server = stack.enter_context(Azurite())
         container = await stack.enter_async_context(
             ContainerClient.from_connection_string(server.connection_string, "bench")
         )
-        clients = {"client.get, cold alone": await _cold_client(stack, server, {})}
-        if "transfer" in inspect.signature(ColdMemory.__init__).parameters:
-            clients["client.get, cold alone, obstore"] = await _cold_client(stack, server, {"transfer": "obstore"})
-        else:
-            result.left_out.append("cold by obstore: ColdMemory has no transfer yet")
-        await measure([await _downloads(container, clients, title, value, scale) for title, value in _COLD], result)
+        tiers = {"": _cold_tier(server), ", obstore": _cold_tier(server, transfer="obstore")}
+        clients = {
+            f"client.get, cold alone{words}": await stack.enter_async_context(MemoryClient(cold=tier, budget=patient()))
+            for words, tier in tiers.items()
+        }
+        groups = [await _downloads(container, clients, title, value, scale) for title, value in _COLD]
+        groups[-1].arms = [*groups[-1].arms, *await _payloads(server, tiers)]
+        await measure(groups, result)
     return result
 
 
-_COLD: list[tuple[str, Any]] = [
-    ("cold read, a turn of 0.5 kB", turn(0)),
-    ("cold read, 1 MB", random.Random(7).randbytes(MEGABYTE)),
-]
+_LARGE = random.Random(7).randbytes(MEGABYTE)
+_COLD: list[tuple[str, Any]] = [("cold read, a turn of 0.5 kB", turn(0)), ("cold read, 1 MB", _LARGE)]
 
 
-async def _cold_client(stack: contextlib.AsyncExitStack, server: Azurite, options: dict[str, Any]) -> MemoryClient:
-    tier = ColdMemory.from_connection_string(server.connection_string, "bench", create=True, **options)
-    return await stack.enter_async_context(MemoryClient(cold=tier, budget=patient()))
+def _cold_tier(server: Azurite, transfer: Literal["sdk", "obstore"] = "sdk") -> ColdMemory:
+    return ColdMemory.from_connection_string(server.connection_string, "bench", create=True, transfer=transfer)
+
+
+async def _payloads(server: Azurite, tiers: dict[str, ColdMemory]) -> list[Arm]:
+    """The same bytes as a payload, which is what cold holds below an authority: by the tier's own call, and by obstore alone as the floor."""
+    key, deadline = Key("bench", "session/9f", "payload"), Deadline.after(3600)
+    pointer = await tiers[""].put_payload(key, _LARGE, deadline=deadline)
+
+    def read(tier: ColdMemory) -> Operation:
+        return lambda: tier.get_payload(key, pointer, deadline=deadline)
+
+    arms = [Arm(f"cold.get_payload{words}", read(tier)) for words, tier in tiers.items()]
+    store = AzureStore(
+        "bench",
+        account_name=server.account,
+        account_key=server.key,
+        endpoint=server.blob_url,
+        client_options={"allow_http": True},
+    )
+
+    async def bare() -> bytes:
+        return bytes(await obstore.get_range_async(store, pointer.path, start=0, end=MEGABYTE))
+
+    return [*arms, Arm("obstore get_range, nothing else (floor)", bare)]
 
 
 async def _downloads(
