@@ -22,7 +22,7 @@ class DyingWarm(WarmMemory):
 
     dies = False
 
-    async def read(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # its overloads
+    async def read(self, *args: Any, **kwargs: Any) -> Any:
         if self.dies:
             os.kill(os.getpid(), signal.SIGKILL)
         return await super().read(*args, **kwargs)

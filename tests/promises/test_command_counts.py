@@ -210,8 +210,8 @@ async def test_get_or_set_of_what_is_there_is_one_plain_get(world: World, metere
     memory, meter = metered
     key = world.key()
     await memory.set(key, "kept", ttl=60)
-    options: dict[str, Any]
-    for options in ({}, {"fresh_for": 50}, {"refresh_ahead": 1}):
+    every: list[dict[str, Any]] = [{}, {"fresh_for": 50}, {"refresh_ahead": 1}]
+    for options in every:
         bill = await meter.of(memory.get_or_set(key, _made, **options))
         assert (bill.hot, bill.warm) == (Counter(GET=1), {})
 
