@@ -22,6 +22,8 @@ WORKERS ?= 2
 MARKS := not soak$(if $(THERMOCLINE_TEST_DOCKER),, and not docker)
 CODE = $(shell for d in lib/src tests benchmarks examples infra; do find $$d -name '*.py' 2>/dev/null | grep -q . && echo $$d; done)
 SCRATCH := .cache/check
+SOAK := .cache/soak
+SEED ?= 1
 FIND_AZURITE := -c 'from thermocline.testing.rig.azurite import find_azurite; find_azurite()'
 
 .PHONY: help demo test lint bench soak wheel-check dist workflows-check lowest-check functions apps functions-env snapshots infra-check clean
@@ -47,8 +49,13 @@ lint: $(VENV)/.dev ## style, types, the import contract
 bench: $(VENV)/.bench ## ratios beside the raw SDKs and others, in one run (ARGS="--quick", "--only hot", "--write": docs/performance.md)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: $(VENV)/.dev servers ## the long runs: a million operations under faults
-	$(BIN)/pytest -m soak --timeout 0 $(ARGS)
+soak: $(VENV)/.dev servers ## the long runs: scenarios and sustained load with a one-page report, a million operations under faults (SEED=1)
+	@rm -f $(SOAK)/report.md
+	@status=0; \
+	$(BIN)/python -m thermocline.testing.scenarios --seed $(SEED) --report $(SOAK)/report.md $(SCENARIOS) || status=1; \
+	$(BIN)/python -m benchmarks.sustained --seed $(SEED) --report $(SOAK)/report.md $(LOAD) || status=1; \
+	$(BIN)/pytest -m soak --timeout 0 $(ARGS) || status=1; \
+	echo; cat $(SOAK)/report.md; exit $$status
 
 wheel-check: $(UV) | python ## build the wheel, install it alone, import it
 	rm -rf $(SCRATCH)/wheel
