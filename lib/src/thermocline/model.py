@@ -187,8 +187,10 @@ class Envelope:
         header = self.header
         return not int.__and__(header.flags, _TOMBSTONE) and not 0 < header.expires_ms <= now_ms
 
-    def stamped(self, *, version: int, authority: Authority, created_ms: int | None = None) -> "Envelope":
-        """The same record as the authority took it: its version and name in the header, the payload untouched."""
+    def stamped(
+        self, *, version: int, authority: Authority, created_ms: int | None = None, bare: bool = False
+    ) -> "Envelope":
+        """The same record as the authority took it: its version and name in the header, the payload untouched. ``bare``: see `bare`."""
         old = self.header
         created = old.created_ms if created_ms is None else created_ms
         header = Header(
@@ -203,6 +205,8 @@ class Envelope:
             old.modified_ms,
             old.raw_length,
         )
+        if bare:
+            return Envelope(self.key, header, self.payload, self.media_type, self.tags)
         return self.under(header)
 
     def under(self, header: Header) -> "Envelope":

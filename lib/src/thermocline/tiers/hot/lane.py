@@ -15,6 +15,7 @@ except ModuleNotFoundError:  # calls have a connection for themselves then: see 
     hiredis = None  # type: ignore[assignment]
 
 THERE: Final = hiredis is not None
+PACK: Final[Callable[[Any], bytes] | None] = getattr(hiredis, "pack_command", None)
 APART: Final = 65_536  # bytes from which on what goes out is not joined with others' into one write
 _MORE: Final = object()  # what the parser says where it needs more bytes
 

@@ -1,8 +1,9 @@
 -- One write of a record whose authority is Redis itself. The script gives out the version and stamps the header with it.
 -- KEYS: the record, the write's id; of a put on a server that has all keys also the scope's index of names and its times, and where the scope is entered into
--- its tenant's index that one and its times. ARGV: 'put', 'delete' or 'touch'; required version ('': any); '1': only if no live record is there; version that the
--- writer knows; the envelope (of a touch its expiry and time of change count); grace ms; how long the id is known in ms; digest of the key; time ('': now); with an
--- index: the name, the time in ms that is noted, the scope.
+-- its tenant's index that one and its times.
+-- ARGV: 'put', 'delete' or 'touch'; required version ('': any); '1': only if no live record is there; version that the writer knows;
+-- the envelope (of a touch its expiry and time of change count); grace ms; how long the id is known in ms; digest of the key;
+-- time ('': now); with an index: the name, the time in ms that is noted, the scope.
 -- Answers {effect, version, created ms, whether the record was there}: 'took', 'refused', 'nothing'; 'again' for an id that is known, which took effect once;
 -- 'corrupt' and 'newer' for a record that is left as it is.
 
@@ -19,8 +20,9 @@ for i = 3, #KEYS, 2 do  -- first, so that no record is ever without a name
   redis.call('ZADD', KEYS[i], 0, name)
 end
 
--- A checksum is linear: what each bit of a version (bytes 17 to 24) and of a time of creation (33 to 40) changes in that of a header. (To compute it anew
--- costs more than all else here.)
+-- A checksum is linear: what each bit of the authority (byte 6), a version (17 to 24) and a time of creation (33 to 40) changes in that of a header. (To
+-- compute it anew costs more than all else here.)
+local AUTHORITY = {0x4bf97751, 0x97f2eea2, 0xf494db05, 0x3258b04b, 0x64b16096, 0xc962c12c, 0x49b48419, 0x93690832}
 local VERSION = {
   0x7dcd4d3f, 0xfb9a9a7e, 0x2c4432bd, 0x5888657a, 0xb110caf4, 0xb95093a9, 0xa9d02113, 0x88d14467, 0xb61be070, 0xb746c6a1, 0xb5fc8b03, 0xb0881047, 0xba6126cf,
   0xafb34bdf, 0x841791ff, 0xd35e25bf, 0x50b36adc, 0xa166d5b8, 0x99bcad31, 0xe8085c23, 0x0b61be07, 0x16c37c0e, 0x2d86f81c, 0x5b0df038, 0x8f352d95, 0xc51b5d6b,
@@ -95,8 +97,12 @@ if VERB == 'touch' then
 end
 local after = math.max(math.max(version, KNOWN) + 1, now_us)
 local stamped
-if VERB ~= 'touch' and field(NEW, 16) == 0 and string.sub(NEW, 6, 6) == HOT and created < LIMIT and field(NEW, 32) < LIMIT then
+if VERB ~= 'touch' and field(NEW, 16) == 0 and created < LIMIT and field(NEW, 32) < LIMIT then
   local sum = changed(struct.unpack('>I4', NEW, 85), after, VERSION)
+  local authority = byte(NEW, 6)
+  if authority ~= 1 then
+    sum = changed(sum, bxor(authority, 1), AUTHORITY)
+  end
   local given = field(NEW, 32)
   if created ~= given then
     sum = changed(changed(sum, created, CREATED), given, CREATED)
@@ -104,8 +110,8 @@ if VERB ~= 'touch' and field(NEW, 16) == 0 and string.sub(NEW, 6, 6) == HOT and 
   if sum < 0 then
     sum = sum + 4294967296
   end
-  stamped = string.sub(NEW, 1, 16) .. struct.pack('>I8I8I8', after, expires, created) .. string.sub(NEW, 41, 84) .. struct.pack('>I4', sum)
-    .. string.sub(NEW, 89)
+  stamped = string.sub(NEW, 1, 5) .. HOT .. string.sub(NEW, 7, 16) .. struct.pack('>I8I8I8', after, expires, created)
+    .. string.sub(NEW, 41, 84) .. struct.pack('>I4', sum) .. string.sub(NEW, 89)
 else
   local header = string.sub(body, 1, 5) .. HOT .. string.sub(body, 7, 16) .. struct.pack('>I8I8I8I8', after, expires, created, modified)
     .. string.sub(body, 49, 84)

@@ -209,10 +209,7 @@ class HotRecords(HotEntries):
             raise InvalidArgument("if_absent goes with a put, and not with if_version")
         if write.verb is Verb.PUT:
             check_pointer(write.envelope, self._clock.wall_ms(), tier=self.tier)
-        header, envelope = write.envelope.header, write.envelope
-        if header.version or header.authority is not Authority.HOT:  # so that the script need not compute a checksum
-            envelope = envelope.stamped(version=0, authority=Authority.HOT)
-        packed = self._codec.pack(envelope)
+        packed = self._codec.pack(write.envelope)
         if len(packed) > self._max_value:
             raise TooLarge(
                 f"a record of {len(packed)} bytes is over max_value_bytes ({self._max_value}) of the hot tier: give the key a route with warm or cold"
@@ -257,8 +254,8 @@ class HotRecords(HotEntries):
             return Written(Effect.REFUSED if effect == b"refused" else Effect.NOTHING, version)
         if write.verb is Verb.TOUCH:
             return Written(Effect.TOOK, version)
-        stamped = write.envelope.stamped(version=version, authority=Authority.HOT, created_ms=created)
-        return Written(Effect.TOOK, version, stamped.bare())
+        stamped = write.envelope.stamped(version=version, authority=Authority.HOT, created_ms=created, bare=True)
+        return Written(Effect.TOOK, version, stamped)
 
     async def _index(self, key: Key, deadline: Deadline) -> None:
         failed = (await self._index_many([key], deadline))[0]

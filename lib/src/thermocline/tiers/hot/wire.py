@@ -6,6 +6,7 @@ from typing import Any, Final
 from thermocline.clock import Deadline
 from thermocline.errors import TierTimeout
 from thermocline.model import MemoryTier
+from thermocline.tiers.hot.lane import PACK
 
 Command = tuple[bytes | str | int, ...]
 """A command's words; the key it belongs to is given beside it."""
@@ -19,6 +20,9 @@ def packed(encoder: Any, commands: Iterable[Command]) -> list[bytes]:
     made: list[bytes] = []
     parts: list[bytes] = []
     for command in commands:
+        if PACK is not None and _plain(command):
+            parts.append(PACK(command))
+            continue
         parts.append(b"*%d\r\n" % len(command))
         for word in command:
             kind = type(word)
@@ -34,8 +38,20 @@ def packed(encoder: Any, commands: Iterable[Command]) -> list[bytes]:
                 parts.append(b"$%d\r\n" % len(data))
                 made += (b"".join(parts), data)
                 parts = [b"\r\n"]
-    made.append(b"".join(parts))
+    made.append(parts[0] if len(parts) == 1 else b"".join(parts))
     return made
+
+
+def _plain(command: Command) -> bool:
+    """Whether hiredis may pack it: no word is strange, or so large that it should not be copied."""
+    for word in command:
+        kind = type(word)
+        if kind is bytes:
+            if len(word) >= _APART:  # type: ignore[arg-type]
+                return False
+        elif kind is not str and kind is not int:
+            return False
+    return True
 
 
 async def send(connection: Any, packed: Any) -> None:
