@@ -185,10 +185,11 @@ class Engine:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.executor, lambda: self.codec.seal(key, serialised, **fields))
 
-    async def decode(self, envelope: Envelope, kind: Any) -> Any:
-        if envelope.header.dictionary and self.shelves is not None:
-            return await self.shelves.decode(envelope, kind)
+    async def decode(self, envelope: Envelope, kind: Any, deadline: Deadline | None = None) -> Any:
         header = envelope.header
+        needed = header.dictionary
+        if needed and self.shelves is not None and not self.codec.known.knows(envelope.key.tenant, needed):
+            return await self.shelves.decode(envelope, kind, deadline)
         plain = header.serialiser == BYTES and header.compressor == UNCOMPRESSED  # the payload is the value
         if plain or header.raw_length < OFFLOAD_BYTES:
             return self.codec.decode(envelope, kind)

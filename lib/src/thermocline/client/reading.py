@@ -38,6 +38,8 @@ from thermocline.policy import Plan
 
 T = TypeVar("T")
 
+_BREATH = 511  # of so many answers of the near cache one lets others have a turn: a loop of nothing but reads would never hear of changes
+
 
 class ReadVerbs(ClientLife):
     """`get`, `lookup`, `exists`, `ttl`, `get_many`, `list`, `stream`."""
@@ -73,6 +75,8 @@ class ReadVerbs(ClientLife):
         if near is not None and tier is None:
             found = near.take(key, type)
             if found is not MISSING:
+                if not near.hits & _BREATH:
+                    await asyncio.sleep(0)
                 return found
         key = Key.of(key)
         if self._ready is not asyncio.get_running_loop():
@@ -125,7 +129,7 @@ class ReadVerbs(ClientLife):
         header = envelope.header
         if header.raw_length < OFFLOAD_BYTES and not header.dictionary:
             return self._decode(envelope, type)
-        return await engine.decode(envelope, type)
+        return await engine.decode(envelope, type, deadline)
 
     async def lookup(self, key: Key | str, *, type: Any = None, timeout: Lifetime = None) -> Outcome:
         """The full outcome: `Hit` (record, tier, age, stale or not, bound), `Miss`, `Unavailable`, `Corrupt` or `NotAsked`; raises only for bad arguments."""
@@ -145,7 +149,7 @@ class ReadVerbs(ClientLife):
                 return Miss(key, answer.tier, answer.version)
             if self._slides and not answer.stale:
                 self._touches.renew(envelope, plan)
-            return self._hit(answer, envelope, await self._engine.decode(envelope, type), plan)
+            return self._hit(answer, envelope, await self._engine.decode(envelope, type, deadline), plan)
         except TierUnavailable as error:
             return Unavailable(key, plan.tier, error)
         except TypeMismatch:
@@ -211,7 +215,7 @@ class ReadVerbs(ClientLife):
                 try:
                     header = envelope.header
                     small = header.raw_length < OFFLOAD_BYTES and not header.dictionary
-                    batch[name] = decode(envelope, type) if small else await engine.decode(envelope, type)
+                    batch[name] = decode(envelope, type) if small else await engine.decode(envelope, type, deadline)
                 except ThermoclineError as error:
                     batch.errors[name] = error
             elif envelope is None:

@@ -1,6 +1,7 @@
 """Records: what is written is read, whatever it is and whatever its key is called."""
 
 import secrets
+from dataclasses import replace
 
 import pytest
 
@@ -63,6 +64,20 @@ class VersionRecords(VersionsBase):
         assert envelope.header.expires_ms == expires
         assert envelope.header.modified_ms == given.header.modified_ms
         assert envelope.version == version
+
+    async def test_payload_that_needs_a_dictionary_is_kept_as_it_is(self, tier: Versions) -> None:
+        """A tier knows no dictionary, and needs none."""
+        key = new_key()
+        plain = sealed(key, b"the same words again " * 100)
+        assert plain.header.compressor
+        header = replace(plain.header, dictionary=0x3F9A12C4)
+        await self.took(tier, put_of(replace(plain, header=header, payload=bytes(range(200)), raw=None)))
+
+        envelope = await self.read(tier, key)
+
+        kept = envelope.header
+        assert (kept.dictionary, kept.compressor, kept.raw_length) == (0x3F9A12C4, header.compressor, header.raw_length)
+        assert envelope.payload == bytes(range(200))
 
     async def test_answer_to_a_put_has_the_record(self, tier: Versions) -> None:
         key = new_key()
