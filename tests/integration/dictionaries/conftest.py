@@ -29,6 +29,32 @@ async def store(
         yield made
 
 
+@pytest_asyncio.fixture(params=["sqlite", "cosmos"])
+async def both(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    unique_name: Callable[[str], str],
+    redis_server: RedisServer,
+    cosmos_server: CosmosServer,
+    azurite: Azurite,
+) -> AsyncIterator[Store]:
+    """The two that differ most: one stores what it is given, the other JSON as JSON."""
+    async for made in stores(request.param, tmp_path, unique_name("dicts"), redis_server, cosmos_server, azurite):
+        yield made
+
+
+@pytest_asyncio.fixture
+async def natively(
+    unique_name: Callable[[str], str],
+    tmp_path: Path,
+    redis_server: RedisServer,
+    cosmos_server: CosmosServer,
+    azurite: Azurite,
+) -> AsyncIterator[Store]:
+    async for made in stores("cosmos", tmp_path, unique_name("dicts"), redis_server, cosmos_server, azurite):
+        yield made
+
+
 @pytest_asyncio.fixture
 async def embedded(tmp_path: Path) -> AsyncIterator[Store]:
     async for made in stores("sqlite", tmp_path, "embedded", None, None, None):

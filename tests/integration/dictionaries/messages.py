@@ -29,7 +29,7 @@ def trained(*, seed: int) -> Dictionary:
     return train(samples(30, 6, seed=seed), size=16 * 1024, shared_by=5, level=3)
 
 
-def fleet(tenant: str, *, scopes: int = 24, each: int = 5) -> dict[Key, Any]:
+def fleet(tenant: str, *, scopes: int = 14, each: int = 5) -> dict[Key, Any]:
     """Records of many scopes of one tenant."""
     return {
         Key(tenant, f"user/{scope}", f"m/{n}"): message(n, f"user/{scope}")

@@ -48,9 +48,9 @@ async def test_every_reader_finds_what_a_writer_was_told_to_use(store: Store, te
     assert await others[2].update(text, lambda old: old + "!") == values[text] + "!"
 
 
-async def test_a_writer_that_was_not_told_uses_none(store: Store, tenant: str) -> None:
-    await store.trained(tenant)
-    memory = await store.client()
+async def test_a_writer_that_was_not_told_uses_none(embedded: Store, tenant: str) -> None:
+    await embedded.trained(tenant)
+    memory = await embedded.client()
     key = Key(tenant, "user/new", "m/1")
     await memory.set(key, str(message(1, "user/new")))
     assert (await record(memory, key)).header.dictionary == 0
@@ -66,13 +66,13 @@ async def test_batches_and_atomic_writes_use_it(embedded: Store, tenant: str) ->
     assert dict(await (await embedded.client()).get_many(list(items))) == items
 
 
-async def test_a_dictionary_is_its_tenants_alone(store: Store, tenant: str) -> None:
+async def test_a_dictionary_is_its_tenants_alone(both: Store, tenant: str) -> None:
     """P9: no other tenant's records are compressed with it, nor can a record of theirs name it."""
-    trained = await store.trained(tenant)
+    trained = await both.trained(tenant)
     stranger = Key(f"{tenant}-2", "user/1", "m/1")
-    writer = await store.client()
+    writer = await both.client()
     for wanted in ("latest", trained.info.id):
-        writer = await store.client(wanted)
+        writer = await both.client(wanted)
         await writer.set(stranger, str(message(1, "user/1")))
         assert (await record(writer, stranger)).header.dictionary == 0
     assert await Dictionaries(writer).stored(tenant=stranger.tenant) == []
@@ -98,9 +98,9 @@ async def test_it_is_kept_while_records_need_it_and_removed_after(store: Store, 
         await shelf.show(trained.info.id, tenant=tenant)
 
 
-async def test_training_again_stores_another_and_the_old_one_stays(store: Store, tenant: str) -> None:
-    first = await store.trained(tenant)
-    memory = await store.client("latest")
+async def test_training_again_stores_another_and_the_old_one_stays(embedded: Store, tenant: str) -> None:
+    first = await embedded.trained(tenant)
+    memory = await embedded.client("latest")
     shelf = Dictionaries(memory)
     again = await shelf.train(tenant=tenant, shared_by=10)
     assert (again.stored, again.new, again.info.id) == (True, False, first.info.id)  # the same values make the same
@@ -110,13 +110,13 @@ async def test_training_again_stores_another_and_the_old_one_stays(store: Store,
     assert second.new
     assert {info.id for info in await shelf.stored(tenant=tenant)} == {first.info.id, second.info.id}
     assert await shelf.latest(tenant=tenant) == second.info.id
-    newer = await store.client("latest")
+    newer = await embedded.client("latest")
     key = Key(tenant, "user/new", "new")
     await newer.set(key, str(message(2, "user/new")))
     assert (await record(newer, key)).header.dictionary == id_of(second.info.id)
-    reader = await store.client()
+    reader = await embedded.client()
     assert [await reader.get(one) for one in (old, key)] == [str(message(1, "user/new")), str(message(2, "user/new"))]
-    named = await store.client(first.info.id)
+    named = await embedded.client(first.info.id)
     await named.set(key, str(message(3, "user/new")))
     assert (await record(named, key)).header.dictionary == id_of(first.info.id)
 
@@ -128,30 +128,28 @@ async def test_a_large_dictionary_lies_in_several_notes(store: Store, tenant: st
     assert len(content) == trained.info.size
 
 
-async def test_payloads_move_down_and_up_with_it(store: Store, tenant: str) -> None:
+async def test_payloads_move_down_and_up_with_it(both: Store, tenant: str) -> None:
     """A pointer's header names the dictionary; back in Cosmos DB the value is JSON again."""
-    if store.kind not in ("sqlite", "cosmos"):
-        pytest.skip("these stores have no payloads beside the authority")
-    await store.trained(tenant)
-    down = await store.client("latest", rules=MemoryRules(cold_threshold_bytes=200))
+    await both.trained(tenant)
+    down = await both.client("latest", rules=MemoryRules(cold_threshold_bytes=200))
     key, value = Key(tenant, "user/new", "m/1"), [message(n, "user/new") for n in range(12)]
     await down.set(key, value)
     lying = await record(down, key)
     assert lying.pointer
     assert lying.header.dictionary
-    assert await (await store.client(without="hot")).get(key) == value
+    assert await (await both.client(without="hot")).get(key) == value
 
-    up = await store.client()
+    up = await both.client()
     moved = await up.promote([key])
     assert (moved.moved, moved.errors) == (1, {})
     whole = await record(up, key)
     assert not whole.pointer
-    assert (whole.header.dictionary == 0) is (store.kind == NATIVE)
+    assert (whole.header.dictionary == 0) is (both.kind == NATIVE)
     assert whole.version == lying.version
-    assert await (await store.client(without="hot")).get(key) == value
+    assert await (await both.client(without="hot")).get(key) == value
     demoted = await up.demote([key])
     assert (demoted.moved, demoted.errors) == (1, {})
-    assert await (await store.client(without="hot")).get(key) == value
+    assert await (await both.client(without="hot")).get(key) == value
 
 
 async def test_a_missing_one_is_said_and_nothing_is_lost(store: Store, tenant: str) -> None:
@@ -206,16 +204,14 @@ async def test_a_damaged_one_is_never_used(embedded: Store, tenant: str) -> None
     assert await reader.get(key) == value
 
 
-async def test_a_copy_in_hot_whose_dictionary_was_removed_is_a_miss(store: Store, tenant: str) -> None:
+async def test_a_copy_in_hot_whose_dictionary_was_removed_is_a_miss(natively: Store, tenant: str) -> None:
     """In Cosmos DB the record is JSON, and needs no dictionary; its copy in hot does."""
-    if store.kind != NATIVE:
-        pytest.skip("elsewhere the authority's record is the same bytes")
-    trained = await store.trained(tenant)
-    writer = await store.client("latest")
+    trained = await natively.trained(tenant)
+    writer = await natively.client("latest")
     key, value = Key(tenant, "user/new", "m/1"), message(1, "user/new")
     await writer.set(key, value)
     await Dictionaries(writer).remove(trained.info.id, tenant=tenant)
-    reader = await store.client()
+    reader = await natively.client()
     assert await reader.get(key) == value
     assert dict(await reader.get_many([key])) == {key: value}
     assert isinstance(await reader.lookup(key), Hit)

@@ -32,12 +32,10 @@ async def written(store: Store, tenant: str, **options: Any) -> dict[Key, Any]:
 
 
 @pytest.mark.parametrize("demoted", [False, True])
-async def test_a_backup_needs_no_dictionary(store: Store, tenant: str, tmp_path: Path, demoted: bool) -> None:
-    if demoted and store.kind not in ("sqlite", "cosmos"):
-        pytest.skip("these stores have no payloads beside the authority")
+async def test_a_backup_needs_no_dictionary(both: Store, tenant: str, tmp_path: Path, demoted: bool) -> None:
     rules = MemoryRules(cold_threshold_bytes=64 if demoted else 128 * 1024)
-    values = await written(store, tenant, rules=rules)
-    source = await store.client()
+    values = await written(both, tenant, rules=rules)
+    source = await both.client()
     space = Space(tenant, "user/new")
     manifest = await Backup(source, FolderPlace(tmp_path / "backup"), space=space).run()
     assert (manifest.records, manifest.damaged) == (len(values), [])
@@ -51,9 +49,9 @@ async def test_a_backup_needs_no_dictionary(store: Store, tenant: str, tmp_path:
     assert (again.same, again.written) == (len(values), 0)  # the same values, however they are compressed
 
 
-async def test_a_migration_leaves_the_dictionary_behind(store: Store, tenant: str, tmp_path: Path) -> None:
-    values = await written(store, tenant)
-    source = await store.client("latest", without="" if store.kind == "redis" else "hot")
+async def test_a_migration_leaves_the_dictionary_behind(both: Store, tenant: str, tmp_path: Path) -> None:
+    values = await written(both, tenant)
+    source = await both.client("latest", without="hot")
     async with MemoryClient(warm=SqliteMemory(tmp_path / "target.sqlite3")) as target:
         migration = Migration(source, target, name=tenant, space=Space(tenant), quiet=BRIEF)
         first = await migration.copy()
@@ -66,19 +64,19 @@ async def test_a_migration_leaves_the_dictionary_behind(store: Store, tenant: st
         assert {(await record(target, key)).header.dictionary for key in values} == {0}
 
         await migration.dual_write()
-        both = DualMemory(source, target, name=tenant, space=Space(tenant))
+        dual = DualMemory(source, target, name=tenant, space=Space(tenant))
         key = Key(tenant, "user/new", "t/dual")
-        await both.set(key, str(message(99, "user/new")))
-        assert both.behind == {}
+        await dual.set(key, str(message(99, "user/new")))
+        assert dual.behind == {}
         assert (await record(source, key)).header.dictionary
         assert (await record(target, key)).header.dictionary == 0
         assert await target.get(key) == await source.get(key) == str(message(99, "user/new"))
 
 
-async def test_an_export_holds_the_values(store: Store, tenant: str) -> None:
-    values = await written(store, tenant)
+async def test_an_export_holds_the_values(both: Store, tenant: str) -> None:
+    values = await written(both, tenant)
     told: dict[str, Any] = {}
-    async for line in (await store.client()).export(tenant=tenant, scope="user/new"):
+    async for line in (await both.client()).export(tenant=tenant, scope="user/new"):
         one = json.loads(line)
         if "kind" in one:
             told[one["key"]["name"]] = one["value"] if "value" in one else base64.b64decode(one["base64"])
