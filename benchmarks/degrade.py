@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from benchmarks.measuring import say
 from benchmarks.payload import turn
+from benchmarks.plots import PERCENTILES
 from benchmarks.results import Fact, Result, Series, at_most, rounded
 from benchmarks.rounds import percentile
 from benchmarks.scale import Scale
@@ -29,7 +30,6 @@ SLOW_MS, SLOW_SHARE, SEED = 200, 0.015, 3
 """A read in about seventy takes 200 ms longer: 32 of the 2,000 that are drawn with this seed. The bar says 1 %: then the 99th percentile would lie just on
 the edge of the slow ones, and be chance."""
 PERIOD = 5.0  # seconds between two attempts of the recovery queue, at most
-_PERCENTILES = (50, 75, 90, 95, 97, 98, 98.5, 99, 99.5)
 BLACKHOLE, HEDGED, BACK = "hot blackholed", "warm reads, some slow", "after Redis returns"
 
 
@@ -119,7 +119,7 @@ async def _hedged(stack: contextlib.AsyncExitStack, cosmos: CosmosServer, result
     p99 = {name: percentile(some, 0.99) for name, some in times.items()}
     more = asked["hedged"] / asked["unhedged"] - 1
     for name, some in times.items():
-        points = [(at, rounded(percentile(some, at / 100) * 1000)) for at in _PERCENTILES]
+        points = [(at, rounded(percentile(some, at / 100) * 1000)) for at in PERCENTILES]
         result.series.append(Series("hedging", name, points))
         result.facts.append(Fact(HEDGED, f"p99 {name}", rounded(p99[name] * 1000), "ms"))
     result.facts += [

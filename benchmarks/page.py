@@ -89,7 +89,7 @@ def _lines(some: Sequence[Line]) -> str:
                 "|---|---|---|---|---|---|",
             ]
         target = line.target + {None: "", True: ", reached", False: ", **missed**"}[line.reached]
-        name = f"**{line.arm}**" if line.arm.startswith("client.") else line.arm
+        name = f"**{line.arm}**" if line.arm.startswith(("client.", "cold.")) else line.arm
         rows.append(
             f"| {name} | {_us(line.wall_us)} | {_us(line.cpu_us)} | {ratio(line.wall_ratio, line.wall_spread)}"
             f" | {ratio(line.cpu_ratio, line.cpu_spread)} | {target} |"

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.report import ABOVE, ALONE, HIT, callers
+from benchmarks.report import HIT, callers
 from benchmarks.results import Line, Result
 from benchmarks.svg import Axis, Bar, bars, lines
 
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
 
-_OURS = (ABOVE, ALONE)
+_OWN = ("client.", "cold.")
+"""So the names of our own arms begin."""
 
 
 def _count(value: float) -> str:
@@ -27,19 +28,28 @@ def _bytes(value: float) -> str:
     return f"{value:g} B"
 
 
+def _percentile(value: float) -> str:
+    return f"p{100 - 100 / value:.4g}"
+
+
+PERCENTILES = (50, 75, 90, 95, 98, 99, 99.5)
+"""They are drawn by how rare the calls beyond them are: one in two, in four, …, in two hundred."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A plot of the series that name it."""
+    """A plot of the series that name it; ``place`` says where on the axis a stored x lies."""
 
     title: str
     x: Axis
     y: Axis
+    place: Callable[[float], float] = float
 
 
 CHARTS: dict[str, Chart] = {
     "callers": Chart(
         "GET of 0.5 kB by callers at once",
-        Axis("callers at once, 100 keys in use", log=True),
+        Axis("callers at once, 100 keys in use", log=True, ticks=(1, 2, 4, 8, 16, 32, 64, 128, 256)),
         Axis("µs for each call (wall)", log=True),
     ),
     "keys": Chart(
@@ -59,8 +69,9 @@ CHARTS: dict[str, Chart] = {
     ),
     "hedging": Chart(
         "Warm reads with a few slow answers, with and without hedging",
-        Axis("percentile of the calls"),
+        Axis("percentile of the calls", log=True, words=_percentile, ticks=tuple(100 / (100 - p) for p in PERCENTILES)),
         Axis("ms (wall)", log=True),
+        place=lambda percentile: 100 / (100 - percentile),
     ),
     "memory": Chart(
         "Memory of a process that reads keys, never the same, through a near cache of 10,000",
@@ -79,7 +90,9 @@ def drawn(results: Mapping[str, Result]) -> dict[str, str]:
     made: dict[str, str] = {}
     every = [series for result in results.values() for series in result.series]
     for name, chart in CHARTS.items():
-        found = [(series.name, series.points) for series in every if series.chart == name]
+        found = [
+            (series.name, [(chart.place(x), y) for x, y in series.points]) for series in every if series.chart == name
+        ]
         if found:
             made[name] = lines(chart.title, chart.x, chart.y, found)
     if "hot" in results:
@@ -90,11 +103,11 @@ def drawn(results: Mapping[str, Result]) -> dict[str, str]:
             )
     services = [line for part in ("warm", "cold") if part in results for line in results[part].lines]
     if services:
-        ours = [line for line in services if line.arm.startswith("client.")]
+        ours = [line for line in services if line.arm.startswith(_OWN)]
         made["services"] = bars(
             "Warm and cold beside the Azure SDKs",
             "CPU for a call, the raw SDK's = 1",
-            [_bar(line, _cpu, f"{line.group}: {line.arm}") for line in ours],
+            [_bar(line, _cpu, _service(line)) for line in ours],
         )
     return made
 
@@ -109,7 +122,13 @@ def _cpu(line: Line) -> tuple[float, tuple[float, float]]:
 
 def _bar(line: Line, of: Callable[[Line], tuple[float, tuple[float, float]]], name: str = "") -> Bar:
     value, (low, high) = of(line)
-    return Bar(name or line.arm, value, low, high, own=line.arm.startswith("client."))
+    return Bar(name or line.arm, value, low, high, own=line.arm.startswith(_OWN))
+
+
+def _service(line: Line) -> str:
+    """As short as a bar's name has to be."""
+    payload = " as a payload" if line.arm.startswith(_OWN[1]) else ""
+    return f"{line.group}{payload}{', obstore' if line.arm.endswith('obstore') else ''}"
 
 
 def write_plots(results: Mapping[str, Result], folder: Path = FOLDER) -> list[Path]:

@@ -24,11 +24,13 @@ _STYLE = (
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """``label`` names the quantity and its unit; ``log``: by powers of ten. ``words`` writes a tick."""
+    """``label`` names the quantity and its unit; ``log``: by powers of ten. ``words`` writes a tick. ``ticks``: these, from the first to the last of which the
+    axis goes at least; none: round numbers around the points."""
 
     label: str
     log: bool = False
     words: Callable[[float], str] = "{:g}".format
+    ticks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ def lines(title: str, x: Axis, y: Axis, series: Sequence[tuple[str, Points]]) ->
         raise ValueError(f"the plot {title!r} has no points")
     top = _TOP + _ROW * len(series)
     height = HEIGHT + _ROW * len(series)
-    across = _scale([px for px, _ in points], x.log, _LEFT, WIDTH - _RIGHT)
-    up = _scale([py for _, py in points], y.log, height - _BOTTOM, top)
+    across = _scale([px for px, _ in points], x, _LEFT, WIDTH - _RIGHT)
+    up = _scale([py for _, py in points], y, height - _BOTTOM, top)
     body = [_text(_LEFT, 24, title, "title")]
     body += _grid(x, y, across, up, top, height)
     for number, (name, line) in enumerate(series):
@@ -114,13 +116,15 @@ class _Scale:
         return self.start + share * (self.end - self.start)
 
 
-def _scale(values: Sequence[float], log: bool, start: float, end: float) -> _Scale:
+def _scale(values: Sequence[float], axis: Axis, start: float, end: float) -> _Scale:
     """From the smallest to the largest, logarithmic ones widened to a 1, 2 or 5; linear ones begin at 0."""
-    if log and min(values) <= 0:
+    if axis.log and min(values) <= 0:
         raise ValueError("a logarithmic axis has no place for 0")
-    if not log:
-        return _Scale(min(0.0, *values), max(values) * 1.05 or 1.0, start, end, log)
-    return _Scale(_round_down(min(values)), _round_up(max(values)), start, end, log)
+    if axis.ticks:
+        return _Scale(min(*axis.ticks, *values), max(*axis.ticks, *values), start, end, axis.log)
+    if axis.log:
+        return _Scale(_round_down(min(values)), _round_up(max(values)), start, end, True)
+    return _Scale(min(0.0, *values), max(values) * 1.05 or 1.0, start, end, False)
 
 
 def _round_down(value: float) -> float:
@@ -147,11 +151,11 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
 def _grid(x: Axis, y: Axis, across: _Scale, up: _Scale, top: float, height: float) -> list[str]:
     bottom, right = height - _BOTTOM, WIDTH - _RIGHT
     made = []
-    for tick in _ticks(up.low, up.high, y.log):
+    for tick in y.ticks or _ticks(up.low, up.high, y.log):
         at = up.of(tick)
         made.append(f'<line class="grid" x1="{_LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')
         made.append(_text(_LEFT - 8, at + 4, y.words(tick), anchor="end"))
-    for tick in _ticks(across.low, across.high, x.log):
+    for tick in x.ticks or _ticks(across.low, across.high, x.log):
         at = across.of(tick)
         made.append(f'<line class="grid" x1="{at:.1f}" y1="{top}" x2="{at:.1f}" y2="{bottom}"/>')
         made.append(_text(at, bottom + 18, x.words(tick), anchor="middle"))
