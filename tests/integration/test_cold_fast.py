@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import random
+import sys
 import traceback
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -223,6 +224,13 @@ async def test_no_error_shows_a_sas(azurite: Azurite, proxy: ChaosProxy, fast: C
 def test_another_transfer_is_refused() -> None:
     with pytest.raises(ConfigurationError, match='"sdk" or "obstore"'):
         ColdMemory("https://account.blob.core.windows.net", "memory", transfer="s3")  # type: ignore[arg-type]
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+
+    with pytest.raises(ConfigurationError, match=r'pip install "thermocline\[obstore\]"'):
+        ColdMemory("https://account.blob.core.windows.net", "memory", transfer="obstore")
 
 
 async def test_closed_is_closed(fast: ColdMemory) -> None:
