@@ -122,11 +122,12 @@ def test_bytes_that_are_no_dictionary_are_refused(content: bytes) -> None:
 def test_a_codec_keeps_a_bounded_number() -> None:
     known = Known()
     known.learn("t", FIRST)
-    for n in range(100):
+    for n in range(200):
         known.learn(f"tenant-{n}", OTHER)
+        assert known.get("tenant-0", OTHER.id) is OTHER  # as it is used again and again
     assert not known.knows("t", FIRST.id)
-    assert known.get("tenant-99", OTHER.id) is OTHER
-    assert sum(known.knows(f"tenant-{n}", OTHER.id) for n in range(100)) == 64
+    assert known.peek("t", FIRST.id) is None
+    assert sum(known.knows(f"tenant-{n}", OTHER.id) for n in range(200)) == 128
 
 
 def test_two_dictionaries_of_one_number_are_never_mixed() -> None:

@@ -8,6 +8,7 @@ for the record can ask for the dictionary too.
 
 import asyncio
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from thermocline.model import Authority, Envelope, Key
 from thermocline.policy import Plan
 from thermocline.protocols import Notes
 
+log = logging.getLogger("thermocline.client")
+
 PART: Final = 32_000  # bytes of one note; a note holds 32,768
 FORMAT: Final = 1
 _ROOT: Final = "dictionary/"
@@ -31,11 +34,7 @@ _CHOSEN_SECONDS: Final = 600.0  # for which a choice stands
 _NONE_SECONDS: Final = 60.0  # for which it stands that a tenant has none, or that nobody could be asked
 _CHOOSING: Final = 2.0  # that a write may wait for it
 _CHOICES: Final = 1000  # tenants
-_PAUSES: Final = (
-    0.05,
-    0.2,
-    0.75,
-)  # seconds: a replica may lag behind the dictionary that a record was just written with
+_PAUSES: Final = (0.05, 0.2, 0.75)  # seconds: a replica may lag behind the dictionary of a record that is just written
 _MISSED_SECONDS: Final = 5.0  # for which it stands that a dictionary is not there: a batch of its records asks once
 _PLACES: Final = 1000  # locks, and dictionaries that were missed
 
@@ -169,7 +168,7 @@ def _parts(tenant: str, number: int, sha256: str, size: int) -> list[str]:
 
 @dataclass(slots=True)
 class _Choice:
-    dictionary: Dictionary | None
+    number: int | None
     until: float  # monotonic seconds
 
 
@@ -199,38 +198,40 @@ class DictionaryKeeper:
             return None
         place = (plan.authority, key.tenant)
         choice = self._choices.get(place)
-        if choice is not None and self._engine.clock.monotonic() < choice.until:
-            return choice.dictionary
-        async with self._lock(place):
-            again = self._choices.get(place)
-            if again is not None and self._engine.clock.monotonic() < again.until:
-                return again.dictionary
-            choice = await self._choose(place, wanted, choice, Deadline.after(_CHOOSING, self._engine.clock))
-            while len(self._choices) >= _CHOICES:
-                del self._choices[next(iter(self._choices))]
-            self._choices[place] = choice
-        return choice.dictionary
+        if choice is None or self._engine.clock.monotonic() >= choice.until:
+            async with self._lock(place):
+                again = self._choices.get(place)
+                if again is None or self._engine.clock.monotonic() >= again.until:
+                    again = await self._choose(place, wanted, again, Deadline.after(_CHOOSING, self._engine.clock))
+                    self._choices.pop(place, None)
+                    while len(self._choices) >= _CHOICES:
+                        del self._choices[next(iter(self._choices))]
+                    self._choices[place] = again
+                choice = again
+        # one that so many others were used since that it is forgotten is not fetched again before its time: values are larger meanwhile
+        return None if choice.number is None else self._engine.codec.known.peek(key.tenant, choice.number)
 
     async def _choose(
         self, place: tuple[Authority, str], wanted: str, before: _Choice | None, deadline: Deadline
     ) -> _Choice:
         stamp, tenant = place
-        shelf = self.shelf(stamp)
-        found = None
+        shelf, known = self.shelf(stamp), self._engine.codec.known
+        found: int | None = None
         try:
-            if shelf is not None:
-                number = await shelf.latest(tenant, deadline) if wanted == LATEST else id_of(wanted)
-                if before is not None and before.dictionary is not None and before.dictionary.id == number:
-                    found = before.dictionary
-                elif number is not None:
-                    found = await shelf.read(tenant, number, deadline)
-            if found is not None:
-                self._engine.codec.known.learn(tenant, found)
+            number = (
+                None if shelf is None else await shelf.latest(tenant, deadline) if wanted == LATEST else id_of(wanted)
+            )
+            if shelf is not None and number is not None:
+                if before is not None and before.number == number and known.knows(tenant, number):
+                    found = number  # read from this very shelf before
+                elif (read := await shelf.read(tenant, number, deadline)) is not None:
+                    known.learn(tenant, read)
+                    found = number
         except TierUnavailable:
             # what was there still is: none is removed while it is in use
-            found = None if before is None else before.dictionary
-        except (ThermoclineError, UnicodeDecodeError):  # damaged: not to be used, and whoever reads is told
-            found = None
+            found = None if before is None else before.number
+        except ThermoclineError as error:  # damaged: not to be used, and whoever reads is told
+            log.warning("values of the tenant %.80r are written without a dictionary: %s", tenant, error)
         seconds = _NONE_SECONDS if found is None else _CHOSEN_SECONDS
         return _Choice(found, self._engine.clock.monotonic() + seconds)
 

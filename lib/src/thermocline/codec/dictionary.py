@@ -7,6 +7,7 @@ same number bear the same bytes, but for one chance in two thousand million, whi
 import hashlib
 import sys
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ MOST: Final = 64 * 1024  # a larger one teaches zstd all that a dictionary could
 SIZE_MOST: Final = 128 * 1024  # bytes of a dictionary
 SIZE_LEAST: Final = 1024
 LATEST: Final = "latest"
-_KNOWN: Final = 64  # dictionaries that one codec keeps
+_KNOWN: Final = 128  # dictionaries that one codec keeps; one of 32 kB takes about 0.4 MB once it has read and written
 _CONTEXTS: Final = 4  # compressors that one thread keeps, of about 1 MB each
 _FLAGS: Final[dict[int, int]] = {
     # The envelope names the dictionary; the frame's checksum is of the value, and so finds a wrong one.
@@ -99,32 +100,39 @@ _contexts = _Contexts()
 
 
 class Known:
-    """The dictionaries that a codec can read with, by tenant and id: the last `_KNOWN` that it was given. Safe to use from several threads."""
+    """The dictionaries that a codec can read with, by tenant and id: the `_KNOWN` that were used last. Safe to use from several threads."""
 
     __slots__ = ("_by_id", "_lock")
 
     def __init__(self) -> None:
-        self._by_id: dict[tuple[str, int], Dictionary] = {}
+        self._by_id: OrderedDict[tuple[str, int], Dictionary] = OrderedDict()
         self._lock = threading.Lock()
 
     def learn(self, tenant: str, dictionary: Dictionary) -> None:
         """Keep it. Raises `CorruptRecord` if another of this id is known for the tenant, which cannot be told from it then."""
         with self._lock:
-            old = self._by_id.pop((tenant, dictionary.id), None)
-            if old is not None and old.content != dictionary.content:
-                self._by_id[tenant, dictionary.id] = old
+            old = self._by_id.setdefault((tenant, dictionary.id), dictionary)
+            if old.content != dictionary.content:
                 raise CorruptRecord(f"there are two dictionaries {dictionary}: give the two stores a codec each")
-            while len(self._by_id) >= _KNOWN:
-                del self._by_id[next(iter(self._by_id))]
-            self._by_id[tenant, dictionary.id] = dictionary if old is None else old
+            self._by_id.move_to_end((tenant, dictionary.id))
+            while len(self._by_id) > _KNOWN:
+                self._by_id.popitem(last=False)
 
     def knows(self, tenant: str, number: int) -> bool:
         """Whether `get` has it now."""
         return (tenant, number) in self._by_id
 
+    def peek(self, tenant: str, number: int) -> Dictionary | None:
+        """As `get`; None: it is not known, or was not used for long."""
+        with self._lock:
+            found = self._by_id.get((tenant, number))
+            if found is not None:
+                self._by_id.move_to_end((tenant, number))
+            return found
+
     def get(self, tenant: str, number: int) -> Dictionary:
         """Raises `UnknownDictionary`."""
-        found = self._by_id.get((tenant, number))
+        found = self.peek(tenant, number)
         if found is None:
             raise UnknownDictionary(
                 f"a record needs the dictionary {id_text(number)} of the tenant {tenant!r:.80}, which is not at hand: its store keeps it beside"

@@ -17,6 +17,7 @@ from thermocline.errors import (
     ThermoclineError,
     TierUnavailable,
     TooLarge,
+    UnknownDictionary,
     UnknownOutcome,
 )
 from thermocline.model import Envelope, Key
@@ -139,6 +140,9 @@ class Restore:
             return False
         if mine.header.expired(now_ms):
             report.expired += 1
+            return False
+        if mine.header.dictionary:  # no backup of ours: a record is written into one without
+            report.fail(key, UnknownDictionary("it needs a dictionary, and no backup holds any: write the backup anew"))
             return False
         if other is None:
             return True
