@@ -5,16 +5,18 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import Enum
 from typing import Any, TypeVar
 
 from tests.schedules.truth import Truth
 
-from thermocline.clock import Deadline
+from thermocline.clock import Clock, Deadline
 from thermocline.errors import ThermoclineError, Throttled, TierTimeout, TierUnavailable, UnknownOutcome
 from thermocline.model import Authority, Envelope, Key, MemoryTier
 from thermocline.protocols import (
     Announce,
+    Ear,
     Entries,
     EntryOperation,
     Found,
@@ -27,6 +29,7 @@ from thermocline.protocols import (
     Written,
 )
 from thermocline.telemetry import Stats
+from thermocline.testing.telling import TellingMemory, Told
 
 T = TypeVar("T")
 
@@ -233,6 +236,20 @@ class HotLine(Line):
 
     async def drop(self, keys: Sequence[Key], *, deadline: Deadline) -> None:
         await self.inner.drop(keys, deadline=deadline)
+
+
+class TellingLine(HotLine):
+    """Plays `Invalidates`, too: changes are told at once, answers come when they come."""
+
+    def name_of(self, key: Key, *, record: bool) -> bytes:
+        assert isinstance(self.inner, TellingMemory)
+        return self.inner.name_of(key, record=record)
+
+    def listen(self, ear: Ear, *, clock: Clock, within: timedelta) -> Told:
+        assert isinstance(self.inner, TellingMemory)
+        told = self.inner.listen(ear, clock=clock, within=within)
+        asyncio.get_running_loop().call_soon(told.say, math.inf)
+        return told
 
 
 class AuthorityLine(Line):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.schedules.truth import Truth
-from tests.schedules.wire import AuthorityLine, HotLine, Weather, Wire
+from tests.schedules.wire import AuthorityLine, HotLine, TellingLine, Weather, Wire
 from tests.schedules.work import Actor, choose_menu
 
 from thermocline.client import MemoryClient
+from thermocline.client.near import NearCache
 from thermocline.client.owners import NAME, SIGNED
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
@@ -24,9 +26,11 @@ from thermocline.policy import MemoryRules
 from thermocline.protocols import Verb, Write, Written
 from thermocline.resilience import CircuitBreaker
 from thermocline.testing.schedule import EPOCH_MS, SeededLoop
+from thermocline.testing.telling import TellingMemory
 from thermocline.tiers.local.folder import FolderMemory
 from thermocline.tiers.local.process import ProcessMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
+from thermocline.tiers.local.sqlite_group import Writing
 
 CODEC = Codec()
 Spoil = Callable[[MemoryClient], None]
@@ -49,6 +53,7 @@ class World:
     errors: bool = True  # calls may fail
     timeouts: bool = False  # some calls get very short deadlines
     no_recovery: float = 0.0  # in so many schedules no recovery queue ever gets to work
+    near: bool = False  # each client has a near cache, which is told of changes in the same moment, and of none while its connection is broken
 
 
 CALM = World("calm", evict=0.3, errors=False)
@@ -72,8 +77,16 @@ MIXED = World(
     breakers=True,
     timeouts=True,
 )
+# A near cache that is told at once is as exact as hot itself; what the delay of that costs is bounded, and judged by tests/histories.
+NEAR = World(
+    "near",
+    Weather(announce=0.2, refuse=0.1, read=0.05, doubt=0.15, late=20.0),
+    evict=0.4,
+    evict_announced=True,
+    near=True,
+)
 EMBEDDED = World("embedded", shared=False, errors=False, evict=0.2)
-WORLDS = (CALM, LOSSES, FAILURES, LAG, MIXED, EMBEDDED)
+WORLDS = (CALM, LOSSES, FAILURES, LAG, MIXED, NEAR, EMBEDDED)
 
 
 class RecordingSqlite(SqliteMemory):
@@ -87,6 +100,14 @@ class RecordingSqlite(SqliteMemory):
             for write, written in zip(writes, done, strict=True):
                 if isinstance(written, Written):
                     self.sink(write, written)
+        return done
+
+    def _commit_each(self, calls: Sequence[Writing]) -> list[Written | ThermoclineError]:
+        done = super()._commit_each(calls)
+        if self.sink is not None:
+            for call, written in zip(calls, done, strict=True):
+                if isinstance(written, Written):
+                    self.sink(call.write, written)
         return done
 
 
@@ -218,7 +239,7 @@ class Schedule:
     # --- the parts ---------------------------------------------------------------------------------------------------
 
     def _make_hot(self) -> ProcessMemory:
-        return self.grounds.make_hot(clock=self.clock)
+        return (TellingMemory if self.world.near else self.grounds.make_hot)(clock=self.clock)
 
     def _payload_of(self, envelope: Envelope) -> Envelope:
         if self.cold is None:
@@ -227,7 +248,10 @@ class Schedule:
         return CODEC.with_payload(envelope, path.read_bytes())
 
     def client_for(self, member: Member) -> MemoryClient:
-        hot: Any = member.hot if not self.world.shared else HotLine(self.wire, member.hot, self.evict_sometimes)
+        hot: Any = member.hot
+        if self.world.shared:
+            line = TellingLine if self.world.near else HotLine
+            hot = line(self.wire, member.hot, self.evict_sometimes)
         warm: Any = member.file if not self.world.shared else AuthorityLine(self.wire, member.file)
         client = MemoryClient(
             hot=hot,
@@ -237,6 +261,7 @@ class Schedule:
             codec=CODEC,
             clock=self.clock,
             tokens=random.Random(self.random.random()),
+            near=NearCache() if self.world.near else None,
         )
         if not self.world.breakers:
             for guard in client._engine.guards.values():
@@ -358,8 +383,20 @@ class Schedule:
         """Hot loses what it holds."""
         for _ in range(self.random.randint(2, 12)):
             await asyncio.sleep(self.random.choice(self.tempo))
+            if self.world.near and self.random.random() < 0.2:
+                await self._break_links()
             if self.random.random() < 0.5:
                 await self._evict(self.random.choice(self.keys + [self.counter] * ("increment" in self.menu)))
+
+    async def _break_links(self) -> None:
+        """For a while nobody is told of what changes in hot."""
+        assert isinstance(self._hot, TellingMemory)
+        self._hot.cut()
+        try:
+            await asyncio.sleep(self.random.choice(self.tempo))
+        finally:
+            self._hot.mend()
+            self._hot.beat(math.inf)
 
     async def _evict(self, key: Key) -> None:
         for hot in {id(member.hot): member.hot for member in self.members}.values():

@@ -75,9 +75,12 @@ class ReadVerbs(ClientLife):
         if near is not None and tier is None:
             found = near.take(key, type)
             if found is not MISSING:
-                if not near.hits & _BREATH:
-                    await asyncio.sleep(0)
-                return found
+                if near.hits & _BREATH:
+                    return found
+                await asyncio.sleep(0)
+                found = near.take(key, type)  # it may have changed, or ended
+                if found is not MISSING:
+                    return found
         key = Key.of(key)
         if self._ready is not asyncio.get_running_loop():
             await self.connect()
@@ -202,8 +205,9 @@ class ReadVerbs(ClientLife):
         batch: Batch[Any] = Batch()
         given = each_key(keys, batch.errors)
         deadline = await self._begin(timeout)
+        ends: dict[Any, int] = {}
         if self._near is not None:
-            given = self._near.take_many(given, type, batch)
+            given, ends = self._near.take_many(given, type, batch)
         found = await self._batches.read(list(given.values()), deadline)
         engine = self._engine
         decode = engine.codec.decode
@@ -224,6 +228,10 @@ class ReadVerbs(ClientLife):
                 batch.not_asked.append(name)
             else:
                 batch.errors[name] = envelope
+        for name, end in ends.items():
+            if end <= engine.now_ms():  # it ended while others were asked for
+                del batch[name]
+                batch.missing.append(name)
         return batch
 
     async def list(

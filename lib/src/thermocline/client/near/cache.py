@@ -160,20 +160,29 @@ class Near:
             trail.near(entry.envelope)
         return entry
 
-    def take_many(self, given: Mapping[Any, Key], kind: Any, batch: Batch[Any]) -> dict[Any, Key]:
-        """Put into the batch what is here; the others, by what was given for them."""
+    def take_many(
+        self, given: Mapping[Any, Key], kind: Any, batch: Batch[Any]
+    ) -> tuple[dict[Any, Key], dict[Any, int]]:
+        """Put into the batch what is here. Returns the others, by what was given for them, and when what was put there ends (ms), if it does: the batch
+        is not over yet."""
         others: dict[Any, Key] = {}
+        ends: dict[Any, int] = {}
         for name, key in given.items():
-            try:
-                found = self.take(key, kind)
-            except ThermoclineError as error:
-                batch.errors[name] = error
-                continue
-            if found is MISSING:
+            entry = self.find(key)
+            found = MISSING
+            if entry is not None:
+                try:
+                    found = entry.value if entry.kind is kind else self._decoded(entry, kind)
+                except ThermoclineError as error:
+                    batch.errors[name] = error
+                    continue
+            if entry is None or found is MISSING:
                 others[name] = key
-            else:
-                batch[name] = found
-        return others
+                continue
+            batch[name] = found
+            if entry.expires_ms:
+                ends[name] = entry.expires_ms
+        return others, ends
 
     def answer(self, key: Key) -> Answer | None:
         """What `take` would decode, and why it may be older than the newest."""

@@ -120,6 +120,8 @@ class Listening:
                 self.how = ""
                 self._told.clear()
                 self._ear.changed(None)
+            if self._task is None:  # closed: a group whose tasks have failed, too, hides that it was cancelled
+                return
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -1,0 +1,285 @@
+"""The near cache over a real Redis: what is told of changes, by what, and what happens when nobody tells."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thermocline import HotMemory, MemoryClient, NearCache, SqliteMemory
+from thermocline.client import Verdict
+from thermocline.model import Hit
+from thermocline.testing import ManualClock
+from thermocline.testing.proxy import ChaosProxy
+from thermocline.testing.rig import RedisCluster, RedisServer
+
+SECOND = timedelta(seconds=1)
+Make = Callable[..., Awaitable[MemoryClient]]
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for what the listening tells the client; a test that waits in vain fails."""
+    async with asyncio.timeout(20):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    """Clients over one SQLite file and a Redis; with a near cache, that hears by the time that they are given."""
+    async with AsyncExitStack() as stack:
+
+        async def one(
+            url: str, *, near: bool = False, hears: bool = True, alone: bool = False, **options: Any
+        ) -> MemoryClient:
+            if near:
+                options["near"] = NearCache(stale_at_most=SECOND)
+            if not alone:
+                options["warm"] = SqliteMemory(tmp_path / "warm.sqlite3")
+            client = MemoryClient(hot=HotMemory(url), **options)
+            await stack.enter_async_context(client)
+            if near and hears:
+                await until(lambda: client.stats()["near"]["near_hears"])
+            return client
+
+        yield one
+
+
+@pytest.fixture
+def own_server() -> Any:
+    with RedisServer() as server:
+        yield server
+
+
+async def remembered(client: MemoryClient, key: str, value: Any) -> None:
+    """Read until the near cache answers; twice is enough, but for the word of the fill itself, which comes when it comes."""
+
+    async def near() -> bool:
+        assert await client.get(key) == value
+        found = await client.lookup(key)
+        assert isinstance(found, Hit)
+        return "near cache" in found.bound
+
+    async with asyncio.timeout(20):
+        while True:
+            if await near():
+                return
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(params=["redis_server", "redis_cluster"])
+def url(request: pytest.FixtureRequest) -> str:
+    server: RedisServer | RedisCluster = request.getfixturevalue(request.param)
+    return server.url
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["above an authority", "records of hot alone"])
+async def test_a_change_by_another_client_is_told(url: str, alone: bool, make: Make, fresh_prefix: str) -> None:
+    reader, writer = await make(url, near=True, alone=alone), await make(url, alone=alone)
+    for number in range(20):
+        key = f"{fresh_prefix}{number}"
+        await writer.set(key, {"n": 0})
+        await remembered(reader, key, {"n": 0})
+    for number in range(20):
+        await writer.set(f"{fresh_prefix}{number}", {"n": 1})
+    for number in range(20):
+        key = f"{fresh_prefix}{number}"
+        await until(lambda key=key: reader._near is not None and reader._near.find(key) is None)  # type: ignore[misc]
+        assert await reader.get(key) == {"n": 1}
+    assert reader.stats()["near"]["near_invalidated"] >= 20
+    assert reader.stats()["near"]["how"] == "tracking"
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["above an authority", "records of hot alone"])
+async def test_a_client_sees_its_own_writes_at_once(url: str, alone: bool, make: Make, fresh_prefix: str) -> None:
+    client = await make(url, near=True, alone=alone)
+    key = fresh_prefix + "own"
+    busy = True
+
+    async def read() -> None:
+        while busy:
+            await client.get(key)
+            await asyncio.sleep(0)
+
+    readers = [asyncio.create_task(read()) for _ in range(4)]
+    for number in range(150):
+        await client.set(key, number)
+        assert await client.get(key) == number
+        if number % 10 == 0:
+            await client.delete(key)
+            assert await client.get(key, default="gone") == "gone"
+    busy = False
+    await asyncio.gather(*readers)
+    await remembered(client, key, 149)
+
+
+async def test_a_deleted_key_is_gone_from_it(redis_server: RedisServer, make: Make, fresh_prefix: str) -> None:
+    reader, writer = await make(redis_server.url, near=True), await make(redis_server.url)
+    await writer.set(fresh_prefix, "there")
+    await remembered(reader, fresh_prefix, "there")
+    await writer.delete(fresh_prefix)
+    await until(lambda: reader._near is not None and reader._near.find(fresh_prefix) is None)
+    assert await reader.get(fresh_prefix) is None
+
+
+# --- by what it hears ------------------------------------------------------------------------------------------------
+
+
+def restrict(server: RedisServer, *, events: str) -> str:
+    """The URL of a user whom Redis refuses client tracking, where these keyspace events are sent."""
+    with server.connection() as connection:
+        connection.call("CONFIG", "SET", "notify-keyspace-events", events)
+        connection.call("ACL", "SETUSER", "plain", "on", ">secret", "~*", "&*", "+@all", "-client|tracking")
+    return server.url.replace("redis://", "redis://plain:secret@")
+
+
+async def test_where_tracking_is_refused_notifications_serve(own_server: RedisServer, make: Make) -> None:
+    reader = await make(restrict(own_server, events="Kg$"), near=True)
+    writer = await make(own_server.url)
+    assert reader.stats()["near"]["how"] == "keyspace notifications"
+    await writer.set("a", 1)
+    await remembered(reader, "a", 1)
+    await writer.set("a", 2)
+    await until(lambda: reader._near is not None and reader._near.find("a") is None)
+    assert await reader.get("a") == 2
+
+
+@pytest.mark.parametrize("events", ["", "K$", "Eg$"], ids=["none", "not of removals", "of another kind"])
+async def test_where_nobody_tells_it_stays_empty_and_says_so(
+    events: str, own_server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "thermocline.hot")
+    reader = await make(restrict(own_server, events=events), near=True, hears=False)
+    await until(lambda: reader._near is not None and reader._near.why)
+    for number in range(3):
+        await reader.set("a", number)
+        assert await reader.get("a") == number
+        assert await reader.get("a") == number
+    figures, health = reader.stats()["near"], await reader.health()
+    assert (figures["near_hears"], figures["near_entries"], figures["hits"]) == (0, 0, 0)
+    assert health.verdict is Verdict.DEGRADED
+    assert any("near cache stays empty" in reason for reason in health.reasons)
+    told = [record for record in caplog.records if "near cache stays empty" in record.getMessage()]
+    assert len(told) == 1
+    assert "secret" not in told[0].getMessage()
+
+
+# --- connections that break ------------------------------------------------------------------------------------------
+
+
+def tracking_links(server: RedisServer) -> list[str]:
+    with server.connection() as connection:
+        lines = str(connection.call("CLIENT", "LIST")).replace("\\n", "\n").splitlines()
+    fields = [dict(word.partition("=")[::2] for word in line.split(" ")) for line in lines]
+    return [one["id"].removeprefix("b'") for one in fields if "t" in one.get("flags", "")]
+
+
+async def test_a_link_that_breaks_empties_it(own_server: RedisServer, make: Make) -> None:
+    reader = await make(own_server.url, near=True)
+    await reader.set("a", 1)
+    await remembered(reader, "a", 1)
+    before = reader.stats()["near"]["near_emptied"]
+    with own_server.connection() as connection:
+        connection.call("CLIENT", "KILL", "ID", tracking_links(own_server)[0])
+    await until(lambda: reader.stats()["near"]["near_emptied"] > before)
+    assert await reader.get("a") == 1
+    await until(lambda: reader.stats()["near"]["near_hears"])
+    await remembered(reader, "a", 1)
+
+
+async def test_a_flushed_server_empties_it(own_server: RedisServer, make: Make) -> None:
+    reader = await make(own_server.url, near=True)
+    await reader.set("a", 1)
+    await remembered(reader, "a", 1)
+    with own_server.connection() as connection:
+        connection.call("FLUSHALL")
+    await until(lambda: len(reader._near or ()) == 0)
+    assert await reader.get("a") == 1
+
+
+async def test_a_restarted_server_empties_it(own_server: RedisServer, make: Make) -> None:
+    reader, writer = await make(own_server.url, near=True), await make(own_server.url)
+    await reader.set("a", 1)
+    await remembered(reader, "a", 1)
+    await asyncio.to_thread(own_server.restart, keep_data=False)
+    await until(lambda: reader.stats()["near"]["near_emptied"])
+    await writer.set("a", 2)
+    await until(lambda: reader.stats()["near"]["near_hears"])
+    await remembered(reader, "a", 2)
+
+
+async def test_a_server_that_is_a_primary_no_more_empties_it(own_server: RedisServer, make: Make) -> None:
+    reader = await make(own_server.url, near=True)
+    await reader.set("a", 1)
+    await remembered(reader, "a", 1)
+    with RedisServer() as other, own_server.connection() as connection:
+        connection.call("REPLICAOF", "127.0.0.1", str(other.port))
+        await until(lambda: reader.stats()["near"]["near_emptied"])
+        await until(lambda: not reader.stats()["near"]["near_hears"])
+        connection.call("REPLICAOF", "NO", "ONE")
+
+
+# --- the bound -------------------------------------------------------------------------------------------------------
+
+
+async def test_beyond_the_bound_nothing_is_served_unheard(
+    redis_server: RedisServer, make: Make, chaos_proxy: Callable[..., Awaitable[ChaosProxy]], fresh_prefix: str
+) -> None:
+    """The link goes silent, and its client does not know. By a clock that only the test moves."""
+    proxy, clock = await chaos_proxy(redis_server.url), ManualClock()
+    reader, writer = await make(proxy.url, near=True, clock=clock), await make(redis_server.url)
+    await writer.set(fresh_prefix, "old")
+    await remembered(reader, fresh_prefix, "old")
+    proxy.blackhole(requests=True, answers=True)
+    await writer.set(fresh_prefix, "new")
+
+    clock.advance(0.99)
+    found = await reader.lookup(fresh_prefix)
+    assert isinstance(found, Hit)
+    assert (found.value, "1 s" in found.bound) == ("old", True)
+
+    clock.advance(0.01)
+    found = await reader.lookup(fresh_prefix)
+    assert isinstance(found, Hit)
+    assert (found.value, "near cache" in found.bound) == ("new", False)
+    assert await reader.get(fresh_prefix) == "new"
+
+
+async def test_words_that_are_late_are_not_lost(
+    redis_server: RedisServer, make: Make, chaos_proxy: Callable[..., Awaitable[ChaosProxy]], fresh_prefix: str
+) -> None:
+    proxy, clock = await chaos_proxy(redis_server.url), ManualClock()
+    reader, writer = await make(proxy.url, near=True, clock=clock), await make(redis_server.url)
+    await writer.set(fresh_prefix, "old")
+    await remembered(reader, fresh_prefix, "old")
+    proxy.hold(answers=True)
+    await writer.set(fresh_prefix, "new")
+    assert await reader.get(fresh_prefix) == "old"
+    proxy.restore()
+    await until(lambda: reader._near is not None and reader._near.find(fresh_prefix) is None)
+    assert await reader.get(fresh_prefix) == "new"
+
+
+# --- clusters --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_node_that_goes_empties_all_of_it(make: Make) -> None:
+    """Until every primary is heard again, also those that never went."""
+    with RedisCluster(replicas=1) as cluster:
+        reader = await make(cluster.url, near=True)
+        for number in range(12):
+            await reader.set(f"k{number}", number)
+            await remembered(reader, f"k{number}", number)
+        master = cluster.nodes[0]
+        await asyncio.to_thread(master.stop)
+        await until(lambda: len(reader._near or ()) == 0)
+        await asyncio.to_thread(cluster.wait_until_promoted, master)
+        await until(lambda: reader.stats()["near"]["near_hears"])
+        for number in range(12):
+            await remembered(reader, f"k{number}", number)
