@@ -1,6 +1,6 @@
 """What the client's arms of a part spend their time on, by cProfile: ``python -m benchmarks.profiling PART FOLDER [--quick]``.
 
-One text file for each arm. A profiler makes Python's own functions dearer than those in C: the order counts and the calls, not the seconds.
+One text file for each arm, in seconds of CPU. A profiler makes Python's own functions dearer than those in C: the order counts and the calls, not the seconds.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import io
 import pstats
 import re
 import sys
+import time
 from pathlib import Path
 
 from benchmarks.measuring import do_instead
@@ -45,7 +46,7 @@ class Profiler:
 async def profiled(arm: Arm, operations: int) -> str:
     """The functions that take most, their own time first; files without their folders."""
     await arm.run(max(operations // 4, arm.at_once))
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.process_time)  # of the CPU: what others do to the machine is no function of ours
     for _ in range(TURNS):
         if arm.before is not None:
             await arm.before()
