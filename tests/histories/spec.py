@@ -7,11 +7,11 @@ from typing import Any
 
 from tests.histories.values import TO_COLD
 
-from thermocline import MemoryClient, MemoryRules, Route
+from thermocline import MemoryClient, MemoryRules, NearCache, Route
 from thermocline.codec import Codec
 from thermocline.model import Authority, Key
 from thermocline.protocols import Entries, Payloads, Versions
-from thermocline.resilience import Budget
+from thermocline.resilience import Budget, Hedging, Resilience
 from thermocline.tiers.local.folder import FolderMemory
 from thermocline.tiers.local.process import ProcessMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
@@ -38,6 +38,8 @@ class Tiers:
     hot_ttl: float = 300.0  # seconds
     hot_share: float = 2.0  # seconds: long, so that a busy machine does not look like a broken Redis
     warm_share: float = 1.0  # seconds
+    hedge: float = 0.0  # share of further reads
+    near: float = 0.0  # seconds: how old an answer of the near cache may be; 0: there is none
     dictionaries: str = ""  # as of `Codec`
 
     def hot(self) -> Entries:
@@ -68,6 +70,10 @@ class Tiers:
         budget = Budget(hot=timedelta(seconds=self.hot_share), warm=timedelta(seconds=self.warm_share))
         codec = Codec(dictionaries=self.dictionaries or None)
         tiers: dict[str, Any] = {"hot": self.hot() if with_hot else None, "cold": self.cold(), "codec": codec}
+        if self.near and with_hot:
+            tiers["near"] = NearCache(stale_at_most=timedelta(seconds=self.near))
+        if self.hedge:
+            tiers["resilience"] = Resilience(hedge=Hedging(share=self.hedge, samples=20))
         if not self.table:
             return MemoryClient(**tiers, warm=self.warm(), rules=rules, budget=budget)
         from thermocline.tiers.table import TableMemory

@@ -23,6 +23,7 @@ from tests.histories.world import (
     IN_A_TABLE,
     LAGGING,
     NAIVE,
+    NEAR,
     OUTAGES,
     UNFENCED,
     WORLDS,
@@ -43,6 +44,7 @@ SIZES = {
     IN_A_TABLE: 1500,
     CRASHING: 1800,
     CUT: 2100,
+    NEAR: 2400,
 }
 BROKEN_SIZE = 2400
 SOAK_SIZES = {
@@ -54,6 +56,7 @@ SOAK_SIZES = {
     IN_A_TABLE: 10_000,
     CRASHING: 10_000,
     CUT: 20_000,
+    NEAR: 30_000,
 }
 SEED = int(os.environ.get("HISTORY_SEED", "1"))
 SOAK = int(os.environ.get("HISTORY_SOAK", "1000000"))
@@ -103,6 +106,7 @@ async def test_every_answer_is_explained(world: World, folder: Path, show: Show)
     assert report.verdict.operations >= SIZES[world]
     assert report.faults
     assert (report.evicted > 0) == (world.room is not None)
+    assert (report.near > 20) == (world.near > 0)
 
 
 @pytest.mark.timeout(300)

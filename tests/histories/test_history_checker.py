@@ -222,6 +222,18 @@ def test_hot_that_was_not_told_is_excused_by_the_fault() -> None:
     assert (verdict.behind, verdict.last) == (1.0, 5.0)
 
 
+def test_a_near_cache_may_be_behind_as_long_as_it_says() -> None:
+    """``TWO`` is known from its end on; nobody who knew it himself is excused."""
+    near = Bound(frozenset(), timedelta(), near=timedelta(seconds=1))
+    known = TWO.end
+    within = hit(known + 0.9, known + 0.95, 10, "x", tier="near")
+    beyond = hit(known + 1.1, known + 1.2, 10, "x", tier="near")
+    assert judge(ONE, TWO, within, bound=near).excused == {"near": 1}
+    assert judge(ONE, TWO, within).count(Kind.STALE) == 1
+    assert judge(ONE, TWO, beyond, bound=near).count(Kind.STALE) == 1
+    assert judge(ONE, TWO, replace(within, client=TWO.client), bound=near).count(Kind.STALE) == 1
+
+
 NO_EXCUSE: dict[str, dict[str, Any]] = {
     "no bound": {"bound": None},
     "no fault": {"faults": []},

@@ -54,6 +54,7 @@ class Work:
             (self.put_if_version, (1 - r) * 0.15),
             (self.put_if_absent, (1 - r) * 0.05),
             (self.put_many, (1 - r) * 0.03),
+            (self.get_or_set, (1 - r) * 0.05),
             (self.stream, (1 - r) * 0.02),
             (self.delete, (1 - r) * 0.15),
             (self.delete_many, (1 - r) * 0.02),
@@ -126,7 +127,8 @@ class Work:
         event = self.recorder.read(Verb.LOOKUP, name)
         outcome = await self.memory.lookup(key)
         if isinstance(outcome, Hit):
-            event.version, event.expires_ms, event.tier = outcome.version, ms(outcome.record.expires), outcome.tier
+            event.version, event.expires_ms = outcome.version, ms(outcome.record.expires)
+            event.tier = "near" if "near cache" in outcome.bound else outcome.tier
             self.found(event, outcome.value, key)
         elif isinstance(outcome, Miss):
             event.version, event.tier = outcome.version, outcome.tier
@@ -238,6 +240,23 @@ class Work:
                 self.wrote(event, batch[key])
             else:
                 self.failed(event, batch.errors[key])
+
+    async def get_or_set(self, name: str) -> None:
+        """What the factory makes is a write of unknown outcome: another writer may have been faster."""
+        key = key_of(name)
+        event = self.recorder.read(Verb.GET, name)
+
+        async def factory() -> Any:
+            value_id, sizes = self.value()
+            self.recorder.write(Verb.PUT, name, value=value_id)
+            return make(value_id, key, sizes)
+
+        try:
+            value = await self.memory.get_or_set(key, factory, ttl=None)
+        except ThermoclineError as error:
+            self.failed(event, error)
+        else:
+            self.found(event, value, key)
 
     async def stream(self, name: str) -> None:
         key = key_of(name)

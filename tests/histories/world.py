@@ -45,6 +45,8 @@ class World:
     warm_share: float = 1.0  # seconds
     bound: Bound | None = None
     taught: bool = False  # its clients write with a dictionary
+    near: float = 0.0  # seconds: the bound of its clients' near caches; 0: they have none
+    hedge: float = 0.0  # share of reads of warm and cold that are sent a second time where the first is late
 
 
 # What hot was not told it is told within the recovery queue's pause (5 s); if its writer was killed, hot's copy ends after 5 s here. And a margin.
@@ -52,9 +54,9 @@ LASTING = timedelta(seconds=20)
 SHORT = 5.0
 HOT_MISSES = frozenset({*CLIENT, "redis paused", "redis crashed", "redis rolled back"}) - {"client killed"}
 
-EXACT = World("exact", ("redis flushed", "redis flushed", "client killed", *COSMOS), room=1_200_000, tasks=3, pace=0.5)
+EXACT = World("exact", ("redis flushed", "redis flushed", "client killed", *COSMOS), room=400_000, tasks=3, pace=0.5)
 OUTAGES = World("outages", tuple(OUTAGE), pace=3.0, warm_share=0.5)
-LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"), pace=0.3)
+LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"), pace=0.3, hedge=0.2)
 EMBEDDED = World("embedded", ("client killed",), services=False, taught=True)
 AZURITE = World("azurite", ("redis flushed", "client killed", "cosmos drops answers"), blob=True, taught=True)
 IN_A_TABLE = World("table", ("redis flushed", "client killed", *TABLE), table=True, taught=True)
@@ -64,6 +66,7 @@ CRASHING = World(
     ("redis crashed", "redis crashed", "redis crashed", "client killed", "cosmos slow after the write"),
     hot_ttl=SHORT,
     bound=Bound(frozenset({"redis crashed"}), LASTING),
+    hedge=0.2,
 )
 CUT = World(
     "cut",
@@ -73,9 +76,18 @@ CUT = World(
     hot_share=0.25,
     bound=Bound(HOT_MISSES, LASTING, frozenset({"redis rolled back"})),
 )
+# What the near caches may be behind is excused, and nothing else is.
+NEAR = World(
+    "near",
+    ("redis flushed", "redis flushed", "client killed", "cosmos drops answers"),
+    tasks=3,
+    pace=0.5,
+    near=1.0,
+    bound=Bound(frozenset(), timedelta(), near=timedelta(seconds=1)),
+)
 NAIVE = World("naive", (), naive=True, reads=0.6, tasks=6, always=("authority answers late",))
 UNFENCED = replace(EMBEDDED, name="unfenced", unfenced=True, faults=(), taught=False)
-WORLDS = (EXACT, OUTAGES, LAGGING, EMBEDDED, AZURITE, IN_A_TABLE, CRASHING, CUT)
+WORLDS = (EXACT, OUTAGES, LAGGING, EMBEDDED, AZURITE, IN_A_TABLE, CRASHING, CUT, NEAR)
 
 
 @dataclass(slots=True)
@@ -85,6 +97,7 @@ class Report:
     verdict: Verdict
     faults: dict[str, int]
     evicted: int = 0  # entries, by a Redis that was full
+    near: int = 0  # lookups that near caches answered
 
     def __str__(self) -> str:
         struck = ", ".join(f"{count} × {name}" for name, count in sorted(self.faults.items()))
@@ -262,7 +275,14 @@ class Run:
     async def _tiers(self) -> AsyncIterator[Tiers]:
         """The servers of this run, started."""
         world = self.world
-        tiers = Tiers(str(self.folder), hot_ttl=world.hot_ttl, hot_share=world.hot_share, warm_share=world.warm_share)
+        tiers = Tiers(
+            str(self.folder),
+            hot_ttl=world.hot_ttl,
+            hot_share=world.hot_share,
+            warm_share=world.warm_share,
+            hedge=world.hedge,
+            near=world.near,
+        )
         async with AsyncExitStack() as stack:
             if world.table:
                 redis = RedisServer()
@@ -322,4 +342,5 @@ async def run_world(world: World, seed: int, operations: int, folder: Path) -> R
     history = await run.history()
     verdict = await asyncio.to_thread(check, history, world.bound)
     struck = [fault.cause for fault in run.faults.log]
-    return Report(world, seed, verdict, {name: struck.count(name) for name in set(struck)}, run.evicted)
+    near = sum(event.tier == "near" for event in history.events)
+    return Report(world, seed, verdict, {name: struck.count(name) for name in set(struck)}, run.evicted, near)

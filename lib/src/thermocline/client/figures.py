@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from thermocline import telemetry
 from thermocline.client.assembly import Parts
+from thermocline.client.near import NEAR
 from thermocline.protocols import Tier
 from thermocline.resilience import BreakerState
 
@@ -36,6 +37,11 @@ class Figures:
         yield telemetry.RECOVERY_QUEUE, telemetry.CLIENT, len(parts.recovery)
         yield telemetry.FLOORS, telemetry.CLIENT, len(parts.engine.floors)
         yield telemetry.READS_UNDER_WAY, telemetry.CLIENT, len(parts.cascade.flights)
+        if parts.near is not None:
+            parts.near.tell()
+            yield telemetry.NEAR_ENTRIES, NEAR, len(parts.near)
+            yield telemetry.NEAR_BYTES, NEAR, parts.near.held_bytes
+            yield telemetry.NEAR_HEARS, NEAR, 1 if parts.near.how else 0
         for name, guard in parts.engine.guards.items():
             yield telemetry.BREAKER, guard.name, _STATES[guard.breaker.state]
             yield telemetry.WAITING, guard.name, guard.waiting
@@ -46,11 +52,15 @@ class Figures:
 
     def snapshot(self) -> dict[str, dict[str, Any]]:
         """All of it by tier and key, as `telemetry.names.METRICS` has them; the breaker's state as a word."""
-        stats = self._parts.engine.stats
+        stats, near = self._parts.engine.stats, self._parts.near
+        if near is not None:
+            near.tell()
         found = stats.snapshot()
         found.setdefault(telemetry.CLIENT, {}).setdefault(telemetry.FLIGHTS_SHARED, 0)
         for key, tier, value in self.gauges():
             found.setdefault(tier, {})[key] = int(value)
+        if near is not None:
+            found[NEAR]["how"] = near.how
         for guard in self._parts.engine.guards.values():
             found[guard.name][telemetry.BREAKER] = guard.breaker.state.value
         return found

@@ -77,7 +77,8 @@ class _Entry:
 
 
 class Near:
-    """Not thread-safe: of one event loop, that of `begin`. Asked from another loop it has nothing. ``blind``: whether the client must not believe hot (of a key);
+    """Not thread-safe: of one event loop, that of `begin`. Asked from another loop it has nothing. ``blind``: whether the client must not believe hot, of
+    a key or (None) at all;
     ``renew``: what is done for each read, where records slide."""
 
     def __init__(self, engine: Engine, options: NearCache, blind: Callable[[Key | None], bool]) -> None:
@@ -276,7 +277,7 @@ class Near:
             return
         if listening is None or not listening.hears(ticket.name):
             return
-        if header.version < self._engine.floors.get(envelope.key):
+        if header.version < self._engine.floors.get(envelope.key) or self._blind(envelope.key):
             return
         before = self._entries.get(ticket.name)
         entry = _Entry(ticket, envelope.bare(), self._monotonic() + LIFE)

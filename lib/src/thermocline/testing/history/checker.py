@@ -32,11 +32,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What excuses a stale answer: one of the ``causes`` in the fault log, not longer than ``lasting`` before it."""
+    """What excuses a stale answer: one of the ``causes`` in the fault log, not longer than ``lasting`` before it; or that its reader has a near cache
+    and nobody knew of a newer version for longer than ``near``, the cache's own bound."""
 
     causes: frozenset[str]
     lasting: timedelta
     rollbacks: frozenset[str] = frozenset()  # causes after which hot no longer knows what it was told
+    near: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def check(history: History, bound: Bound | None = None) -> Verdict:
     verdict.keys = len(by_key)
     for key, events in by_key.items():
         timeline = Timeline(key, events)
-        excuses = None if bound is None else Excuses(timeline, history, bound.causes, bound.lasting, bound.rollbacks)
+        excuses = None if bound is None else Excuses(timeline, history, bound)
         _Judge(timeline, writers, excuses, verdict).all()
     return verdict
 
