@@ -166,6 +166,21 @@ def _parts(tenant: str, number: int, sha256: str, size: int) -> list[str]:
     return [f"{_name(tenant, number)}.{sha256[:16]}.{place}" for place in range(-(-size // PART))]
 
 
+async def _holds(shelf: Shelf, tenant: str, scope: str | None, number: int, deadline: Deadline) -> str:
+    """In words, what a dictionary may hold of what was erased; empty: nothing."""
+    try:
+        info = await shelf.info(tenant, number, deadline)
+    except UnknownDictionary as error:
+        return str(error)
+    if info is None or (scope is not None and (info.shared_by > 1 or info.scope not in (None, scope))):
+        return ""
+    if scope is None:
+        holds = f"holds fragments of the tenant's values that {info.shared_by} scopes shared"
+    else:
+        holds = "was trained with shared_by=1, and may hold fragments of the scope's values"
+    return f"dictionary {info.id} {holds}: remove it once no record needs it (thermocline dictionary remove)"
+
+
 @dataclass(slots=True)
 class _Choice:
     number: int | None
@@ -334,25 +349,19 @@ class DictionaryKeeper:
         return replace(envelope, raw=self._engine.codec.raw(envelope))
 
     async def left(self, tenant: str, scope: str | None, deadline: Deadline) -> list[str]:
-        """In words, the dictionaries that may hold something of a scope, or of the whole tenant, that was erased. Raises `TierUnavailable`."""
-        found: dict[str, None] = {}
-        for stamp in self._engine.authorities:
+        """In words, the dictionaries that may hold something of a scope, or of the whole tenant, that was erased; and which tiers could not say."""
+        engine, found = self._engine, dict[str, None]()
+        stamps = (*(plan.authority for plan in engine.routes.reached()), *(tier.authority for tier in engine.durable()))
+        for stamp in dict.fromkeys(stamps):
             shelf = self.shelf(stamp)
-            for number in [] if shelf is None else await shelf.ids(tenant, deadline):
-                try:
-                    info = None if shelf is None else await shelf.info(tenant, number, deadline)
-                except UnknownDictionary as error:
-                    found[str(error)] = None
-                    continue
-                if info is None or (scope is not None and (info.shared_by > 1 or info.scope not in (None, scope))):
-                    continue
-                if scope is None:
-                    holds = f"holds fragments of the tenant's values that {info.shared_by} scopes shared"
-                else:
-                    holds = "was trained without shared_by, and may hold fragments of the scope's values"
-                found[
-                    f"dictionary {info.id} {holds}: remove it once no record needs it (thermocline dictionary remove)"
-                ] = None
+            try:
+                for number in [] if shelf is None else await shelf.ids(tenant, deadline):
+                    assert shelf is not None
+                    words = await _holds(shelf, tenant, scope, number, deadline)
+                    if words:
+                        found[words] = None
+            except TierUnavailable as error:
+                found[f"the dictionaries with {stamp.name} could not be listed ({error}): call forget again"] = None
         return [*found]
 
     def _lock(self, place: object) -> asyncio.Lock:
