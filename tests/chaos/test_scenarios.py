@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thermocline.testing.scenarios import SCENARIOS, Report, Scenario, by_name, page, play
+from thermocline.testing.scenarios import FEATURES, SCENARIOS, Places, Report, Scenario, by_name, page, play
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 SECONDS = 0.8
@@ -63,3 +63,16 @@ def test_every_scenario_states_its_outcome() -> None:
         assert scenario.outcome
         assert scenario.bounded is not None or not scenario.rolls_back
     assert "0 of 0" in page([])
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", ["redis killed", "redis blackholed", "cosmos 449 storm", "all three tiers at once"])
+async def test_with_everything_switched_on(name: str, show: Show) -> None:
+    report = await play(by_name(name), seed=SEED, seconds=SECONDS, features=tuple(FEATURES))
+    show(report)
+    assert report.kept, report
+
+
+def test_a_feature_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="hedge"):
+        Places(folder="nowhere", features=("magic",)).client()

@@ -54,7 +54,7 @@ LASTING = timedelta(seconds=20)
 SHORT = 5.0
 HOT_MISSES = frozenset({*CLIENT, "redis paused", "redis crashed", "redis rolled back"}) - {"client killed"}
 
-EXACT = World("exact", ("redis flushed", "redis flushed", "client killed", *COSMOS), room=400_000, tasks=3, pace=0.5)
+EXACT = World("exact", ("redis flushed", "redis flushed", "client killed", *COSMOS), room=500_000, tasks=3, pace=0.5)
 OUTAGES = World("outages", tuple(OUTAGE), pace=3.0, warm_share=0.5)
 LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"), pace=0.3, hedge=0.2)
 EMBEDDED = World("embedded", ("client killed",), services=False, taught=True)

@@ -58,6 +58,7 @@ class Callers:
             "put_if_version": writes * 0.15,
             "put_if_absent": writes * 0.05,
             "put_many": writes * 0.05,
+            "get_or_set": writes * 0.1,
             "delete": writes * 0.15,
             "touch": writes * 0.1,
         }
@@ -140,7 +141,8 @@ class Callers:
             self._failed(event, error)
             return event
         if isinstance(outcome, Hit):
-            event.version, event.expires_ms, event.tier = outcome.version, _ms(outcome.record.expires), outcome.tier
+            event.version, event.expires_ms = outcome.version, _ms(outcome.record.expires)
+            event.tier = "near" if "near cache" in outcome.bound else outcome.tier
             self._found(event, outcome.value, key)
         elif isinstance(outcome, Miss):
             event.version, event.tier = outcome.version, outcome.tier
@@ -253,6 +255,23 @@ class Callers:
                 self._wrote(event, batch[key])
             else:
                 self._failed(event, batch.errors[key])
+
+    async def get_or_set(self, name: str) -> None:
+        """What the factory makes is a write of unknown outcome: another writer may have been faster."""
+        key = key_of(name)
+        event = self.recorder.read(Verb.GET, name)
+
+        async def factory() -> Any:
+            value_id, sizes = self.value()
+            self.recorder.write(Verb.PUT, name, value=value_id)
+            return make(value_id, key, sizes)
+
+        try:
+            value = await self.memory.get_or_set(key, factory, ttl=None)
+        except Exception as error:  # noqa: BLE001
+            self._failed(event, error)
+        else:
+            self._found(event, value, key)
 
     async def delete(self, name: str) -> None:
         await self._write(self.recorder.write(Verb.DELETE, name), self.memory.delete(key_of(name)))

@@ -1,9 +1,10 @@
 """Where the tiers of a scenario are, and the memory that is made of them: in this process, or as JSON in another one."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from thermocline.clock import SYSTEM_CLOCK, Clock
 from thermocline.model import Authority, Key
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 TENANT = "chaos"
 DATABASE = "chaos"
 SCOPES = 3
+NEAR = timedelta(milliseconds=500)  # how old an answer of a near cache may be
 ONLY = "only-"  # keys of which Redis has the word
 TO_COLD = 32_768  # stored bytes, above which a value goes to cold
 
@@ -78,7 +80,7 @@ class Places:
             routes=[Route(ONLY, authority=Authority.HOT)] if with_hot else [],
             budget=Budget(clock, **{name: timedelta(seconds=share) for name, share in shares.items()}),
             clock=clock,
-            **switched_on(self.features),
+            **switched_on(self.features if with_hot else tuple(name for name in self.features if name != "near")),
         )
 
     def dump(self) -> str:
@@ -98,7 +100,20 @@ def switched_on(features: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for feature in features for name, value in FEATURES[feature]().items()}
 
 
-FEATURES: dict[str, Any] = {}
+def _hedge() -> dict[str, Any]:
+    from thermocline.resilience import Hedging, Resilience
+
+    return {"resilience": Resilience(hedge=Hedging(share=0.2, samples=20))}
+
+
+def _near() -> dict[str, Any]:
+    from thermocline import NearCache
+
+    return {"near": NearCache(stale_at_most=NEAR)}
+
+
+FEATURES: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {"hedge": _hedge, "near": _near}
+"""What is off by default, and can be switched on for a run: what `MemoryClient` is given for it."""
 
 
 def key_of(name: str) -> Key:

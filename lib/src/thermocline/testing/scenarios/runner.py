@@ -14,7 +14,7 @@ from thermocline.clock import Clock
 from thermocline.testing.history import Bound, Fault, History, check, read_history
 from thermocline.testing.scenarios.actors import Actor, Apart, Here, until_well
 from thermocline.testing.scenarios.model import Needs, Scenario
-from thermocline.testing.scenarios.places import ONLY, Places
+from thermocline.testing.scenarios.places import NEAR, ONLY, Places
 from thermocline.testing.scenarios.report import Phases, Report, reported
 from thermocline.testing.scenarios.stage import Stage, staged
 
@@ -83,7 +83,8 @@ class _Run:
             await self._close()
         fault = Fault(self.scenario.name, phases.broken, phases.mended)
         history = await asyncio.to_thread(_read, home, fault)
-        return await asyncio.to_thread(_judged, self.scenario, self.seed, phases, history)
+        near = NEAR if "near" in self.stage.places.features else timedelta()
+        return await asyncio.to_thread(_judged, self.scenario, self.seed, phases, history, near)
 
     async def _start(self, needs: Needs) -> None:
         stage, mix = self.stage, self.scenario.mix
@@ -158,7 +159,7 @@ def _read(home: Path, fault: Fault) -> History:
     return read_history(sorted(home.glob("*.jsonl")), [fault])
 
 
-def _judged(scenario: Scenario, seed: int, phases: Phases, history: History) -> Report:
+def _judged(scenario: Scenario, seed: int, phases: Phases, history: History, near: timedelta) -> Report:
     """The verdict on keys with an authority below, the one on keys of Redis alone, and the figures."""
     slack = scenario.clocks_within // timedelta(milliseconds=1)
     parts = [History(faults=history.faults, settled=history.settled) for _ in range(2)]
@@ -167,7 +168,9 @@ def _judged(scenario: Scenario, seed: int, phases: Phases, history: History) -> 
         event.end_ms += slack
         parts[event.key.startswith(ONLY)].events.append(event)
     bound = None
-    if scenario.bounded is not None:
-        causes = frozenset({scenario.name})
-        bound = Bound(causes, scenario.bounded, causes if scenario.rolls_back else frozenset())
-    return reported(scenario, seed, phases, history.events, check(parts[0], bound), check(parts[1]))
+    if scenario.bounded is not None or near:
+        causes = frozenset({scenario.name}) if scenario.bounded is not None else frozenset()
+        rollbacks = causes if scenario.rolls_back else frozenset()
+        bound = Bound(causes, scenario.bounded or timedelta(), rollbacks, near)
+    only_hot = Bound(frozenset(), timedelta(), near=near) if near else None
+    return reported(scenario, seed, phases, history.events, check(parts[0], bound), check(parts[1], only_hot))
