@@ -188,3 +188,34 @@ async def test_limits_of_a_client_are_its_own(ground: Services) -> None:
     assert {type(error).__name__ for error in refused} == {"Overloaded"}
     assert memory.stats()["warm"]["refused"] >= len(refused)
     assert (await memory.health()).verdict.value in ("ok", "degraded")
+
+
+async def test_hot_that_is_left_alone_for_slowness_is_still_told_of_writes(
+    ground: Services, chaos_proxy: MakeProxy
+) -> None:
+    """Readers pass it by, since the authority is faster; but others may be reading it, and see every write at once."""
+    proxy = await chaos_proxy(ground.redis_url)
+    rules = Resilience(hot=Limits(slow_after=0.000001, slow_calls=5))  # every answer of a real server is a slow one
+    budget = Budget(hot=timedelta(seconds=10), warm=timedelta(seconds=20), call=timedelta(seconds=60))
+    slow = await ground.open(hot=ground.hot(proxy.url), resilience=rules, budget=budget)
+    other = await ground.open(budget=budget)
+    key = ground.key()
+    await slow.set(key, 0)
+    await ground.evict(key)
+    assert await slow.get(key) == 0  # now it is known how long the authority takes
+    proxy.delay(answers=timedelta(milliseconds=200))
+    for _ in range(40):
+        await slow.get(key)
+        if slow.stats()["hot"]["breaker"] != "closed":
+            break
+    assert slow.stats()["hot"]["breaker_slowness"] == 1
+    proxy.delay(answers=timedelta(0))
+    asked = slow.stats()["hot"]["latency"]["get"]["count"]
+    assert await other.get(key) == 0
+    for number in range(1, 4):
+        assert (await slow.set(key, number)).hot
+        assert await other.get(key) == number
+        assert await slow.get(key) == number
+    health = await slow.health()
+    assert any("answered slowly repeatedly" in reason for reason in health.reasons)
+    assert slow.stats()["hot"]["latency"]["get"]["count"] == asked

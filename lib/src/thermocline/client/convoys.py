@@ -86,10 +86,14 @@ class Convoy(Generic[Item, Answer]):
         self._under_way += 1
         try:
             return await self._guard.call(
-                self._verb, self._one, item, deadline=deadline, times=self._times, paced=self._paced, again=True
+                self._verb, self._one, item, deadline=deadline, times=self._times, paced=self._forced(), again=True
             )
         finally:
             self._under_way -= 1
+
+    def _forced(self) -> bool:
+        """Whether it goes out though the breaker is open: also where hot is left alone only for slowness, since others may be reading it."""
+        return self._paced or self._guard.answers_slowly
 
     def _fits(self, deadline: Deadline) -> bool:
         if self._deadline is None:
@@ -135,7 +139,7 @@ class Convoy(Generic[Item, Answer]):
                 [item for item, _ in turns],
                 deadline=deadline,
                 times=self._times,
-                paced=self._paced,
+                paced=self._forced(),
                 again=True,
             )
         except ThermoclineError as error:
