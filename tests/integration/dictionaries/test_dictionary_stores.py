@@ -10,7 +10,7 @@ from tests.integration.dictionaries.messages import message
 from tests.integration.dictionaries.stores import Store, notes, record, soon
 from tests.integration.dictionaries.watched import Watched
 
-from thermocline import Key, MemoryClient, MemoryRules
+from thermocline import Key, MemoryClient, MemoryRules, NearCache
 from thermocline.client.training import Dictionaries
 from thermocline.codec import Codec, id_of
 from thermocline.errors import Conflict, InvalidArgument, NotFound, UnknownDictionary
@@ -215,6 +215,25 @@ async def test_a_copy_in_hot_whose_dictionary_was_removed_is_a_miss(natively: St
     assert await reader.get(key) == value
     assert dict(await reader.get_many([key])) == {key: value}
     assert isinstance(await reader.lookup(key), Hit)
+
+
+async def test_the_near_cache_and_get_or_set_know_it_too(natively: Store, tenant: str) -> None:
+    await natively.trained(tenant)
+    writer = await natively.client("latest")
+    keys = {Key(tenant, "user/new", f"m/{n}"): message(n, "user/new") for n in range(4)}
+    await writer.set_many(keys)
+    near = await natively.client(near=NearCache())
+    for _ in range(3):
+        assert [await near.get(key) for key in keys] == [*keys.values()]
+        assert dict(await near.get_many(keys)) == keys
+    made = Key(tenant, "user/new", "made")
+
+    async def text() -> str:
+        return str(message(77, "user/new"))
+
+    assert await writer.get_or_set(made, text) == str(message(77, "user/new"))
+    assert (await record(writer, made)).header.dictionary
+    assert await near.get_or_set(made, text) == str(message(77, "user/new"))
 
 
 async def test_what_is_not_worth_it_is_not_stored(embedded: Store, tenant: str) -> None:
