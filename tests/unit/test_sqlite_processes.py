@@ -61,6 +61,16 @@ async def flood(tier, _):
         say(n)
         n += 1
 
+async def crowd(tier, callers):
+    # many callers at once, whose writes share transactions
+    async def caller(number):
+        n = 0
+        while True:
+            await tier.write(put(f"{number:02}:{n:06}", "x" * 500), deadline=Deadline.after(60))
+            say(f"{number:02}:{n:06}")
+            n += 1
+    await asyncio.gather(*map(caller, range(callers)))
+
 async def obey(tier, _):
     loop = asyncio.get_running_loop()
     say("ready")
@@ -71,7 +81,7 @@ async def main(path, task, times):
     tier = SqliteMemory(path)
     await tier.connect()
     try:
-        await {"overwrite": overwrite, "count": count, "flood": flood, "obey": obey}[task](tier, int(times))
+        await {"overwrite": overwrite, "count": count, "flood": flood, "crowd": crowd, "obey": obey}[task](tier, int(times))
     finally:
         await tier.close()
 
@@ -179,6 +189,25 @@ async def test_a_writer_killed_at_any_point_leaves_whole_transactions_and_all_th
         assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         check.close()
     assert (await tier.write(put("after", 1, "after"), deadline=soon())).effect is Effect.TOOK
+
+
+async def test_of_writes_that_shared_transactions_each_that_was_acknowledged_survives_a_kill(
+    tier: SqliteMemory,
+) -> None:
+    for kill_after in (1, 40, 200):
+        told: set[str] = set()
+        async with running(tier.path, "crowd", 24) as process:
+            while len(told) < kill_after:
+                told.add(str(await heard(process)))
+            process.kill()
+            assert process.stdout is not None
+            rest = (await process.stdout.read()).splitlines(keepends=True)
+            told.update(json.loads(line)[0] for line in rest if line.endswith(b"\n"))
+        found = await tier.read_many([Key("t", "s", name) for name in sorted(told)], deadline=soon())
+        assert None not in found
+        check = sqlite3.connect(tier.path)
+        assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        check.close()
 
 
 async def test_the_fence_misses_no_commit_of_another_process_whatever_this_one_is_doing(tier: SqliteMemory) -> None:
