@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import redis.asyncio as redis
@@ -15,9 +15,11 @@ from benchmarks.results import Result
 from benchmarks.rivals import CONNECTIONS, Get, opened
 from benchmarks.rounds import Arm, Group
 from benchmarks.scale import Scale
-from benchmarks.streams import Each, Shared
+from benchmarks.streams import Each, Merged, Shared
 from thermocline.client import MemoryClient
-from thermocline.model import Key
+from thermocline.codec import Codec
+from thermocline.keys import redis_key
+from thermocline.model import Authority, Key
 from thermocline.testing.rig import RedisServer
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
@@ -56,6 +58,8 @@ async def hot(scale: Scale) -> Result:
         each = await Each.open(server.port, max(at_once for at_once, _ in _CALLERS))
         stack.push_async_callback(shared.close)
         stack.push_async_callback(each.close)
+        merged = await Merged.open(server.port)
+        stack.push_async_callback(merged.close)
         raw_get: Get = lambda name: raw.get(f"raw/{name}")  # noqa: E731
         gets: dict[str, Get] = {
             RAW: raw_get,
@@ -63,6 +67,8 @@ async def hot(scale: Scale) -> Result:
             "nothing (no-op)": nothing,
             "bare streams, one connection (floor)": lambda name: shared.get(f"raw/{name}".encode()),
             "bare streams, a connection each (floor)": lambda name: each.get(f"raw/{name}".encode()),
+            "one MGET a tick, bytes (floor)": lambda name: merged.get(f"raw/{name}".encode()),
+            "one MGET a tick, and decoding (floor)": _decoding(merged, other),
             ABOVE: above.get,
             ALONE: lambda name: alone.get(_alone(name)),
         }
@@ -81,9 +87,23 @@ async def hot(scale: Scale) -> Result:
             )
         turns = [_arm(name, get, in_turn(other), 32) for name, get in gets.items()]
         groups.append(Group(distinct(), turns, scale.operations(1280, 32), scale.rounds))
-        groups.append(_sets(raw, alone, other, scale))
+        groups.append(_sets(raw, shared, alone, other, scale))
         await measure(groups, result)
     return result
+
+
+def _decoding(merged: Merged, some: Sequence[str]) -> Get:
+    """The records of the client above an authority, with the checks and the decoding that every hit takes, and nothing else: no route, deadline or floor."""
+    codec = Codec()
+    keys = {name: Key.of(name) for name in some}
+    stored = {name: redis_key(key) for name, key in keys.items()}
+
+    async def get(name: str) -> object:
+        data = await merged.get(stored[name])
+        assert data is not None
+        return codec.decode(codec.unpack(data, keys[name]))
+
+    return get
 
 
 def _alone(name: str) -> str:
@@ -111,15 +131,26 @@ def _arm(name: str, get: Get, draw: Callable[[], str], at_once: int) -> Arm:
     return Arm(name, lambda: get(draw()), at_once)
 
 
-def _sets(raw: "redis.Redis", alone: MemoryClient, some: Sequence[str], scale: Scale) -> Group:
+def _sets(raw: "redis.Redis", shared: Shared, alone: MemoryClient, some: Sequence[str], scale: Scale) -> Group:
     """The raw arm is handed bytes and knows no version; the client serialises, and asks Redis to compare versions."""
-    data, value = packed(0), turn(0)
+    data, value, codec = packed(0), turn(0), Codec()
     keys = [Key.of(_alone(name)) for name in some]
+    drawn, floor, sealed = in_turn(keys), in_turn([f"raw/{name}".encode() for name in some]), in_turn(keys)
 
     def raw_arm(name: str) -> Arm:
         draw = in_turn(some)
         return Arm(name, lambda: raw.set(f"raw/{draw()}", data), 32)
 
-    draw = in_turn(keys)
-    arms = [raw_arm(RAW_SET), raw_arm(f"{RAW_SET}, again (control)"), Arm(SET, lambda: alone.set(draw(), value), 32)]
+    def envelope() -> Awaitable[None]:
+        key = sealed()
+        made = codec.encode(key, value, now_ms=1).stamped(version=1, authority=Authority.HOT)
+        return shared.set(b"floor/" + redis_key(key), codec.pack(made))
+
+    arms = [
+        raw_arm(RAW_SET),
+        raw_arm(f"{RAW_SET}, again (control)"),
+        Arm("bare streams, one connection (floor)", lambda: shared.set(floor(), data), 32),
+        Arm("bare streams, and encoding (floor)", envelope, 32),
+        Arm(SET, lambda: alone.set(drawn(), value), 32),
+    ]
     return Group("hot set, 32 callers", arms, scale.operations(1280, 32), scale.rounds)
