@@ -11,6 +11,7 @@ from thermocline import telemetry
 from thermocline.client.convoys import Convoys
 from thermocline.client.floors import Floors
 from thermocline.client.guard import Guard
+from thermocline.client.ids import Ids
 from thermocline.client.interest import Interest
 from thermocline.client.turns import Turns
 from thermocline.clock import Clock, Deadline
@@ -34,10 +35,6 @@ LEASE_MS: Final = (
     3_000  # renewed while its read lasts (leases.py); so long the death of its holder holds other readers up
 )
 SKEW_MS: Final = 1000  # a clock that differs from the server's by more than this is corrected
-
-_DIGITS = "0123456789abcdefghijklmnopqrstuv"
-_PAIRS = tuple(one + other for one in _DIGITS for other in _DIGITS)
-_SHIFTS = range(70, -1, -10)
 
 
 class Dictionaries(Protocol):
@@ -95,10 +92,14 @@ class Engine:
         None  # before a payload is put into cold (owners.py)
     )
     tokens: Any = field(default_factory=secrets.SystemRandom)  # a test seeds it
+    ids: Ids = field(init=False)
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
     shelves: Dictionaries | None = None  # dictionaries.py; every client has one once it is wired
     near: Nearer | None = None
     convoys: Convoys | None = None  # where there is a hot tier
+
+    def __post_init__(self) -> None:
+        self.ids = Ids(self.tokens)
 
     def now_ms(self) -> int:
         """The time by which expiry is judged: this machine's clock, corrected by the authority's where they differ by more than a second."""
@@ -153,16 +154,12 @@ class Engine:
         return self.lifetimes.hot_for_ms(copy.key, copy.tags, copy.header, now_ms, routed_ms=routed, draw=draw)
 
     def write_id(self) -> str:
-        """Unique and ordered by time: the milliseconds since 1970 as 11 base-32 digits, then 80 random bits as 16."""
-        return self.write_ids(1)[0]
+        """Unique, and ordered by time."""
+        return self.ids.write_ids(self.clock.wall_ms(), 1)[0]
 
     def write_ids(self, count: int) -> list[str]:
-        """The same for a batch of one moment: the operating system is asked for randomness once."""
-        ms = self.clock.wall_ms()
-        moment = "".join([_DIGITS[ms >> shift & 31] for shift in range(50, -1, -5)])
-        drawn: bytes = self.tokens.getrandbits(80 * count).to_bytes(10 * count, "big")
-        bits = [int.from_bytes(drawn[at : at + 10], "big") for at in range(0, 10 * count, 10)]
-        return [moment + "".join([_PAIRS[one >> shift & 1023] for shift in _SHIFTS]) for one in bits]
+        """The same for a batch of one moment."""
+        return self.ids.write_ids(self.clock.wall_ms(), count)
 
     async def signed(self, authority: Authority, deadline: Deadline) -> None:
         """Before a payload is put for a record of this authority: cold knows whose it is."""
@@ -170,8 +167,8 @@ class Engine:
             await self.sign(authority, deadline)
 
     def token(self) -> str:
-        """A lease's token: 80 random bits."""
-        return f"{self.tokens.getrandbits(80):020x}"
+        """A lease's token."""
+        return self.ids.token()
 
     def count_copy(self, copy: Envelope, *, written: bool) -> None:
         """Hot has taken a copy: ``written`` by a write, else promoted."""
