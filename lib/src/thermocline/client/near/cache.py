@@ -31,7 +31,7 @@ log = logging.getLogger("thermocline.near")
 
 LIFE: Final = 60.0  # seconds: then hot is asked again, whatever was heard
 OVERHEAD_BYTES: Final = (
-    1500  # what an entry takes beside its payload, its key's text and its tags, about; measured in tests
+    1000  # what an entry takes beside its payload, its key's text and its tags, about; measured in tests
 )
 SHARE: Final = 4  # one entry may take up to the fourth part of the bytes
 CHANCES: Final = 4  # entries in use that a newcomer passes over, at most, before it is judged

@@ -1,0 +1,609 @@
+"""The near cache of one client over process memory that tells of its changes: what it gives, to whom, for how long, and within which bounds."""
+
+import asyncio
+import gc
+import threading
+import tracemalloc
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from thermocline import (
+    ConfigurationError,
+    Hit,
+    InvalidArgument,
+    Key,
+    Lifetime,
+    LifetimeRule,
+    Lifetimes,
+    MemoryBuilder,
+    MemoryClient,
+    MemorySettings,
+    NearCache,
+    ProcessMemory,
+    SqliteMemory,
+    TypeMismatch,
+)
+from thermocline.client.near import MISSING, Near
+from thermocline.client.near.sharing import size_if_immutable
+from thermocline.codec import Codec
+from thermocline.errors import ClientClosed, InvalidKey
+from thermocline.model import Authority
+from thermocline.testing import ManualClock
+from thermocline.testing.telling import TellingMemory
+from thermocline.wiring import builder
+
+CODEC = Codec()
+
+
+class Ground:
+    """A client with a near cache, alone with a hot tier that tells."""
+
+    def __init__(self, near: NearCache | None = None, **options: Any) -> None:
+        self.clock = ManualClock()
+        self.hot = TellingMemory(2**28, clock=self.clock)
+        self.client = MemoryClient(hot=self.hot, clock=self.clock, near=near or NearCache(), **options)
+
+    @property
+    def near(self) -> Near:
+        assert self.client._near is not None
+        return self.client._near
+
+    def beat(self) -> None:
+        self.hot.beat(self.clock.monotonic())
+
+    def has(self, key: str | Key) -> bool:
+        return self.near.find(key) is not None
+
+    async def remember(self, key: str, value: Any, **options: Any) -> None:
+        await self.client.set(key, value, **options)
+        assert await self.client.get(key) == value
+        assert self.has(key)
+
+
+@pytest.fixture
+async def ground() -> AsyncIterator[Ground]:
+    made = Ground()
+    async with made.client:
+        made.beat()
+        yield made
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+class Frozen(msgspec.Struct, frozen=True):
+    name: str
+    parts: tuple[int, ...]
+
+
+class Loose(msgspec.Struct):
+    name: str
+
+
+class Holder(msgspec.Struct, frozen=True):
+    parts: list[int]
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    y: int
+
+
+@dataclass(frozen=True)
+class Box:
+    parts: list[int]
+
+
+@pytest.mark.parametrize("value", [None, 0, False, "", b"", {}, [], 0.0])
+async def test_a_value_that_is_false_is_a_value(ground: Ground, value: Any) -> None:
+    await ground.remember("k", value)
+    hits = ground.near.hits
+    assert await ground.client.get("k", default="none") == value
+    assert ground.near.hits == hits + 1
+
+
+SHARED: list[tuple[Any, Any]] = [
+    ("text", None),
+    (b"bytes", None),
+    (2**70, None),
+    (1.5, None),
+    (datetime(2026, 1, 2, tzinfo=UTC), None),
+    (UUID(int=7), None),
+    (Decimal("1.50"), None),
+    ((1, ("a", b"b")), None),
+    (frozenset({1, 2}), None),
+    (Frozen("a", (1, 2)), Frozen),
+    (Point(1, 2), Point),
+]
+
+
+@pytest.mark.parametrize(("value", "kind"), SHARED, ids=[type(value).__name__ for value, _ in SHARED])
+async def test_what_nobody_can_change_is_decoded_once(ground: Ground, value: Any, kind: Any) -> None:
+    await ground.client.set("k", value)
+    assert await ground.client.get("k", type=kind) == value
+    first = await ground.client.get("k", type=kind)
+    assert first == value
+    assert await ground.client.get("k", type=kind) is first
+    assert await ground.client.get(Key.of("k"), type=kind) is first
+
+
+ANEW: list[tuple[Any, Any]] = [
+    ({"a": 1}, None),
+    ([1, 2], None),
+    ((1, [2]), None),
+    ({1, 2}, None),
+    (Loose("a"), Loose),
+    (Holder([1]), Holder),
+    (Box([1]), Box),
+]
+
+
+@pytest.mark.parametrize(("value", "kind"), ANEW, ids=[type(value).__name__ for value, _ in ANEW])
+async def test_what_can_be_changed_is_made_anew_for_each(ground: Ground, value: Any, kind: Any) -> None:
+    await ground.client.set("k", value)
+    assert await ground.client.get("k", type=kind) == value
+    first, second = await ground.client.get("k", type=kind), await ground.client.get("k", type=kind)
+    assert first == second == value
+    assert first is not second
+    assert ground.near.hits == 2
+
+
+async def test_a_value_is_shared_by_the_type_that_was_asked_for(ground: Ground) -> None:
+    await ground.client.set("k", Point(1, 2))
+    for _ in range(3):
+        assert await ground.client.get("k") == {"x": 1, "y": 2}
+        assert await ground.client.get("k", type=Point) == Point(1, 2)
+        with pytest.raises(TypeMismatch):
+            await ground.client.get("k", type=int)
+    assert (await ground.client.get_many(["k"], type=int)).errors.keys() == {"k"}
+
+
+def test_what_is_shared_is_measured() -> None:
+    assert size_if_immutable("x" * 1000) == 1049
+    assert size_if_immutable(("x", [1])) is None
+    assert size_if_immutable(Frozen("a", (1,))) is not None
+    subclass: Any = type("Text", (str,), {})
+    assert size_if_immutable(subclass("a")) is None
+
+
+@pytest.mark.parametrize("compressed", [b"ab" * 4000, "ab" * 4000])
+async def test_what_was_compressed_is_opened_once(ground: Ground, compressed: Any) -> None:
+    await ground.remember("k", compressed)
+    before = ground.near.held_bytes
+    assert await ground.client.get("k") == compressed
+    assert ground.near.held_bytes > before + 8000
+    assert await ground.client.get("k") is await ground.client.get("k")
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["", 5, None, ["a"], {"a": 1}, b"a"])
+async def test_what_is_no_key_is_told_as_ever(ground: Ground, key: Any) -> None:
+    with pytest.raises(InvalidKey):
+        await ground.client.get(key)
+
+
+async def test_a_plain_string_and_its_key_are_one(ground: Ground) -> None:
+    await ground.remember("name", 1)
+    assert ground.has(Key.of("name"))
+    assert not ground.has(Key("default", "other", "name"))
+    assert len(ground.near) == 1
+    await ground.client.set(Key.of("name"), 2)
+    assert await ground.client.get("name") == 2
+    other = Key("tenant", "scope", "name")
+    await ground.client.set(other, 3)
+    assert [await ground.client.get(other) for _ in range(2)] == [3, 3]
+    assert await ground.client.get("name") == 2
+
+
+# --- how long --------------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_given_past_its_end(ground: Ground) -> None:
+    await ground.remember("k", 1, ttl=0.5)
+    ground.clock.advance(0.499)
+    ground.beat()
+    assert await ground.client.get("k") == 1
+    assert ground.has("k")
+    ground.clock.advance(0.001)
+    assert not ground.has("k")
+    assert await ground.client.get("k") is None
+
+
+async def test_nothing_is_given_past_the_bound_unless_a_beat_came(ground: Ground) -> None:
+    await ground.remember("k", 1)
+    ground.clock.advance(0.999)
+    assert ground.has("k")
+    ground.clock.advance(0.001)
+    assert not ground.has("k")
+    ground.beat()
+    assert ground.has("k")
+
+
+async def test_after_a_minute_hot_is_asked_again(ground: Ground) -> None:
+    await ground.remember("k", 1)
+    for _ in range(60):
+        assert ground.has("k")
+        ground.clock.advance(1)
+        ground.beat()
+    assert not ground.has("k")
+    assert await ground.client.get("k") == 1
+    assert ground.has("k")
+
+
+async def test_a_known_version_drops_what_is_older(ground: Ground) -> None:
+    await ground.remember("k", 1)
+    entry = ground.near.find("k")
+    assert entry is not None
+    ground.client._engine.floors.note(Key.of("k"), entry.envelope.version)
+    assert ground.has("k")
+    ground.client._engine.floors.note(Key.of("k"), entry.envelope.version + 1)
+    assert not ground.has("k")
+
+
+async def test_a_write_drops_it_before_it_is_sent(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ground.remember("k", 1)
+    seen = []
+    write = ground.hot._write
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(ground.has("k"))
+        return write(*arguments)
+
+    monkeypatch.setattr(ground.hot, "_write", watched)
+    await ground.client.set("k", 2)
+    assert seen == [False]
+    assert await ground.client.get("k") == 2
+
+
+async def test_a_blind_client_does_not_use_it(ground: Ground) -> None:
+    await ground.remember("k", 1)
+    ground.client._recovery._blind_until = ground.clock.monotonic() + 60
+    assert not ground.has("k")
+    assert await ground.client.get("k") == 1
+    assert not ground.has("k")
+
+
+# --- emptied ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_break_empties_it_and_nothing_is_kept_before_a_beat(ground: Ground) -> None:
+    await ground.remember("k", 1)
+    ground.hot.cut()
+    assert len(ground.near) == 0
+    assert await ground.client.get("k") == 1
+    ground.hot.mend()
+    assert await ground.client.get("k") == 1
+    assert len(ground.near) == 0
+    ground.beat()
+    assert await ground.client.get("k") == 1
+    assert len(ground.near) == 1
+    assert ground.client.stats()["near"]["near_emptied"] == 1
+
+
+async def test_an_answer_that_is_overtaken_is_not_kept(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question is answered, and before its answer is there the key changes."""
+    await ground.client.set("k", "old")
+    read, gate, asked = ground.hot.read, asyncio.Event(), asyncio.Event()
+
+    async def slow(key: Key, **options: Any) -> Any:
+        found = await read(key, **options)
+        asked.set()
+        await gate.wait()
+        return found
+
+    monkeypatch.setattr(ground.hot, "read", slow)
+    reading = asyncio.create_task(ground.client.get("k"))
+    await asked.wait()
+    monkeypatch.undo()
+    async with MemoryClient(hot=ground.hot, clock=ground.clock) as other:
+        await other.set("k", "new")
+    gate.set()
+    assert await reading == "old"  # it began before the write
+    assert not ground.has("k")
+    assert await ground.client.get("k") == "new"
+
+
+async def test_a_cancelled_reader_leaves_no_ticket(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    async def never(key: Key, **options: Any) -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ground.hot, "read", never)
+    reading = asyncio.create_task(ground.client.get("k"))
+    await asked.wait()
+    assert len(ground.near._pending) == 1
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert ground.near._pending == {}
+
+
+async def test_a_raised_epoch_empties_it(tmp_path: Path) -> None:
+    from thermocline.client.assembly import _enter
+
+    ground = Ground(warm=SqliteMemory(tmp_path / "warm.sqlite3"))
+    async with ground.client as client:
+        ground.beat()
+        await client.set("k", 1)
+        await client.get("k")
+        assert ground.has("k")
+        _enter(client._parts, 7)
+        assert len(ground.near) == 0
+        assert await client.get("k") == 1
+
+
+async def test_forgetting_empties_it(ground: Ground) -> None:
+    key = Key("tenant", "user/1", "k")
+    await ground.client.set(key, 1)
+    await ground.client.get(key)
+    assert ground.has(key)
+    await ground.client.forget(tenant="tenant", scope="user/1", by="a test", longest_write=timedelta(seconds=1))
+    assert len(ground.near) == 0
+    assert await ground.client.get(key) is None
+
+
+async def test_closed_it_holds_nothing() -> None:
+    ground = Ground()
+    async with ground.client as client:
+        ground.beat()
+        await ground.remember("k", 1)
+    assert len(ground.near) == 0
+    assert ground.hot.listeners == []
+    with pytest.raises(ClientClosed):
+        await client.get("k")
+
+
+async def test_another_loop_gets_nothing(ground: Ground) -> None:
+    await ground.remember("k", 1)
+    found: list[Any] = []
+
+    async def ask() -> None:
+        found.append(ground.near.take("k"))
+        with pytest.raises(ClientClosed):
+            await ground.client.get("k")
+
+    thread = threading.Thread(target=lambda: asyncio.run(ask()))
+    thread.start()
+    await asyncio.to_thread(thread.join)
+    assert found == [MISSING]
+
+
+# --- the other verbs -------------------------------------------------------------------------------------------------
+
+
+async def test_lookup_says_why_it_may_be_behind(ground: Ground) -> None:
+    await ground.remember("k", 1, tags={"a": "b"})
+    found = await ground.client.lookup("k")
+    assert isinstance(found, Hit)
+    assert (found.value, found.tier, dict(found.record.tags)) == (1, "hot", {"a": "b"})
+    assert "near cache" in found.bound
+    assert "1 s" in found.bound
+
+
+async def test_a_batch_takes_what_is_near_and_asks_for_the_rest(ground: Ground) -> None:
+    await ground.remember("a", 1)
+    await ground.client.set("b", 2)
+    hits = ground.near.hits
+    batch = await ground.client.get_many(["a", "b", "c", ""])
+    assert dict(batch) == {"a": 1, "b": 2}
+    assert batch.missing == ["c"]
+    assert batch.errors.keys() == {""}
+    assert ground.near.hits == hits + 1
+    assert ground.has("b")
+
+
+async def test_a_batch_gives_nothing_that_ended_while_it_waited(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ground.remember("a", 1, ttl=0.5)
+    await ground.client.set("b", 2)
+    ground.clock.advance(0.49)
+    read_many = ground.hot.read_many
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        ground.clock.advance(0.01)
+        return await read_many(*arguments, **options)
+
+    monkeypatch.setattr(ground.hot, "read_many", slow)
+    batch = await ground.client.get_many(["a", "b"])
+    assert (dict(batch), batch.missing) == ({"b": 2}, ["a"])
+
+
+async def test_sliding_records_are_renewed_by_what_is_near() -> None:
+    rule = LifetimeRule(prefix="session/", lifetime=Lifetime(600, sliding=True))
+    ground = Ground(lifetimes=Lifetimes([rule]))
+    async with ground.client as client:
+        ground.beat()
+        await client.set("session/1", 1)
+        await client.get("session/1")
+        ground.clock.advance(59)
+        ground.beat()
+        for _ in range(7):  # beyond half of its life it is renewed
+            ground.clock.advance(59)
+            ground.beat()
+            assert await client.get("session/1") == 1
+            await client._touches.close(patience=5)
+            client._touches._closed = False
+        left = await client.ttl("session/1")
+        assert left is not None
+        assert left > timedelta(minutes=5)
+
+
+async def test_a_loop_of_nothing_but_reads_lets_others_have_a_turn(ground: Ground) -> None:
+    await ground.remember("k", 1)
+    turned = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turned.set)
+    for _ in range(600):
+        await ground.client.get("k")
+    assert turned.is_set()
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+async def small(entries: int = 100, size: int = 2**26) -> Ground:
+    ground = Ground(NearCache(max_entries=entries, max_bytes=size))
+    await ground.client.connect()
+    ground.beat()
+    return ground
+
+
+async def test_a_scan_does_not_push_out_what_is_in_use() -> None:
+    ground = await small()
+    async with ground.client as client:
+        for number in range(1000):
+            await client.set(f"k{number}", number)
+        for _ in range(4):
+            for number in range(80):
+                await client.get(f"k{number}")
+        for number in range(100, 1000):  # each once
+            await client.get(f"k{number}")
+        assert len(ground.near) == 100
+        assert sum(ground.has(f"k{number}") for number in range(80)) >= 78
+
+
+async def test_what_comes_into_use_finds_its_place() -> None:
+    ground = await small()
+    async with ground.client as client:
+        for number in range(300):
+            await client.set(f"k{number}", number)
+        for number in range(100):
+            await client.get(f"k{number}")
+        for _ in range(6):
+            for number in range(200, 280):
+                await client.get(f"k{number}")
+        assert sum(ground.has(f"k{number}") for number in range(200, 280)) >= 76
+
+
+def pass_through(ground: Ground, number: int, text: str = "") -> None:
+    """A key that is read once, as if Redis had answered."""
+    key = Key("tenant", "scope", f"name/{number}")
+    ticket = ground.near.expect(key, ground.client._engine.routes.route(key))
+    found = CODEC.encode(key, {"text": text, "n": number}, now_ms=ground.clock.wall_ms())
+    ground.near.keep(ticket, found.stamped(version=number + 1, authority=Authority.HOT).bare())
+    ground.near.done(ticket)
+
+
+@pytest.mark.parametrize("longest", [1, 1000])
+async def test_its_bytes_are_bounded_and_counted_honestly(longest: int) -> None:
+    """What it says to hold is about what the interpreter has given out for it, and never less."""
+    size = 4 * 2**20
+    ground = await small(100_000, size)
+    async with ground.client:
+        pass_through(ground, 0)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for number in range(1, 6000):
+                pass_through(ground, number, "x" * (number % longest))
+            for number in range(6000):
+                ground.near.take(Key("tenant", "scope", f"name/{number}"))
+            gc.collect()
+            held, taken = ground.near.held_bytes, tracemalloc.get_traced_memory()[0]
+            ground.near.clear()
+            gc.collect()
+            taken -= tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert size * 0.9 < held <= size
+        assert held * 0.7 < taken <= held, (held, taken)
+
+
+async def test_keys_that_pass_through_leave_nothing_behind() -> None:
+    """Five times as many keys take no more memory."""
+    ground = await small(200)
+    async with ground.client:
+        gc.collect()
+        tracemalloc.start()
+        taken = []
+        try:
+            for number in range(5_000):  # whatever is kept for some keys, as their names, is full
+                pass_through(ground, number)
+            for count in range(5):
+                for number in range(1_000):
+                    pass_through(ground, 10_000 * (count + 1) + number)
+                gc.collect()
+                taken.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+        assert len(ground.near) <= 200
+        assert ground.near._pending == {}
+        assert taken[-1] <= taken[0] * 1.1, taken
+
+
+async def test_a_large_value_is_left_to_hot(ground: Ground) -> None:
+    await ground.client.set("k", b"x" * 70_000)
+    for _ in range(3):
+        await ground.client.get("k")
+    assert not ground.has("k")
+
+
+# --- with what it is made --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_entries": 0},
+        {"max_entries": True},
+        {"max_bytes": 1.5},
+        {"stale_at_most": 1},
+        {"stale_at_most": timedelta(milliseconds=19)},
+        {"stale_at_most": timedelta(seconds=61)},
+    ],
+)
+def test_what_cannot_be_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(fields))):
+        NearCache(**fields)
+    with pytest.raises(ConfigurationError):
+        MemoryBuilder().with_near(**fields)
+
+
+def test_what_is_no_near_cache_is_refused() -> None:
+    wrong: Any = 10_000
+    with pytest.raises(ConfigurationError, match="near is a NearCache"):
+        MemoryClient(hot=ProcessMemory(), near=wrong)
+    with pytest.raises(ConfigurationError, match="not both"):
+        MemoryBuilder().with_near(NearCache(), max_entries=1)
+
+
+def test_settings_turn_it_on() -> None:
+    off = builder(MemorySettings(env_file=None, redis_url="redis://localhost")).build()
+    assert off._near is None
+    settings = MemorySettings(
+        env_file=None, redis_url="redis://localhost", near_max_entries=7, near_max_bytes=2**20, near_stale_ms=250
+    )
+    on = builder(settings).build()
+    assert on._near is not None
+    assert on._near._options == NearCache(7, 2**20, timedelta(milliseconds=250))
+
+
+async def test_over_memory_of_the_process_itself_it_stays_empty() -> None:
+    async with MemoryClient(hot=ProcessMemory(), near=NearCache()) as client:
+        await client.set("k", 1)
+        assert [await client.get("k") for _ in range(3)] == [1, 1, 1]
+        assert client.stats()["near"]["near_entries"] == 0
+
+
+async def test_a_refusal_is_a_reason_of_health(ground: Ground) -> None:
+    assert (await ground.client.health()).reasons == ()
+    ground.hot.listeners[0].why = "nobody tells"
+    assert any("near cache stays empty: nobody tells" in one for one in (await ground.client.health()).reasons)
+
+
+async def test_bad_arguments_are_told_with_it_on(ground: Ground) -> None:
+    with pytest.raises(InvalidArgument):
+        await ground.client.get_many("k")
