@@ -216,8 +216,8 @@ NEAR_HEARS: Final = gauge(
     name="near.hears",
 )
 READS_UNDER_WAY: Final = gauge("reads_under_way", "{read}", "Reads of the authority under way")
-POOL_IN_USE: Final = gauge("pool_in_use", "{connection}", "Connections in use", name="pool.in_use")
-POOL_LIMIT: Final = gauge("pool_limit", "{connection}", "Connections at most", name="pool.limit")
+POOL_IN_USE: Final = gauge("pool_in_use", "{call}", "Calls under way to one server", name="pool.in_use")
+POOL_LIMIT: Final = gauge("pool_limit", "{call}", "Calls to one server at most", name="pool.limit")
 FEED_LAG: Final = gauge(
     "feed_lag",
     "s",

@@ -17,7 +17,7 @@ from thermocline.tiers.hot.wire import Command, packed, seconds_left
 
 CALLS: Final = 5_000  # under way at a time; further ones wait for a place
 LARGE: Final = 64  # of these over the lane for what is large
-MANY: Final = 64  # commands, or
+MANY: Final = 128  # commands, or
 WORDS: Final = 512  # words of one, from which on a call is large: an MGET's answer is not known before
 OPENING: Final = 5.0  # seconds for one attempt to connect and sign in
 SOON: Final = 0.5  # seconds; a deadline that is farther off is kept less precisely
