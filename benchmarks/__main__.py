@@ -46,47 +46,48 @@ def main() -> int:
     if given.quick and given.write:
         parser.error("--quick measures nothing that is worth writing down")
     if given.page:
-        written({})
+        written()
         return 0
     if given.profile is not None:
         folder = (STORED if given.write else SCRATCH) / "profiles"
         child = [sys.executable, "-m", "benchmarks.profiling", given.profile, str(folder)]
         return subprocess.run(child + (["--quick"] if given.quick else []), check=False).returncode
-    results, failed = measured(parts, given.rounds, quick=given.quick)
-    if given.json:
-        print(json.dumps(as_json(results), indent=2))
-    else:
-        print("\n\n".join(f"== {name} ==\n{shown(result)}" for name, result in results.items()))
-    if given.write:
-        written(results)
-    return told(results, failed, quick=given.quick)
-
-
-def measured(parts: list[str], rounds: int, *, quick: bool) -> tuple[dict[str, Result], list[str]]:
-    """What each part found, and the parts that failed."""
-    command = "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else "")
     results: dict[str, Result] = {}
     failed: list[str] = []
     for part in parts:
-        child = [sys.executable, "-m", "benchmarks.running", part, str(SCRATCH)]
-        child += ["--rounds", str(QUICK_ROUNDS if quick else rounds), *(["--quick"] if quick else [])]
-        try:
-            code = subprocess.run(child, check=False, timeout=PATIENCE).returncode
-        except subprocess.TimeoutExpired:
-            code = -1
-        if code == 0:
-            results[part] = load(SCRATCH / f"{part}.json")
-            results[part].command = command
-            store(results[part], SCRATCH)
-        elif code != MISSING:
+        result = measured(part, given.rounds, quick=given.quick)
+        if isinstance(result, Result):
+            results[part] = result
+            if given.write:  # at once: what is measured is not lost to what comes after it
+                store(result, STORED)
+            if not given.json:
+                print(f"== {part}, {result.seconds:.0f} s ==\n{shown(result)}\n", flush=True)
+        elif result != MISSING:
             failed.append(part)
-    return results, failed
+    if given.json:
+        print(json.dumps(as_json(results), indent=2))
+    if given.write:
+        written()
+    return told(results, failed, quick=given.quick)
 
 
-def written(results: dict[str, Result]) -> None:
-    """Store, draw and write the tables; parts that were not measured keep their earlier figures."""
-    for result in results.values():
-        store(result, STORED)
+def measured(part: str, rounds: int, *, quick: bool) -> Result | int:
+    """What the part found, in a process of its own; the process' exit code if it found nothing."""
+    child = [sys.executable, "-m", "benchmarks.running", part, str(SCRATCH)]
+    child += ["--rounds", str(QUICK_ROUNDS if quick else rounds), *(["--quick"] if quick else [])]
+    try:
+        code = subprocess.run(child, check=False, timeout=PATIENCE).returncode
+    except subprocess.TimeoutExpired:
+        return -1
+    if code != 0:
+        return code
+    result = load(SCRATCH / f"{part}.json")
+    result.command = "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else "")
+    return result
+
+
+def written() -> None:
+    """Draw the plots and write the tables of what is stored; parts that were not measured now keep their earlier figures."""
     everything = load_all()
     for path in [*write_plots(everything), write_page(everything)]:
         print(f"written: {path.relative_to(Path(__file__).parents[1])}", file=sys.stderr)

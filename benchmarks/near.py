@@ -1,6 +1,7 @@
 """A hit in the near cache, beside a raw GET and beside others who keep values in the process."""
 
 import contextlib
+import importlib
 import inspect
 import tempfile
 from pathlib import Path
@@ -78,9 +79,7 @@ async def _rivals(stack: contextlib.AsyncExitStack, used: list[str], result: Res
     """Stores in process memory. None of them is told when somebody else writes the key."""
     found: dict[str, Get] = {}
     if installed("langgraph"):
-        from langgraph.store.memory import InMemoryStore
-
-        store = InMemoryStore()
+        store = importlib.import_module("langgraph.store.memory").InMemoryStore()
         for at, name in enumerate(used):
             await store.aput(("bench",), name, turn(at))
         found["LangGraph InMemoryStore.aget"] = lambda name: store.aget(("bench",), name)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import importlib.util
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,11 @@ class Rival:
     name: str
     get: Get
     most: int = 1_000_000
+
+
+def _module(name: str) -> Any:
+    """A rival's, by name: types of what may not be installed are nobody's to check."""
+    return importlib.import_module(name)
 
 
 def installed(module: str) -> bool:
@@ -74,12 +80,11 @@ async def _cashews(stack: contextlib.AsyncExitStack, server: RedisServer, names:
 
 
 async def _py_key_value(stack: contextlib.AsyncExitStack, server: RedisServer, names: Sequence[str]) -> list[Rival]:
-    from key_value.aio.stores.redis import RedisStore
-
+    store_of = _module("key_value.aio.stores.redis").RedisStore
     pool = redis.asyncio.BlockingConnectionPool.from_url(server.url, max_connections=CONNECTIONS, decode_responses=True)
     client = redis.asyncio.Redis.from_pool(pool)
     stack.push_async_callback(client.aclose)
-    store = await stack.enter_async_context(RedisStore(client=client))
+    store = await stack.enter_async_context(store_of(client=client))
     for at, name in enumerate(names):
         await store.put(name, turn(at), collection="bench")
     return [Rival("py-key-value", lambda name: store.get(name, collection="bench"))]
@@ -87,11 +92,9 @@ async def _py_key_value(stack: contextlib.AsyncExitStack, server: RedisServer, n
 
 async def _langgraph(stack: contextlib.AsyncExitStack, server: RedisServer, names: Sequence[str]) -> list[Rival]:
     """Its client is a blocking one: as it is shipped it holds the event loop up, in a thread it does not."""
-    from langgraph.cache.redis import RedisCache  # type: ignore[import-untyped]
-
     client = redis.Redis.from_url(server.url, max_connections=CONNECTIONS)
     stack.callback(client.close)
-    cache: Any = RedisCache(client)
+    cache = _module("langgraph.cache.redis").RedisCache(client)
     space = ("bench",)
     cache.set({(space, name): (turn(at), None) for at, name in enumerate(names)})
     return [
@@ -101,9 +104,7 @@ async def _langgraph(stack: contextlib.AsyncExitStack, server: RedisServer, name
 
 
 async def _coredis(stack: contextlib.AsyncExitStack, server: RedisServer, names: Sequence[str]) -> list[Rival]:
-    import coredis
-
-    client: Any = coredis.Redis(host="127.0.0.1", port=server.port, max_connections=CONNECTIONS)
+    client = _module("coredis").Redis(host="127.0.0.1", port=server.port, max_connections=CONNECTIONS)
     await stack.enter_async_context(client)
     for at, name in enumerate(names):
         await client.set(f"coredis/{name}", packed(at))
@@ -111,11 +112,10 @@ async def _coredis(stack: contextlib.AsyncExitStack, server: RedisServer, names:
 
 
 async def _glide(stack: contextlib.AsyncExitStack, server: RedisServer, names: Sequence[str]) -> list[Rival]:
-    from glide import GlideClient, GlideClientConfiguration, NodeAddress
-
+    glide = _module("glide")
     logging.getLogger("glide").setLevel(logging.ERROR)
-    address = [NodeAddress("127.0.0.1", server.port)]
-    client = await GlideClient.create(GlideClientConfiguration(address, request_timeout=30_000))
+    address = [glide.NodeAddress("127.0.0.1", server.port)]
+    client = await glide.GlideClient.create(glide.GlideClientConfiguration(address, request_timeout=30_000))
     stack.push_async_callback(client.close)
     for at, name in enumerate(names):
         await client.set(f"glide/{name}", packed(at))
