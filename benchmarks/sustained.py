@@ -6,6 +6,7 @@ so one that is held up holds up the figures of those behind it as well. Each rea
 
 import argparse
 import asyncio
+import gc
 import json
 import math
 import os
@@ -28,7 +29,7 @@ from thermocline.tiers.local.sqlite import SqliteMemory
 _STEP: Final = 1.02  # between two buckets of latencies: figures are right within 2 %
 _LOG: Final = math.log(_STEP)
 _SHORTEST: Final = 1e-6  # seconds
-_MOST: Final = 500  # operations under way; beyond them the next ones wait, and their latency grows
+_MOST: Final = 500  # callers: operations under way; beyond them the next ones wait, and their latency grows
 _TICK: Final = 0.001  # seconds between two looks at what is due
 _CHUNK: Final = 1_000
 _FILL: Final = "x" * 160  # with what is around it, a value of about 200 bytes
@@ -115,8 +116,10 @@ class Load:
         self.acknowledged = [0] * outcome.keys
         self.writing: dict[int, tuple[int, int]] = {}  # by key: the lowest of the writes under way, and how many
         self.all, self.calm = Latencies(), Latencies()
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.room = asyncio.Event()
+        self.total = int(outcome.rate * outcome.seconds)
+        self.idle: list[asyncio.Future[bool]] = []  # callers that have nothing to do
+        self.offered = self.begun = 0
+        self.over = False
         self.began = 0.0
         self.stirred = 0.0  # until then what happens is not calm
 
@@ -137,9 +140,10 @@ class Load:
         self.stirred = self.began + self.outcome.seconds / 10
         cpu = time.process_time()
         aside = [asyncio.create_task(self._sample()), asyncio.create_task(self._restart())]
-        await self._offer()
-        if self.tasks:
-            await asyncio.wait(self.tasks)
+        async with asyncio.TaskGroup() as callers:
+            for _ in range(_MOST):
+                callers.create_task(self._caller())
+            await self._offer()
         took = time.monotonic() - self.began
         await aside[1]
         aside[0].cancel()
@@ -149,21 +153,37 @@ class Load:
         found.p50, found.p99, found.p999 = (self.all.at(share) for share in (0.5, 0.99, 0.999))
         found.calm_p99, found.calm_p999 = self.calm.at(0.99), self.calm.at(0.999)
 
+    def _due(self) -> int:
+        """How many operations should have begun by now."""
+        return min(self.total, int((time.monotonic() - self.began) * self.outcome.rate))
+
     async def _offer(self) -> None:
-        """Begin each operation when it is due, or as soon after as there is room."""
-        loop, offered = asyncio.get_running_loop(), 0
-        total = int(self.outcome.rate * self.outcome.seconds)
-        while offered < total:
-            due = min(total, int((time.monotonic() - self.began) * self.outcome.rate))
-            while offered < due and len(self.tasks) < _MOST:
-                task = loop.create_task(self._operation(self.began + offered / self.outcome.rate))
-                self.tasks.add(task)
-                task.add_done_callback(self.tasks.discard)
-                offered += 1
+        """Wake as many callers as operations are due; where none is free, whoever is free next begins the next one."""
+        while self.offered < self.total:
+            for _ in range(min(len(self.idle), self._due() - self.offered)):
+                self.idle.pop().set_result(True)
+                self.offered += 1
             await asyncio.sleep(_TICK)
+        self.over = True
+        for waiting in self.idle:
+            waiting.set_result(False)
+
+    async def _caller(self) -> None:
+        """Operations one after the other; a caller of its own for each would cost more than a read."""
+        loop = asyncio.get_running_loop()
+        while not self.over:
+            if self.offered < self._due():
+                self.offered += 1
+            else:
+                waiting = loop.create_future()
+                self.idle.append(waiting)
+                if not await waiting:
+                    return
+            number, self.begun = self.begun, self.begun + 1
+            await self._operation(self.began + number / self.outcome.rate)
 
     async def _operation(self, due: float) -> None:
-        at = self.random.randrange(len(self.keys))
+        at = int(self.random.random() * len(self.keys))
         try:
             if self.random.random() < self.reads:
                 await self._read(at)
@@ -201,14 +221,15 @@ class Load:
                 self.acknowledged[at] = max(self.acknowledged[at], low)
 
     async def _sample(self) -> None:
-        every = max(0.1, self.outcome.seconds / 300)
+        every = max(0.5, self.outcome.seconds / 300)
         while True:
-            tasks = len(asyncio.all_tasks()) - len(self.tasks)
+            tasks = len(asyncio.all_tasks()) - _MOST
             pages = int(Path("/proc/self/statm").read_text().split()[1])  # noqa: ASYNC240 - from memory
             files = sum(1 for _ in Path("/proc/self/fd").iterdir())  # noqa: ASYNC240
             size = pages * os.sysconf("SC_PAGE_SIZE")
             at = time.monotonic() - self.began
-            self.outcome.samples.append(Sample(at, size, tasks, files, len(self.tasks), self.outcome.done))
+            under_way = _MOST - len(self.idle)
+            self.outcome.samples.append(Sample(at, size, tasks, files, under_way, self.outcome.done))
             await asyncio.sleep(every)
 
     async def _restart(self) -> None:
@@ -229,7 +250,11 @@ async def sustain(*, rate: int, keys: int, seconds: float, reads: float = 0.8, s
         async with MemoryClient(hot=HotMemory(redis.url), warm=SqliteMemory(f"{folder}/warm.db")) as memory:
             load = Load(memory, redis, outcome, reads, seed)
             await load.fill()
-            await load.run()
+            gc.freeze()  # the keys, as a service does with what it has loaded
+            try:
+                await load.run()
+            finally:
+                gc.unfreeze()
     return outcome
 
 

@@ -207,6 +207,12 @@ def test_what_is_legal_is_accepted(name: str) -> None:
     assert verdict.operations == len(LEGAL[name])
 
 
+def test_a_write_of_unknown_outcome_may_be_seen_before_its_touch_by_who_began_later() -> None:
+    touched = touch(2.1, 3.0, 11)
+    verdict = judge(lost_put(1, "x"), hit(2.0, 3.1, 11, "x"), touched, hit(2.05, 2.1, 10, "x", client=C))
+    assert verdict.problems == []
+
+
 # --- excuses -------------------------------------------------------------------------------------------------------------
 
 BOUND = Bound(frozenset({"cut", "rollback"}), timedelta(seconds=60), frozenset({"rollback"}))

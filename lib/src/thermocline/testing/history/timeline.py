@@ -66,7 +66,8 @@ class Timeline:
         self.ends.setdefault(event.version, event.expires_ms)
         self.values.setdefault(event.version, event.value)
         at = self.pins.get(event.value)
-        if at is None or (at > event.version and at not in self.acked):
+        # Who came later may have seen an earlier version: before a touch, where the write itself has told none.
+        if at is None or (at > event.version and not self.exactly(event.value)):
             self.pins[event.value] = event.version
 
     def _solid(self) -> list[tuple[int, Event]]:
