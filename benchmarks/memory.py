@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import say
-from benchmarks.near import near_cache
 from benchmarks.payload import patient
 from benchmarks.results import Fact, Grid, Result, Series, at_most, rounded
 from benchmarks.scale import Scale
 from benchmarks.seeding import seed, small, small_key
+from thermocline import NearCache
 from thermocline.client import MemoryClient
 from thermocline.testing.rig import RedisServer
 from thermocline.testing.rig.errors import MissingPart
@@ -46,10 +46,8 @@ async def memory(scale: Scale) -> Result:
         if ran.returncode != 0:
             raise RuntimeError(f"the reading process ended with {ran.returncode}")
     found = json.loads(out)
-    if not found["near"]:
-        result.left_out.append("memory was measured without a near cache: MemoryClient takes none yet")
     points = [(float(count), rounded(mib)) for count, mib in found["mib"]]
-    result.series.append(Series("memory", f"near cache of {NEAR:,}" if found["near"] else "no near cache", points))
+    result.series.append(Series("memory", f"near cache of {NEAR:,}", points))
     result.grids.append(Grid("resident memory", ["keys passed through", "MiB"], [[f"{c:,.0f}", m] for c, m in points]))
     by = dict(points)
     low, high = (by.get(float(count), points[-1][1]) for count in JUDGED)
@@ -64,11 +62,9 @@ async def read(port: int, counts: list[int], folder: Path) -> dict[str, Any]:
     from thermocline.tiers.hot import HotMemory
     from thermocline.tiers.local.sqlite import SqliteMemory
 
-    settings = near_cache(max_entries=NEAR)
-    options = {} if settings is None else {"near": settings}
     hot = HotMemory(f"redis://127.0.0.1:{port}/0")
     warm = SqliteMemory(folder / "warm.sqlite3")
-    async with MemoryClient(hot=hot, warm=warm, budget=patient(), **options) as client:
+    async with MemoryClient(hot=hot, warm=warm, budget=patient(), near=NearCache(max_entries=NEAR)) as client:
         await client.get(small_key(0))
         before = resident_mib()
         mib: list[tuple[int, float]] = []
@@ -81,7 +77,7 @@ async def read(port: int, counts: list[int], folder: Path) -> dict[str, Any]:
                 done = numbers[-1] + 1
             gc.collect()
             mib.append((count, resident_mib()))
-    return {"near": settings is not None, "before": before, "mib": mib}
+    return {"before": before, "mib": mib}
 
 
 def resident_mib() -> float:

@@ -2,12 +2,10 @@
 
 import contextlib
 import importlib
-import inspect
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import thermocline
 from benchmarks.drawing import IN_USE, at_random
 from benchmarks.hot import RAW, names, nothing, plain_redis
 from benchmarks.measuring import measure
@@ -17,34 +15,26 @@ from benchmarks.results import Result
 from benchmarks.rivals import Get, installed
 from benchmarks.rounds import Arm, Group
 from benchmarks.scale import Scale
+from thermocline import NearCache
 from thermocline.client import MemoryClient
 from thermocline.testing.rig import RedisServer
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
 
 
-def near_cache(**options: Any) -> Any:
-    """The settings of a near cache; None where this library has none."""
-    if "near" not in inspect.signature(MemoryClient.__init__).parameters:
-        return None
-    return getattr(thermocline, "NearCache")(**options)  # noqa: B009  # a name of a later day than this file
-
-
 async def near(scale: Scale) -> Result:
     """One caller, 100 keys in use: a value that is decoded anew for each read (a dict), and one that can be shared (a str)."""
     result = Result("near")
-    settings = near_cache()
-    if settings is None:
-        result.left_out.append("near: MemoryClient takes no near cache yet")
-        return result
     async with contextlib.AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         raw = await stack.enter_async_context(plain_redis(server.url))
-        options: Any = {"near": settings}
         client = await stack.enter_async_context(
             MemoryClient(
-                hot=HotMemory(server.url), warm=SqliteMemory(folder / "warm.sqlite3"), budget=patient(), **options
+                hot=HotMemory(server.url),
+                warm=SqliteMemory(folder / "warm.sqlite3"),
+                budget=patient(),
+                near=NearCache(),
             )
         )
         used = names(IN_USE)
