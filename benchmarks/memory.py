@@ -53,6 +53,7 @@ async def memory(scale: Scale) -> Result:
     low, high = (by.get(float(count), points[-1][1]) for count in JUDGED)
     title = "memory of a process"
     result.facts.append(Fact(title, "before the first read", rounded(found["before"]), "MiB"))
+    result.facts.append(at_most(title, "entries in the near cache at the end", found["kept"], NEAR))
     result.facts.append(at_most(title, f"at {JUDGED[1]:,} keys over that at {JUDGED[0]:,}", high / low, MOST))
     return result
 
@@ -77,7 +78,8 @@ async def read(port: int, counts: list[int], folder: Path) -> dict[str, Any]:
                 done = numbers[-1] + 1
             gc.collect()
             mib.append((count, resident_mib()))
-    return {"before": before, "mib": mib}
+        kept = client.stats()["near"]["near_entries"]
+    return {"kept": kept, "before": before, "mib": mib}
 
 
 def resident_mib() -> float:
