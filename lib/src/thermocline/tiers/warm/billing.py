@@ -32,7 +32,7 @@ _IN_BATCH: Final = {
     "read": units.READS,
 }
 _BATCH: Final = "x-ms-cosmos-is-batch-request"
-_QUERY: Final = "x-ms-documentdb-isquery"
+_QUERY: Final = frozenset({"x-ms-documentdb-isquery", "x-ms-cosmos-is-query-plan-request"})
 
 
 def billed(
@@ -48,11 +48,16 @@ def billed(
         return Billed(units.MISSING)
     if status >= 400 or status == 207:
         return Billed(units.REFUSED)
-    headers = {name.lower() for name in asked}
-    if _BATCH in headers:
-        return None
-    if _QUERY in headers or "x-ms-cosmos-is-query-plan-request" in headers or "a-im" in headers:
+    if method == "GET" and (
+        "A-IM" in asked or "a-im" in asked
+    ):  # a page of a change feed, as the SDK writes it, and as it travels
         return Billed(units.QUERIES, size, rows=_number(answered, "x-ms-item-count"))
+    if method == "POST":
+        headers = {name.lower() for name in asked}
+        if _BATCH in headers:
+            return None
+        if not _QUERY.isdisjoint(headers):
+            return Billed(units.QUERIES, size, rows=_number(answered, "x-ms-item-count"))
     if method == "POST" and status == 200:
         return Billed(units.REPLACES, size)  # an upsert of what was there
     return Billed(_BY_METHOD.get(method, units.ASKED), size)
