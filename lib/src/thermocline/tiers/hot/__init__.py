@@ -30,9 +30,9 @@ class HotMemory(HotPlain, HotUpkeep, HotNotes, HotInvalidations, HotHolds):
     there for code that gives it, and does nothing: what is sent again is decided by the call.
 
     Entries: each operation is one script on one key and atomic; leases and announcements run out by the server's clock. A full
-    Redis still takes markers; what it refuses as a value is left out. Records: a write is one script; in a cluster a put
-    enters the name into the scope's index first, in a round trip before it; versions are the larger of the last one + 1 and the server's clock in
-    microseconds; a write's id is known for ten minutes; tombstones and expired records stay for a day. A listing reads the scope's index; a name is entered before its
-    record is written, so none is missing while Redis itself loses nothing; a scope is entered into its tenant's index with it, once an hour. Plays
-    `Census`, `Notes`, `Invalidates` and `Holds` as well.
+    Redis still takes markers; what it refuses as a value is left out. Records: a write is one script; in a cluster a put enters the
+    name into the scope's index first, in a round trip before it; versions are the larger of the last one + 1 and the server's clock
+    in microseconds; a write's id is known for ten minutes; tombstones and expired records stay for a day. A listing reads the
+    scope's index; a name is entered before its record is written, so none is missing while Redis itself loses nothing; a scope is
+    entered into its tenant's index with it, once an hour. Plays `Census`, `Notes`, `Invalidates` and `Holds` as well.
     """

@@ -86,7 +86,7 @@ class Lane(asyncio.Protocol):
         """Say it: at once if nothing is under way, else with all others of this tick. The future ends when all replies are there."""
         future = said.future = self._loop.create_future()
         said.heard = self.heard
-        if self.broken:
+        if self.over():
             self._fail(said, ConnectionResetError("the server has closed the connection"))
         elif not self._waiting and not self._out and not self._paused:
             self._write([said])
@@ -205,6 +205,13 @@ class Lane(asyncio.Protocol):
             own = type(error)(*error.args) if known else ConnectionResetError(f"the connection was given up: {error}")
             own.__cause__ = error.__cause__ if known else error
             said.future.set_exception(own)
+
+    def eof_received(self) -> None:
+        self.fail(ConnectionResetError("the server has closed the connection"))
+
+    def over(self) -> bool:
+        """Whether nothing can be said any more; the transport may know it a turn of the event loop before it tells."""
+        return self.broken or self._transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         lost = ConnectionResetError("the server has closed the connection" if exc is None else str(exc))

@@ -196,7 +196,7 @@ class Lanes:
         began = self._loop.time()
         try:
             ready = self._open[which]
-            if ready is None or ready.broken or not self._fit(ready, which):
+            if ready is None or ready.over() or not self._fit(ready, which):
                 ready = await self._fresh(which, due)
             lane = ready
             lane.live += 1
@@ -268,14 +268,14 @@ class Lanes:
         former = self._opening[which]
         while True:
             lane = self._open[which]
-            if lane is None or lane.broken:
+            if lane is None or lane.over():
                 lane = await self._opened(which, due, former)
                 if lane is None:
                     continue
             if sign_in is not None and not sign_in.is_newest(lane.connection):
                 async with asyncio.timeout_at(due):
                     login, generation = await sign_in.newest()
-                if lane.broken or lane.leaving:
+                if lane.over() or lane.leaving:
                     continue
                 if not sign_in.is_newest(lane.connection):  # others may have come first
                     self._sign_in_again(lane, sign_in, login, generation)
