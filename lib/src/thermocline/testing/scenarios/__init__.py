@@ -13,7 +13,8 @@ Needs the extra ``thermocline[testing]`` and the servers of `thermocline.testing
 
 from thermocline.testing.scenarios.calls import Mix
 from thermocline.testing.scenarios.catalogue import SCENARIOS, by_name
-from thermocline.testing.scenarios.model import AWAY, UNSURE, Break, Needs, Scenario
+from thermocline.testing.scenarios.model import AWAY, UNSURE, Break, Scenario
+from thermocline.testing.scenarios.needs import Needs
 from thermocline.testing.scenarios.places import FEATURES, Places
 from thermocline.testing.scenarios.report import Report, page
 from thermocline.testing.scenarios.runner import play

@@ -5,7 +5,8 @@ from typing import Final
 
 from thermocline.testing.scenarios import breaking
 from thermocline.testing.scenarios.calls import Mix
-from thermocline.testing.scenarios.model import AWAY, UNSURE, Needs, Scenario
+from thermocline.testing.scenarios.model import AWAY, UNSURE, Scenario
+from thermocline.testing.scenarios.needs import Needs
 
 UNTOLD: Final = timedelta(seconds=10)
 """What hot could not be told it is told within two recovery periods of the queue's longest pause, 5 s: the first try may meet what was not mended yet."""

@@ -13,7 +13,8 @@ from typing import Any
 from thermocline.clock import Clock
 from thermocline.testing.history import Bound, Fault, History, check, read_history
 from thermocline.testing.scenarios.actors import Actor, Apart, Here, until_well
-from thermocline.testing.scenarios.model import Needs, Scenario
+from thermocline.testing.scenarios.model import Scenario
+from thermocline.testing.scenarios.needs import Needs
 from thermocline.testing.scenarios.places import NEAR, ONLY, Places
 from thermocline.testing.scenarios.report import Phases, Report, reported
 from thermocline.testing.scenarios.stage import Stage, staged

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import Azurite, CosmosServer, RedisCluster, RedisServer
-from thermocline.testing.scenarios.model import Needs
+from thermocline.testing.scenarios.needs import Needs
 from thermocline.testing.scenarios.places import Places
 
 if TYPE_CHECKING:
