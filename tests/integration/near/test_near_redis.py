@@ -12,7 +12,8 @@ import pytest
 
 from thermocline import HotMemory, MemoryClient, NearCache, SqliteMemory
 from thermocline.client import Verdict
-from thermocline.model import Hit
+from thermocline.keys import redis_key
+from thermocline.model import Hit, Key
 from thermocline.testing import ManualClock
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import RedisCluster, RedisServer
@@ -42,7 +43,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
                 options["near"] = NearCache(stale_at_most=SECOND)
             if not alone:
                 options["warm"] = SqliteMemory(tmp_path / "warm.sqlite3")
-            client = MemoryClient(hot=HotMemory(url), **options)
+            client = MemoryClient(hot=HotMemory(url, credential_provider=options.pop("sign_in", None)), **options)
             await stack.enter_async_context(client)
             if near and hears:
                 await until(lambda: client.stats()["near"]["near_hears"])
@@ -173,11 +174,13 @@ async def test_where_nobody_tells_it_stays_empty_and_says_so(
 # --- connections that break ------------------------------------------------------------------------------------------
 
 
-def tracking_links(server: RedisServer) -> list[str]:
+def tracking_links(server: RedisServer) -> list[dict[str, str]]:
+    """The fields of each connection that is told of changes."""
     with server.connection() as connection:
-        lines = str(connection.call("CLIENT", "LIST")).replace("\\n", "\n").splitlines()
-    fields = [dict(word.partition("=")[::2] for word in line.split(" ")) for line in lines]
-    return [one["id"].removeprefix("b'") for one in fields if "t" in one.get("flags", "")]
+        listed = connection.call("CLIENT", "LIST")
+    assert isinstance(listed, bytes)
+    fields = [dict(word.partition("=")[::2] for word in line.split(" ")) for line in listed.decode().splitlines()]
+    return [one for one in fields if "t" in one.get("flags", "")]
 
 
 async def test_a_link_that_breaks_empties_it(own_server: RedisServer, make: Make) -> None:
@@ -186,7 +189,7 @@ async def test_a_link_that_breaks_empties_it(own_server: RedisServer, make: Make
     await remembered(reader, "a", 1)
     before = reader.stats()["near"]["near_emptied"]
     with own_server.connection() as connection:
-        connection.call("CLIENT", "KILL", "ID", tracking_links(own_server)[0])
+        connection.call("CLIENT", "KILL", "ID", tracking_links(own_server)[0]["id"])
     await until(lambda: reader.stats()["near"]["near_emptied"] > before)
     assert await reader.get("a") == 1
     await until(lambda: reader.stats()["near"]["near_hears"])
@@ -223,6 +226,42 @@ async def test_a_server_that_is_a_primary_no_more_empties_it(own_server: RedisSe
         await until(lambda: reader.stats()["near"]["near_emptied"])
         await until(lambda: not reader.stats()["near"]["near_hears"])
         connection.call("REPLICAOF", "NO", "ONE")
+
+
+# --- who listens -----------------------------------------------------------------------------------------------------
+
+
+class Logins:
+    """One user after the other, as a password of a vault that is rotated."""
+
+    def __init__(self) -> None:
+        self.generation = 1
+
+    @property
+    def previous(self) -> tuple[str, ...] | None:
+        return None
+
+    async def current(self) -> tuple[str, ...]:
+        return (f"user{self.generation}", "secret")
+
+    async def renew(self, seen: int) -> bool:
+        return False
+
+
+async def test_links_sign_in_anew_where_logins_rotate(own_server: RedisServer, make: Make) -> None:
+    with own_server.connection() as connection:
+        for number in (1, 2):
+            connection.call("ACL", "SETUSER", f"user{number}", "on", ">secret", "~*", "&*", "+@all")
+    logins = Logins()
+    reader = await make(own_server.url, near=True, sign_in=logins)
+    assert {one["user"] for one in tracking_links(own_server)} == {"user1"}
+    await reader.set("a", 1)
+    await remembered(reader, "a", 1)
+    logins.generation = 2
+    await until(lambda: {one["user"] for one in tracking_links(own_server)} == {"user2"})
+    assert reader.stats()["near"]["near_emptied"] == 0
+    await reader.set("a", 2)
+    await remembered(reader, "a", 2)
 
 
 # --- the bound -------------------------------------------------------------------------------------------------------
@@ -283,3 +322,28 @@ async def test_a_node_that_goes_empties_all_of_it(make: Make) -> None:
         await until(lambda: reader.stats()["near"]["near_hears"])
         for number in range(12):
             await remembered(reader, f"k{number}", number)
+
+
+async def test_a_slot_that_moves_empties_it(make: Make) -> None:
+    with RedisCluster() as cluster:
+        reader = await make(cluster.url, near=True)
+        await reader.set("a", 1)
+        await remembered(reader, "a", 1)
+        slot = reader._engine.hot.client.keyslot(redis_key(Key.of("a")))  # type: ignore[union-attr]
+        source = cluster.node_of(slot)
+        target = next(node for node in cluster.nodes if node is not source)
+        with source.connection() as here, target.connection() as there:
+            ids = [connection.call("CLUSTER", "MYID") for connection in (here, there)]
+            mine, other = (one.decode() for one in ids if isinstance(one, bytes))
+            there.call("CLUSTER", "SETSLOT", slot, "IMPORTING", mine)
+            here.call("CLUSTER", "SETSLOT", slot, "MIGRATING", other)
+            here.call("MIGRATE", "127.0.0.1", target.port, redis_key(Key.of("a")).decode(), 0, 5000)
+            there.call("CLUSTER", "SETSLOT", slot, "NODE", other)
+            here.call("CLUSTER", "SETSLOT", slot, "NODE", other)
+        await until(lambda: reader.stats()["near"]["near_emptied"] or reader.stats()["near"]["near_invalidated"])
+        await until(lambda: reader.stats()["near"]["near_hears"])
+        await remembered(reader, "a", 1)
+        writer = await make(cluster.url)
+        await writer.set("a", 2)
+        await until(lambda: reader._near is not None and reader._near.find("a") is None)
+        assert await reader.get("a") == 2
