@@ -115,11 +115,13 @@ class Recovery:
         self._task = None
 
     async def repaired(self) -> bool:
-        """Tell hot every version that is due; whether it has been told. What the authority is to be asked for first is left to the queue: until then this
+        """Tell hot every version that is due now; whether it has been told. What the authority is to be asked for first is left to the queue: until then this
         client does not read those keys in hot."""
-        while len(self._due) > len(self._unsure):
-            if not await self.drain(asking=False):
-                return False
+        for _ in range(
+            len(self._due) // _CHUNK + 2
+        ):  # what is added meanwhile was read below, and is its reader's floor
+            if len(self._due) > len(self._unsure) and not await self.drain(asking=False):
+                return len(self._due) <= len(self._unsure)  # the queue itself may have told the rest
         return True
 
     async def drain(self, *, asking: bool = True) -> bool:

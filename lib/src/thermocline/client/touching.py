@@ -15,6 +15,7 @@ from thermocline.errors import Conflict, Forgotten, ThermoclineError
 from thermocline.model import Envelope, Header, Key
 from thermocline.policy import Plan
 from thermocline.protocols import Verb
+from thermocline.resilience import in_background
 
 log = logging.getLogger("thermocline.client")
 
@@ -87,7 +88,7 @@ class Touches:
         if len(self._renewing) >= RENEWALS_WAITING:
             engine.stats.count(telemetry.RENEWALS_DROPPED, "client")
             return
-        work = self._renew(key, plan, ends, now, read.version)
+        work = in_background(self._renew(key, plan, ends, now, read.version))
         task = asyncio.get_running_loop().create_task(work, name="thermocline renewal")
         self._renewing[key] = task
         task.add_done_callback(lambda _: self._renewing.pop(key, None))

@@ -12,6 +12,7 @@ from thermocline import telemetry
 from thermocline.client.engine import Engine
 from thermocline.errors import ClientClosed, FactoryTimeout
 from thermocline.model import Envelope, Key
+from thermocline.resilience import in_background
 
 log = logging.getLogger("thermocline.client")
 
@@ -87,7 +88,7 @@ class Runs:
         return run
 
     async def _run(self, run: Run, make: Make) -> Envelope:
-        return await make(run)
+        return await (in_background(make(run)) if run.refreshes else make(run))
 
     async def wait(self, run: Run, seconds: float) -> Envelope:
         """What the run makes. Raises what it raises, `FactoryTimeout` when the time is up (the run goes on), `ClientClosed`."""
