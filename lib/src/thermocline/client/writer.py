@@ -262,9 +262,9 @@ class Writer:
     async def conclude(self, intent: Intent, written: Written, deadline: Deadline) -> WriteResult:
         """Publish or withdraw, and say what happened."""
         plan, key = intent.plan, intent.write.key
-        last = self.last_word(intent, written)
         told = True
         if plan.uses_hot:
+            last = self.last_word(intent, written)
             try:
                 errors = await self.tell_hot([last], paced=True)
             except BaseException:
