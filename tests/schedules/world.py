@@ -265,7 +265,7 @@ class Schedule:
         )
         if not self.world.breakers:
             for guard in client._engine.guards.values():
-                guard.breaker = CircuitBreaker(self.clock, failures=1_000_000_000)
+                guard.breaker = CircuitBreaker(self.clock, failures=1_000_000_000, slow_calls=1_000_000_000)
         if self._no_recovery:
             client._recovery.add = lambda key, version: None  # type: ignore[method-assign]
         if self._spoil is not None:
