@@ -41,7 +41,10 @@ def block(name: str, results: Mapping[str, Result]) -> str:
     facts = [fact for fact in result.facts if group in ("", fact.group)]
     made = [_lines(chosen)] if chosen else []
     made += [_facts(facts)] if facts else []
-    made += [_grid(grid) for grid in result.grids if group in ("", grid.title)]
+    several = group == "" and len(result.grids) > 1
+    made += [
+        (f"{grid.title}:\n\n" if several else "") + _grid(grid) for grid in result.grids if group in ("", grid.title)
+    ]
     if group == "":
         made += [f"Left out: {why}." for why in result.left_out]
     return "\n\n".join(made) if made else f"*Nothing was found for {name}.*"

@@ -139,4 +139,4 @@ def _grid(grid: Grid) -> list[str]:
 
 
 def cell_text(cell: str | float) -> str:
-    return cell if isinstance(cell, str) else f"{cell:,}"
+    return cell if isinstance(cell, str) else f"{cell:,.10g}"

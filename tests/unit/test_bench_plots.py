@@ -102,9 +102,10 @@ def test_the_bars_show_what_was_missed() -> None:
 
 
 def test_a_group_of_a_part_can_stand_alone() -> None:
-    result = Result("wire", grids=[Grid("one", ["a"], [["x"]]), Grid("two", ["b"], [[1_000_000]])])
+    result = Result("wire", grids=[Grid("one", ["a"], [["x"]]), Grid("two", ["b"], [[1_000_000], [1352.0], [0.25]])])
 
-    assert block("wire: two", {"wire": result}) == "| b |\n|---|\n| 1,000,000 |"
+    assert block("wire: two", {"wire": result}) == "| b |\n|---|\n| 1,000,000 |\n| 1,352 |\n| 0.25 |"
+    assert block("wire", {"wire": result}).startswith("one:\n\n| a |\n|---|\n| x |\n\ntwo:\n\n| b |")
 
 
 def test_the_same_figures_give_the_same_bytes(tmp_path: Path) -> None:
