@@ -4,12 +4,13 @@ import asyncio
 import gc
 import math
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.schedules.recording import RecordingSqlite
 from tests.schedules.truth import Truth
 from tests.schedules.wire import AuthorityLine, HotLine, TellingLine, Weather, Wire
 from tests.schedules.work import Actor, choose_menu
@@ -20,7 +21,6 @@ from thermocline.client.owners import NAME, SIGNED
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
 from thermocline.coherence import Announced
-from thermocline.errors import ThermoclineError
 from thermocline.model import Envelope, Key
 from thermocline.policy import MemoryRules
 from thermocline.protocols import Verb, Write, Written
@@ -29,8 +29,6 @@ from thermocline.testing.schedule import EPOCH_MS, SeededLoop
 from thermocline.testing.telling import TellingMemory
 from thermocline.tiers.local.folder import FolderMemory
 from thermocline.tiers.local.process import ProcessMemory
-from thermocline.tiers.local.sqlite import SqliteMemory
-from thermocline.tiers.local.sqlite_group import Writing
 
 CODEC = Codec()
 Spoil = Callable[[MemoryClient], None]
@@ -87,28 +85,6 @@ NEAR = World(
 )
 EMBEDDED = World("embedded", shared=False, errors=False, evict=0.2)
 WORLDS = (CALM, LOSSES, FAILURES, LAG, MIXED, NEAR, EMBEDDED)
-
-
-class RecordingSqlite(SqliteMemory):
-    """Tells ``sink`` of each transaction, at the moment of its commit."""
-
-    sink: Callable[[Write, Written], None] | None = None
-
-    def _commit(self, writes: Sequence[Write], claim: Any, deadline: Deadline) -> list[Written | ThermoclineError]:
-        done = super()._commit(writes, claim, deadline)
-        if self.sink is not None:
-            for write, written in zip(writes, done, strict=True):
-                if isinstance(written, Written):
-                    self.sink(write, written)
-        return done
-
-    def _commit_each(self, calls: Sequence[Writing]) -> list[Written | ThermoclineError]:
-        done = super()._commit_each(calls)
-        if self.sink is not None:
-            for call, written in zip(calls, done, strict=True):
-                if isinstance(written, Written):
-                    self.sink(call.write, written)
-        return done
 
 
 class MovedClock:
