@@ -37,12 +37,20 @@ class Warm(SqliteMemory):
         return await super().write(write, deadline=deadline)
 
 
+class Far(ProcessMemory):
+    """A hot tier whose holds take a moment, as Redis' do."""
+
+    async def take_hold(self, key: Key, token: str, lasting_ms: int, *, deadline: Deadline) -> bool:
+        await asyncio.sleep(0.001)
+        return await super().take_hold(key, token, lasting_ms, deadline=deadline)
+
+
 class Ground:
     """One hot tier, one authority, and clients over them as in processes of their own."""
 
     def __init__(self, loop: SeededLoop, folder: Path) -> None:
         self.loop = loop
-        self.hot = ChaosTier(ProcessMemory(clock=loop.clock))
+        self.hot = ChaosTier(Far(clock=loop.clock))
         self.warm = Warm(folder / "memory.db", clock=loop.clock)
         self.clients: list[MemoryClient] = []
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.getting.ground import KEY, Factory, Ground, Run
+from tests.unit.getting.ground import KEY, NEVER, Factory, Ground, Run
 
 from thermocline import telemetry
 from thermocline.client.getting.runs import AT_ONCE
@@ -175,5 +175,25 @@ def test_a_sliding_record_with_fresh_for_is_not_kept_young_by_reading_it(run: Ru
         for expected in (1, 1, 1, 2):
             assert await memory.get_or_set(KEY, factory, fresh_for=15.5) == expected
             await asyncio.sleep(5.3)
+
+    run(main)
+
+
+def test_a_refresh_that_nobody_waits_for_at_all_is_made_unless_another_process_is_at_it(run: Run) -> None:
+    """Its callers have gone before it has its hold."""
+
+    async def main(ground: Ground) -> None:
+        memory, factory = await ground.client(), Factory()
+        await memory.set(KEY, "old", ttl=600)
+        await asyncio.sleep(10)
+        assert await memory.get_or_set(KEY, factory, fresh_for=5, soft_timeout=0) == "old"
+        await asyncio.sleep(1)
+        assert await memory.get_or_set(KEY, factory, fresh_for=5) == 1
+        await asyncio.sleep(10)
+        assert await ground.hot.inner.take_hold(KEY, "another", 60_000, deadline=NEVER)
+        assert await memory.get_or_set(KEY, factory, fresh_for=5) == 1
+        await asyncio.sleep(1)
+        assert len(memory._runs) == 0
+        assert factory.runs == 1
 
     run(main)

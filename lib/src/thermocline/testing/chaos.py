@@ -20,7 +20,7 @@ from thermocline.errors import (
     UnknownOutcome,
 )
 from thermocline.model import Authority, Envelope, Key, MemoryTier, Pointer
-from thermocline.protocols import Entries, EntryOperation, Found, Page, Payloads, Versions, Write, Written
+from thermocline.protocols import Entries, EntryOperation, Found, Holds, Page, Payloads, Versions, Write, Written
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -166,6 +166,16 @@ class _Entries(_Base):
         await self._around("drop", lambda: self.inner.drop(keys, deadline=deadline), deadline)
 
 
+class _Holds(_Base):
+    async def take_hold(self, key: Key, token: str, lasting_ms: int, *, deadline: Deadline) -> bool:
+        return await self._around(
+            "take_hold", lambda: self.inner.take_hold(key, token, lasting_ms, deadline=deadline), deadline
+        )
+
+    async def release_hold(self, key: Key, token: str, *, deadline: Deadline) -> None:
+        await self._around("release_hold", lambda: self.inner.release_hold(key, token, deadline=deadline), deadline)
+
+
 class _Versions(_Base):
     @property
     def authority(self) -> Authority:
@@ -227,18 +237,23 @@ class _Payloads(_Base):
         )
 
 
-_PARTS: tuple[tuple[type, type], ...] = ((Entries, _Entries), (Versions, _Versions), (Payloads, _Payloads))
+_PARTS: tuple[tuple[type, type], ...] = (
+    (Entries, _Entries),
+    (Holds, _Holds),
+    (Versions, _Versions),
+    (Payloads, _Payloads),
+)
 
 if TYPE_CHECKING:
 
-    class _EveryPart(_Entries, _Versions, _Payloads):
+    class _EveryPart(_Entries, _Holds, _Versions, _Payloads):
         pass
 else:
     _EveryPart = _Base
 
 
 class ChaosTier(_EveryPart):
-    """``tier`` with faults. Plays the parts that ``tier`` plays (`Entries`, `Versions`, `Payloads`), and no others.
+    """``tier`` with faults. Plays the parts that ``tier`` plays (`Entries`, `Holds`, `Versions`, `Payloads`), and no others.
 
     ``script``: the fault of each call in its order, None for none; when it is through, ``rates`` decide: the probability of each fault, drawn
     by ``seed``. ``verbs``: only calls of these names (``"peek"``, ``"write"``, …) meet faults and use up the script. ``latency``: of `Fault.SLOW`.

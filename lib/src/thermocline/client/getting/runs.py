@@ -117,11 +117,13 @@ class Runs:
                 self._leave(run)
 
     def _leave(self, run: Run) -> None:
-        """Its last caller has gone. What the factory has begun is worth its end; waiting for another process is not."""
-        if not run.at_work or (not run.refreshes and len(self._left) >= AT_ONCE):
+        """Its last caller has gone. What the factory has begun is worth its end; waiting for another process is not (a refresh gives that up by itself)."""
+        if run.refreshes:
+            return
+        if not run.at_work or len(self._left) >= AT_ONCE:
             run.task.cancel()
             self._forget(run)
-        elif not run.refreshes:
+        else:
             self._left.add(run)
 
     def _forget(self, run: Run) -> None:
