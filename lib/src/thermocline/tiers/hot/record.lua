@@ -2,21 +2,22 @@
 -- KEYS: the record, the write's id; of a put on a server that has all keys also the scope's index of names and its times, and where the scope is entered into
 -- its tenant's index that one and its times.
 -- ARGV: 'put', 'delete' or 'touch'; required version ('': any); '1': only if no live record is there; version that the writer knows;
--- the envelope (of a touch its expiry and time of change count); grace ms; how long the id is known in ms; digest of the key;
--- time ('': now); with an index: the name, the time in ms that is noted, the scope.
+-- the envelope (of a touch its key, expiry and time of change count); time ('': now); with an index: the name, the time in ms that is noted, the scope.
 -- Answers {effect, version, created ms, whether the record was there}: 'took', 'refused', 'nothing'; 'again' for an id that is known, which took effect once;
 -- 'corrupt' and 'newer' for a record that is left as it is.
 
 local KEY, ID, VERB, REQUIRED, ABSENT, KNOWN = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local NEW, GRACE, ID_MS, DIGEST = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
-local now, now_us = clock(ARGV[9])
+local NEW, DIGEST = ARGV[5], string.sub(ARGV[5], 65, 80)
+local now, now_us = clock(ARGV[6])
+local GRACE = 86400000  -- ms: an expired record and a tombstone outlive their end by a day
+local ID_MS = 600000  -- an id is known for ten minutes, longer than any copy of its write is under way
 local TOMBSTONE = 1
 local HOT = '\1'
 local LIMIT = 9007199254740992  -- 2^53, below which all versions are
 
 for i = 3, #KEYS, 2 do  -- first, so that no record is ever without a name
-  local name = ARGV[i == 3 and 10 or 12]
-  redis.call('ZADD', KEYS[i + 1], ARGV[11], name)
+  local name = ARGV[i == 3 and 7 or 9]
+  redis.call('ZADD', KEYS[i + 1], ARGV[8], name)
   redis.call('ZADD', KEYS[i], 0, name)
 end
 
@@ -65,7 +66,8 @@ if raw and #raw >= 88 and string.sub(raw, 1, 3) == string.sub(MAGIC, 1, 3) and (
   return {'newer', 0, 0}  -- a sound header of a newer format: its writers know better, so it is never overwritten
 end
 local plain = VERB == 'put' and REQUIRED == '' and ABSENT ~= '1'  -- takes of a former record no more than when it was created
-if raw and not (plain and whole(raw, DIGEST) and field(raw, 16) < LIMIT and field(raw, 32) < LIMIT or not plain and sound(raw, DIGEST)) then
+local believed = plain and raw and whole(raw, DIGEST) and field(raw, 16) <= now_us + 1000 * GRACE and field(raw, 32) < LIMIT
+if raw and not believed and not sound(raw, DIGEST) then
   if REQUIRED ~= '' or VERB ~= 'put' then
     return {'corrupt', 0, 0}
   end
@@ -73,7 +75,7 @@ if raw and not (plain and whole(raw, DIGEST) and field(raw, 16) < LIMIT and fiel
 end
 local version, live = 0, false
 if raw then
-  local expires, gone = field(raw, 24), ARGV[9] == '' and 0 or redis.call('PEXPIRETIME', KEY)
+  local expires, gone = field(raw, 24), ARGV[6] == '' and 0 or redis.call('PEXPIRETIME', KEY)
   version = field(raw, 16)
   live = string.byte(raw, 5) % 2 ~= TOMBSTONE and (expires == 0 or expires > now)
   if gone > 0 and gone <= now then  -- only by a test's clock: the server would have removed it

@@ -17,7 +17,7 @@ from thermocline.errors import (
     UnknownOutcome,
     UnreadableRecord,
 )
-from thermocline.keys import key_digest, redis_key, redis_prefix
+from thermocline.keys import redis_key, redis_prefix
 from thermocline.model import Authority, Envelope, Key
 from thermocline.protocols import Effect, Listed, Page, Verb, Write, Written
 from thermocline.telemetry import CORRUPT
@@ -27,8 +27,7 @@ from thermocline.tiers.hot.trouble import CrossSlot
 from thermocline.tiers.hot.wire import Command
 from thermocline.writes import check_pointer
 
-GRACE_MS: Final = 86_400_000  # T: an expired record and a tombstone outlive their end by a day
-ID_MS: Final = 600_000  # a write's id is known for ten minutes, longer than any copy of it is under way
+GRACE_MS: Final = 86_400_000  # T, as in record.lua: an expired record and a tombstone outlive their end by a day
 AGAIN_MS: Final = 3_600_000  # a scope is entered into its tenant's index anew after an hour: far less than a day, so never forgotten under a writer
 SCOPES_KNOWN: Final = 4096  # that are remembered as entered
 INDEX_MS: Final = 86_400_000  # a name whose record is gone leaves the index no sooner than a day after it was written
@@ -223,9 +222,6 @@ class HotRecords(HotEntries):
             b"1" if write.if_absent else b"",
             write.known or 0,
             packed,
-            GRACE_MS,
-            ID_MS,
-            key_digest(write.key),
             self._now(),
         )
         return DELETE if write.verb is Verb.DELETE else RECORD, 2, words
