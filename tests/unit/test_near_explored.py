@@ -284,7 +284,7 @@ async def explore(kind: type[Near], folder: Path) -> tuple[int, list[str] | None
     clock = Steps()
     memory = TellingMemory(clock=clock)
     client = MemoryClient(hot=memory, warm=SqliteMemory(folder / "warm.sqlite3"), clock=clock)
-    near = kind(client._engine, NearCache(stale_at_most=timedelta(seconds=BOUND)), lambda: False)
+    near = kind(client._engine, NearCache(stale_at_most=timedelta(seconds=BOUND)), lambda key: False)
     near.begin()
     memory.listeners.clear()
     start = World(near, client, clock, State())

@@ -244,12 +244,12 @@ class Near:
 
     def expect(self, key: Key, plan: Plan) -> Ticket | None:
         """A question to hot is about to be sent: if its answer may be remembered, its ticket. Give it back to `done`, whatever happens."""
+        record = plan.authority is Authority.HOT
+        if not (record or plan.uses_hot) or plan.legacy is not None:
+            return None
         self.misses += 1
         listening, hot = self._listening, self._hot
-        if listening is None or hot is None or not self._heard or plan.legacy is not None:
-            return None
-        record = plan.authority is Authority.HOT
-        if not (record or plan.uses_hot) or self._blind(key):
+        if listening is None or hot is None or not self._heard or self._blind(key):
             return None
         name = hot.name_of(key, record=record)
         if not listening.hears(name):

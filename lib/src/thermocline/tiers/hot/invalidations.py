@@ -116,6 +116,10 @@ class Listening:
                 )
                 if self.how and self._clock.monotonic() - began > LONGEST_PAUSE:
                     pause = FIRST_PAUSE
+            except* Exception:  # an SDK's bug must not end the listening unseen
+                log.exception(
+                    "the near cache stopped hearing of changes in a way that it should not; it is tried again"
+                )
             finally:
                 self.how = ""
                 self._told.clear()
@@ -211,7 +215,7 @@ class Listening:
                     break
                 await wire.listen(FIRST_PAUSE * turn)
             else:
-                return f"{change[0]} of a name was not told"
+                return f"{change[0]!r} of a name was not told"
         wire.watched = None
         return None
 
