@@ -19,7 +19,8 @@ class MemoryClient(AliasVerbs, SettlingVerbs, MovingVerbs):
 
     Usable as ``async with MemoryClient(hot=…, warm=…, cold=…) as memory``; it connects on first use otherwise. It lives in one event loop, and closes
     the tiers that it connected. The authority of a key is warm if there is one, else cold, else hot; ``rules`` are the defaults and ``routes`` the exceptions.
-    ``lifetimes`` say how long records live and copies stay, by rule, and what is never kept longer.
+    ``lifetimes`` say how long records live and copies stay, by rule, and what is never kept longer. ``near``: keep what hot answered in the process, too
+    (docs/near-cache.md).
 
     Every verb takes a `Key` or a plain string (a name in the default tenant) and ``timeout`` (seconds or a timedelta) for the whole call, ten seconds by
     default. All raise `thermocline.errors`: an outage is `TierUnavailable`, never a missing value.
