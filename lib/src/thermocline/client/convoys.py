@@ -37,6 +37,7 @@ class Convoy(Generic[Item, Answer]):
     __slots__ = (
         "_clock",
         "_closed",
+        "_crowded",
         "_deadline",
         "_guard",
         "_many",
@@ -71,11 +72,12 @@ class Convoy(Generic[Item, Answer]):
         self._deadline: Deadline | None = None  # of those who wait to leave: the earliest
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way = 0
+        self._crowded = False  # the last convoy had several members, who will come back together: the first does not run ahead
         self._closed = False
 
     async def call(self, item: Item, deadline: Deadline) -> Answer:
         """What the tier answers for this item; raises its error. One who has much less time than the others, or much more, goes by himself."""
-        if self._under_way and self._fits(deadline):
+        if (self._under_way or self._crowded) and self._fits(deadline):
             turn, trail = self._join(item, deadline), telemetry.trail()
             came = await (turn if trail is None else trail.follow(self._guard.name, self._verb, turn))
             if isinstance(came, ThermoclineError):
@@ -120,7 +122,8 @@ class Convoy(Generic[Item, Answer]):
         deadline, self._deadline = self._deadline, None
         if deadline is None:
             return
-        if len(turns) == 1:
+        self._crowded = len(turns) > 1
+        if not self._crowded:
             _answer(turns[0][1], _ALONE)
             return
         for at in range(0, len(turns), MOST):

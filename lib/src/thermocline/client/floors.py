@@ -13,6 +13,9 @@ from thermocline.model import Key
 CAPACITY: Final = (
     20_000  # keys, about 8 MB: beside them hot itself keeps floors, and what hot has missed is pinned here
 )
+_ANEW: Final = (
+    10.0  # seconds for which one note of a version counts as the last use of its key: the order of use is that coarse
+)
 LIFETIME: Final = 6 * 3600.0  # seconds; less where an authority's grace is less than twice this
 
 
@@ -53,6 +56,17 @@ class Floors:
             self.raised(key, version)
         if len(self._floors) > self._capacity:
             self._evict()
+
+    def seen(self, key: Key, version: int) -> bool:
+        """Hot has just answered with this version: whether it may be served. It is noted if it may. (`get` and `note` in one, for the path of all hits.)"""
+        found = self._floors.get(key)
+        now = self._clock.monotonic()
+        if found is not None and found[0] == version and now - found[1] < _ANEW:
+            return True
+        if version < self.get(key):
+            return False
+        self.note(key, version)
+        return True
 
     def pin(self, key: Key) -> None:
         self._pinned.add(key)

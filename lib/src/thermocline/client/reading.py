@@ -86,9 +86,10 @@ class ReadVerbs(ClientLife):
             await self.connect()
         engine, waves = self._engine, self._waves
         plan = engine.routes.route(key)
-        if not waves.under_way or tier is not None or not waves.carries(key, plan, timeout):
+        turn = waves.join(key, plan, timeout) if tier is None and (waves.crowded or waves.under_way) else None
+        if turn is None:
             return await self._get(key, plan, type, default, tier, timeout)
-        turn, trail = waves.join(key, plan, timeout), telemetry.trail()
+        trail = telemetry.trail()
         came = await (turn if trail is None else trail.follow("hot", "get", turn))
         if isinstance(came, Left):
             return await self._get(key, plan, type, default, None, timeout, came)

@@ -65,10 +65,10 @@ class Recovery:
     def blind(self, key: Key | None = None) -> bool:
         """Whether this client must not read hot: it could not remember all that hot has not been told. Or not for this ``key``: whether its last
         write took effect is not known, and hot may have missed it."""
-        if self._unsure and key in self._unsure:
-            return True
         if self._blind_until == 0.0:
-            return False
+            return key in self._unsure
+        if key in self._unsure:
+            return True
         if not self._due and self._clock.monotonic() >= self._blind_until:
             self._blind_until = 0.0
             return False

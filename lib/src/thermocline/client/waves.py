@@ -1,8 +1,8 @@
 """Reads of one tick of the event loop travel together: each key is asked for once, all of them by one MGET, and every caller goes on from the answer.
 
-A read that finds nothing under way goes out by itself, at once. While others are under way a read joins the next *wave*, which leaves at the end of the
-tick. Nobody is given the answer to a question that was sent before he asked (P3, P6), for only waves that have not left are joined. A wave belongs to the
-client: a caller who is cancelled takes himself out of it and disturbs nobody (P10).
+A read that finds nothing under way goes out by itself, at once. While others are under way, or were a moment ago, a read joins the next *wave*, which
+leaves at the end of the tick. Nobody is given the answer to a question that was sent before he asked (P3, P6), for only waves that have not left are
+joined. A wave belongs to the client: a caller who is cancelled takes himself out of it and disturbs nobody (P10).
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from thermocline.client.recovery import Recovery
 from thermocline.client.result import Answer
 from thermocline.clock import Deadline
 from thermocline.errors import ClientClosed, ThermoclineError
-from thermocline.model import Authority, Envelope, Key, MemoryTier
-from thermocline.policy import Plan, Serve, serve
+from thermocline.model import Authority, Envelope, Header, Key, MemoryTier
+from thermocline.policy import Plan
 
 MOST: Final = 500  # keys of one wave: Redis answers nobody else meanwhile
 
-_VALUE: Final = Serve.VALUE
 _HOT: Final = str(MemoryTier.HOT)
+_RECORDS: Final = Authority.HOT
 _TIMES: Final = (int, float, timedelta)
 
 Lifetime = timedelta | float | None
@@ -51,15 +51,17 @@ ALONE: Final = Left(UNASKED)
 class _Wave:
     """What leaves together: the callers by their keys."""
 
-    __slots__ = ("deadline", "rows")
+    __slots__ = ("deadline", "loop", "rows")
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: Deadline, loop: asyncio.AbstractEventLoop) -> None:
         self.deadline = deadline
+        self.loop = loop
         self.rows: dict[Key, Row] = {}
 
 
 class Waves:
-    """The waves of one client. ``under_way``: reads that are on their way by themselves, and waves. Not thread-safe; of one event loop."""
+    """The waves of one client. ``under_way``: reads that are on their way by themselves, and waves. ``crowded``: the last wave had several callers, who
+    will come back together; the first of them does not run ahead. Not thread-safe; of one event loop."""
 
     __slots__ = (
         "_cascade",
@@ -71,6 +73,7 @@ class Waves:
         "_read",
         "_recovery",
         "_tasks",
+        "crowded",
         "under_way",
     )
 
@@ -82,28 +85,27 @@ class Waves:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self.under_way = 0
+        self.crowded = False
         guard = engine.guards.get(MemoryTier.HOT)
         self._guard: Guard | None = guard
         self._peek: Peek | None = None if engine.hot is None else engine.hot.peek_many
         records = engine.authorities.get(Authority.HOT)
         self._read: Peek | None = None if records is None else records.read_many
 
-    def carries(self, key: Key, plan: Plan, timeout: Lifetime) -> bool:
-        """Whether a read of this plan can go with others: one that hot is asked for first."""
-        if timeout is not None and type(timeout) not in _TIMES:
-            return False  # the verb itself says what is wrong with it
-        return (plan.uses_hot or plan.authority is Authority.HOT) and not self._recovery.blind(key)
-
-    def join(self, key: Key, plan: Plan, timeout: Lifetime) -> Turn:
-        """Take part in the next wave of those with this ``timeout``, which is the wave's. What comes is a live envelope, not a pointer; or `Left`."""
-        loop = asyncio.get_running_loop()
-        turn: Turn = loop.create_future()
-        wave = self._next.get(timeout)
+    def join(self, key: Key, plan: Plan, timeout: Lifetime) -> Turn | None:
+        """Take part in the next wave of those with this ``timeout``, which is the wave's. What comes is a live envelope, not a pointer; or `Left`.
+        None: this read goes alone, for hot is not asked for it, or there is something wrong with the timeout."""
+        if not (plan.uses_hot or plan.authority is _RECORDS) or self._recovery.blind(key):
+            return None
+        wave = self._next.get(timeout) if timeout is None or type(timeout) in _TIMES else None
         if wave is None:
+            if timeout is not None and type(timeout) not in _TIMES:
+                return None
             if self._closed:
                 raise _closed()
-            wave = self._next[timeout] = _Wave(self._engine.budget.call(timeout))
-            loop.call_soon(self._leave, timeout, context=_NO_CONTEXT)
+            wave = self._next[timeout] = _Wave(self._engine.budget.call(timeout), asyncio.get_running_loop())
+            wave.loop.call_soon(self._leave, timeout, context=_NO_CONTEXT)
+        turn: Turn = asyncio.Future(loop=wave.loop)
         row = wave.rows.get(key)
         if row is None:
             wave.rows[key] = (plan, [turn])
@@ -120,8 +122,10 @@ class Waves:
         if len(rows) == 1:  # it would be alone: its caller goes by himself, and so could not be disturbed by others
             _, only = next(iter(rows.values()))
             if len(only) == 1:
+                self.crowded = False
                 _give(only, ALONE)
                 return
+        self.crowded = True
         copies = {key: row for key, row in rows.items() if row[0].uses_hot}
         records = {key: row for key, row in rows.items() if not row[0].uses_hot}
         for some, ask in ((copies, self._peek), (records, self._read)):
@@ -152,17 +156,12 @@ class Waves:
             raise
         finally:
             self.under_way -= 1
-        now, floors, value = engine.now_ms(), engine.floors, _VALUE
+        now, seen = engine.now_ms(), engine.floors.seen
         hits = 0
         left: list[tuple[Key, Plan, list[Turn], Peeked]] = []
         for (plan, turns), key, found in zip(rows, keys, answers, strict=True):
-            if (
-                type(found) is Envelope
-                and found.header.flags == 0
-                and serve(found, now_ms=now, floor=floors.get(key), plan=plan) is value
-            ):
+            if type(found) is Envelope and _is_plain(found.header, plan, now) and seen(key, found.header.version):
                 hits += len(turns)
-                floors.note(key, found.header.version)
                 _give(turns, found)
             else:
                 left.append((key, plan, turns, found))
@@ -206,6 +205,11 @@ class Waves:
 
 
 _NO_CONTEXT: Final = Context()
+
+
+def _is_plain(header: Header, plan: Plan, now_ms: int) -> bool:
+    """Whether it is a value that may be served as it is (`serve` says so of all else): of this plan's authority, no pointer, not past its end."""
+    return header.flags == 0 and header.authority is plan.authority and not 0 < header.expires_ms <= now_ms
 
 
 def _give(turns: list[Turn], result: Envelope | Left) -> None:

@@ -208,7 +208,7 @@ class Codec:
         Raises `CorruptRecord`, `UnreadableRecord`, `TypeMismatch`, and `InvalidArgument` for a tombstone or a pointer that was not followed.
         """
         header = envelope.header
-        if header.flags:
+        if header.flags != 0:  # a flag's own truth costs more than the rest
             raise InvalidArgument("an envelope that is a tombstone or a pointer has no value to decode")
         whole = not header.compressor and header.raw_length == len(envelope.payload)
         value = deserialise(header.serialiser, envelope.payload if whole else self.raw(envelope))
