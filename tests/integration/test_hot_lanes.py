@@ -1,10 +1,13 @@
 """Calls that share a connection to Redis: what travels together, what is told apart, and that no reply is ever another's (P10)."""
 
 import asyncio
+import contextlib
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from thermocline.model import Envelope, Header, Key
 from thermocline.protocols import Verb, Write, Written
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import RedisCluster, RedisServer
+from thermocline.testing.rig.certificates import make_certificates
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.hot.lanes import Lanes, Places, Timers
 
@@ -261,6 +265,67 @@ async def test_nonsense_ends_the_connection_and_reaches_nobody(nonsense: bytes) 
                 await ask(tier, "PING")
         assert await ask(tier, "PING") == b"PONG"
         assert not lanes_of(tier)._leaving
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def behind_tls(server: RedisServer, directory: Path) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """The server's URL over TLS, and what resets all connections."""
+    files = make_certificates(directory)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.cert_file, files.key_file)
+    writers: list[asyncio.StreamWriter] = []
+    serving: set[asyncio.Task[None]] = set()
+
+    async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, requests = await asyncio.open_connection("127.0.0.1", server.port)
+        writers.append(writer)
+        await asyncio.gather(pass_on(reader, requests), pass_on(answers, writer))
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve(reader, writer))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+    def reset() -> None:
+        for writer in writers:
+            writer.transport.abort()
+
+    listening = await asyncio.start_server(begin, "127.0.0.1", 0, ssl=context)
+    port = listening.sockets[0].getsockname()[1]
+    try:
+        yield f"rediss://127.0.0.1:{port}?ssl_ca_certs={files.ca_file}", reset
+    finally:
+        reset()
+        listening.close()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+
+async def test_over_tls(redis_server: RedisServer, tmp_path: Path, fresh_prefix: str) -> None:
+    """Many callers, values that fill the transport's buffer, calls that are gone, and a connection that is lost."""
+    async with behind_tls(redis_server, tmp_path) as (url, reset), HotMemory(url) as tier:
+        values = {f"{fresh_prefix}{n}": b"%d" % n + b"\xff" * (700_000 if n % 10 == 0 else 10) for n in range(40)}
+        await asyncio.gather(*(tier.set(name, value) for name, value in values.items()))
+        doomed = [asyncio.create_task(tier.get(name)) for name in values]
+        await asyncio.sleep(0)
+        for call in doomed[::2]:
+            call.cancel()
+        assert await asyncio.gather(*(tier.get(name) for name in values)) == list(values.values())
+        assert (await asyncio.gather(*doomed, return_exceptions=True))[1::2] == list(values.values())[1::2]
+        reset()
+        for _ in range(3):  # what was reset may be noticed only when it is used
+            with contextlib.suppress(TierUnavailable):
+                await tier.get("name")
+        assert await tier.mget(list(values)) == values
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
