@@ -64,7 +64,7 @@ async def test_nothing_expires_by_a_turned_clock(tmp_path: Path, jump: int) -> N
         assert await memory.get(KEY) == "kept"
         during = await memory.set(KEY, "kept", ttl=timedelta(minutes=5))
         await warm.asked.wait()  # at once, and again after it was away: not at the next look in half a minute
-        while memory._engine.turns is None or memory._engine.turns.noticed.is_set():
+        while memory._engine.turns is None or memory._engine.turns.noticed.is_set():  # noqa: ASYNC110 - until it is cleared again
             await asyncio.sleep(0)
         assert await memory.get(KEY) == "kept"
         after = await memory.set(KEY, "kept", ttl=timedelta(minutes=5))

@@ -12,7 +12,18 @@ from thermocline.clock import Deadline
 from thermocline.coherence import Offer
 from thermocline.errors import ClientClosed, InvalidArgument, TierTimeout
 from thermocline.model import Authority, Envelope, Flags, Header, Key
-from thermocline.protocols import Announce, Busy, Entries, EntryOperation, Leased, Look, Publish, Settle, Withdraw
+from thermocline.protocols import (
+    Announce,
+    Busy,
+    Entries,
+    EntryOperation,
+    Leased,
+    Look,
+    Publish,
+    Renew,
+    Settle,
+    Withdraw,
+)
 from thermocline.testing import ManualClock
 from thermocline.tiers.local.process import ProcessMemory
 
@@ -142,6 +153,7 @@ operations: st.SearchStrategy[EntryOperation] = st.one_of(
     st.builds(Announce, st.just(KEY), owners, lasting),
     st.builds(published, owners, versions, envelopes),
     st.builds(Withdraw, st.just(KEY), owners),
+    st.builds(Renew, st.just(KEY), owners, lasting),
     st.builds(settled, st.none() | owners, versions, envelopes),
 )
 steps = st.lists(st.tuples(operations, st.integers(0, 12)), max_size=25)
@@ -151,6 +163,8 @@ def purely(entry: coherence.Entry[Envelope], operation: EntryOperation, now: int
     match operation:
         case Look():
             return coherence.look(entry, operation.reader, operation.lasting_ms, now).entry
+        case Renew():
+            return coherence.renew(entry, operation.reader, operation.lasting_ms, now).entry
         case Announce():
             return coherence.announce(entry, operation.writer, operation.lasting_ms, now)
         case Withdraw():

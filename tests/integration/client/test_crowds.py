@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from thermocline.client import MemoryClient
-from thermocline.client.gate import AT_ONCE, Gate
+from thermocline.client.gate import Gate
 from thermocline.clock import Deadline
 from thermocline.model import Key
 from thermocline.resilience import Budget
+from thermocline.resilience.rules import AT_ONCE
 from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 from thermocline.tiers.cold import ColdMemory
 from thermocline.tiers.hot import HotMemory

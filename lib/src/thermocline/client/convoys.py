@@ -72,7 +72,9 @@ class Convoy(Generic[Item, Answer]):
         self._deadline: Deadline | None = None  # of those who wait to leave: the earliest
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way = 0
-        self._crowded = False  # the last convoy had several members, who will come back together: the first does not run ahead
+        self._crowded = (
+            False  # the last convoy had several members, who will come back together: the first does not run ahead
+        )
         self._closed = False
 
     async def call(self, item: Item, deadline: Deadline) -> Answer:

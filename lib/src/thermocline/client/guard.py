@@ -44,7 +44,8 @@ _WELL = (
 
 class Guard:
     """``share`` is the tier's share of a call's deadline in seconds (of a write: four times as much, since a write without an answer is sent again).
-    ``below`` are the seconds that a call needs which goes on to the tier below: where its deadline has not that much left, the share is smaller in proportion (a quarter of what is left at least).
+    ``below`` are the seconds that a call needs which goes on to the tier below: where its deadline has not that much left, the share is smaller in
+    proportion (a quarter of what is left at least).
 
     A breaker that is open fails a call with `CircuitOpen` before anything is sent. Of many calls at the same time most
     wait at the `Gate`: that counts into the call's own deadline and not into the tier's share. ``prober``: looks whether the tier is back; where there is

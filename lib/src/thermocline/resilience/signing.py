@@ -50,7 +50,8 @@ class Signing:
         return urlunsplit(parts._replace(query=f"{parts.query}&{sas}" if parts.query else sas))
 
     async def token(self) -> tuple[str, int]:
-        """The SAS of this moment and its generation, for a client that signs by itself. Raises `ConfigurationError` if it is none, and why it cannot be read."""
+        """The SAS of this moment and its generation, for a client that signs by itself. Raises `ConfigurationError` if it is none, and why it
+        cannot be read."""
         return self._bare(await self._sas.current()), self._sas.generation
 
     async def renew(self, seen: int) -> bool:
