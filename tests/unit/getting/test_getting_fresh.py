@@ -8,7 +8,7 @@ import pytest
 from tests.unit.getting.ground import KEY, NEVER, Factory, Ground, Run
 
 from thermocline import telemetry
-from thermocline.client.getting.runs import AT_ONCE
+from thermocline.client.runs import AT_ONCE
 from thermocline.lifetimes import Lifetime, LifetimeRule, Lifetimes
 from thermocline.model import Key
 from thermocline.telemetry import correlation, correlation_id

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from tests.unit.getting.ground import KEY, NEVER, Factory, Ground, Run
 
-from thermocline.client.getting.runs import AT_ONCE
 from thermocline.client.getting.work import LONGEST_RUN
+from thermocline.client.runs import AT_ONCE
 from thermocline.errors import (
     ClientClosed,
     FactoryTimeout,

@@ -15,10 +15,10 @@ from thermocline.client.atomic import AtomicWrites
 from thermocline.client.batch_writes import BatchWrites
 from thermocline.client.direct import Direct
 from thermocline.client.figures import Figures
-from thermocline.client.getting.runs import Runs
 from thermocline.client.health import Checks
 from thermocline.client.listing import Listings
 from thermocline.client.near import NearCache
+from thermocline.client.runs import Runs
 from thermocline.client.streams import Streams
 from thermocline.client.takeover import TakeOver
 from thermocline.client.touching import Touches

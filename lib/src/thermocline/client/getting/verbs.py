@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from thermocline import telemetry
 from thermocline.client.getting.options import Freshness, Options, options_of
-from thermocline.client.getting.runs import Make, Run
 from thermocline.client.getting.work import Order, Workshop, found_of
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.result import NOT_GIVEN, NotGiven
+from thermocline.client.runs import Make, Run
 from thermocline.client.updating import UpdateVerbs
 from thermocline.clock import Deadline
 from thermocline.errors import InvalidArgument

@@ -14,7 +14,7 @@ from thermocline import telemetry
 from thermocline.client.cascade import Cascade
 from thermocline.client.engine import Engine
 from thermocline.client.getting.options import Options
-from thermocline.client.getting.runs import Run
+from thermocline.client.runs import Run
 from thermocline.client.writer import Writer
 from thermocline.clock import Deadline
 from thermocline.errors import (
