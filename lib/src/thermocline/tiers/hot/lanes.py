@@ -205,7 +205,8 @@ class Lanes:
                 timer = (self._soon if due - began < SOON else self._late).add(due, future)
             await future
         except TimeoutError:
-            if lane is not None and lane.heard == said.heard:  # not a word since: nobody shall wait for it any more
+            # Not a word since: nobody shall wait for this lane any more.
+            if lane is not None and lane.heard == said.heard:
                 self._leave(lane)
             raise
         except asyncio.CancelledError:
