@@ -16,6 +16,7 @@ from thermocline.errors import ClientClosed, TierFull, TierTimeout
 from thermocline.model import Key
 from thermocline.protocols import Effect, Verb, Write
 from thermocline.tiers.local.sqlite import SqliteMemory
+from thermocline.tiers.local.sqlite_group import WRITES_TOGETHER
 
 CODEC = Codec(compression=None)
 
@@ -176,6 +177,27 @@ async def test_who_leaves_the_line_is_never_carried_out(tier: SqliteMemory, exec
 
     assert await names_in(tier, "first", "waiting") == {"first"}
     assert executor.jobs == 2  # the write and this read
+
+
+async def test_a_crowd_that_leaves_the_line_does_not_stop_it(
+    tier: SqliteMemory, executor: Counting, tmp_path: Path
+) -> None:
+    with locked(tmp_path / "memory.db"):
+        first = asyncio.ensure_future(tier.write(put("first"), deadline=soon()))
+        await executor.asked.wait()
+        crowd = [asyncio.ensure_future(tier.write(put(f"c{n}"), deadline=soon())) for n in range(WRITES_TOGETHER)]
+        behind = asyncio.ensure_future(tier.write(put("behind"), deadline=soon()))
+        await asyncio.sleep(0)
+        for leaving in crowd:
+            leaving.cancel()
+        await asyncio.wait(crowd)
+    await first
+    while executor.jobs < 2 and tier._writes is not None and tier._writes._under_way + tier._writes._due:
+        await asyncio.sleep(0)
+
+    assert executor.jobs == 2  # else nobody comes for it until somebody else writes
+    assert (await behind).effect is Effect.TOOK
+    assert await names_in(tier, "behind", "c0", f"c{WRITES_TOGETHER - 1}") == {"behind"}
 
 
 async def test_reads_of_one_moment_share_a_turn(tier: SqliteMemory, executor: Counting) -> None:

@@ -51,7 +51,9 @@ class Gathering(Generic[Call, Answer]):
 
     def _next(self) -> None:
         self._due = False
-        if self._waiting and not self._under_way:
+        while (
+            self._waiting and not self._under_way
+        ):  # again where all who were taken had left, or the executor refused them
             self._go()
 
     def _go(self) -> None:
