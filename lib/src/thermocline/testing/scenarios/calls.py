@@ -100,9 +100,8 @@ class Callers:
                 raise
 
     async def read_all(self, names: list[str]) -> None:
-        """The last word: every key once more."""
-        for name in names:
-            await self.lookup(name)
+        """The last word: every key once more, all at the same time."""
+        await asyncio.gather(*(self.lookup(name) for name in names))
 
     # --- what is drawn --------------------------------------------------------------------------------------------------
 

@@ -135,8 +135,7 @@ class _Run:
         self.stage.here.append(fresh)
         await fresh.memory.connect()
         await fresh.read_all(names + only)  # first: what others have seen themselves they would mend by reading it
-        for actor in actors:
-            await actor.read_all(names + only)
+        await asyncio.gather(*(actor.read_all(names + only) for actor in actors))
         if self.make is _client:
             below = Here(
                 "below.0", places, mix, self.seed, lambda found, clock: found.client(clock=clock, with_hot=False)
