@@ -12,7 +12,7 @@ from benchmarks.measuring import measure
 from benchmarks.payload import packed, patient, turn
 from benchmarks.report import NEAR_NEW, NEAR_SHARED
 from benchmarks.results import Result
-from benchmarks.rivals import Get, installed
+from benchmarks.rivals import Get, Rival, or_left_out
 from benchmarks.rounds import Arm, Group
 from benchmarks.scale import Scale
 from thermocline import NearCache
@@ -67,30 +67,36 @@ def _drawing(get: Get, draw: Any) -> Any:
 
 async def _rivals(stack: contextlib.AsyncExitStack, used: list[str], result: Result) -> dict[str, Get]:
     """Stores in process memory. None of them is told when somebody else writes the key."""
-    found: dict[str, Get] = {}
-    if installed("langgraph"):
-        store = importlib.import_module("langgraph.store.memory").InMemoryStore()
-        for at, name in enumerate(used):
-            await store.aput(("bench",), name, turn(at))
-        found["LangGraph InMemoryStore.aget"] = lambda name: store.aget(("bench",), name)
-    if installed("aiocache"):
-        from aiocache import SimpleMemoryCache
+    found: list[Rival] = []
+    for module, make in (("langgraph", _langgraph), ("aiocache", _aiocache), ("cashews", _cashews)):
+        found += await or_left_out(module, lambda make=make: make(stack, used), result.left_out)  # type: ignore[misc]
+    return {rival.name: rival.get for rival in found}
 
-        simple = SimpleMemoryCache()
-        stack.push_async_callback(simple.close)
-        for at, name in enumerate(used):
-            await simple.set(name, turn(at))
-        found["aiocache SimpleMemoryCache"] = simple.get
-    if installed("cashews"):
-        from cashews import Cache
 
-        cache = Cache()
-        cache.setup("mem://")
-        await cache.init()
-        stack.push_async_callback(cache.close)
-        for at, name in enumerate(used):
-            await cache.set(name, turn(at))
-        found["cashews mem://"] = cache.get
-    if len(found) < 3:
-        result.left_out.append("near: some rivals are not installed: make bench installs them")
-    return found
+async def _langgraph(_: contextlib.AsyncExitStack, used: list[str]) -> list[Rival]:
+    store = importlib.import_module("langgraph.store.memory").InMemoryStore()
+    for at, name in enumerate(used):
+        await store.aput(("bench",), name, turn(at))
+    return [Rival("LangGraph InMemoryStore.aget", lambda name: store.aget(("bench",), name))]
+
+
+async def _aiocache(stack: contextlib.AsyncExitStack, used: list[str]) -> list[Rival]:
+    from aiocache import SimpleMemoryCache
+
+    simple = SimpleMemoryCache()
+    stack.push_async_callback(simple.close)
+    for at, name in enumerate(used):
+        await simple.set(name, turn(at))
+    return [Rival("aiocache SimpleMemoryCache", simple.get)]
+
+
+async def _cashews(stack: contextlib.AsyncExitStack, used: list[str]) -> list[Rival]:
+    from cashews import Cache
+
+    cache = Cache()
+    cache.setup("mem://")
+    await cache.init()
+    stack.push_async_callback(cache.close)
+    for at, name in enumerate(used):
+        await cache.set(name, turn(at))
+    return [Rival("cashews mem://", cache.get)]

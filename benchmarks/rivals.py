@@ -40,14 +40,23 @@ def installed(module: str) -> bool:
 async def opened(
     stack: contextlib.AsyncExitStack, server: RedisServer, names: Sequence[str], left_out: list[str]
 ) -> list[Rival]:
-    """All that are installed, holding a turn under each name; the others are told in ``left_out``."""
+    """All that can be opened, holding a turn under each name; the others are told in ``left_out``."""
     found: list[Rival] = []
     for module, make in _MAKERS:
-        if installed(module):
-            found += await make(stack, server, names)
-        else:
-            left_out.append(f"{module} is not installed: make bench installs it")
+        found += await or_left_out(module, lambda make=make: make(stack, server, names), left_out)  # type: ignore[misc]
     return found
+
+
+async def or_left_out(module: str, make: Callable[[], Awaitable[list[Rival]]], left_out: list[str]) -> list[Rival]:
+    """What ``make`` makes of a module, or nothing, and why: a rival that is not there, or does not work here, costs the others nothing."""
+    if not installed(module):
+        left_out.append(f"{module} is not installed: make bench installs it")
+        return []
+    try:
+        return await make()
+    except Exception as error:  # noqa: BLE001 - whatever another's package raises is told beside the figures
+        left_out.append(f"{module} cannot be used here: {type(error).__name__}: {error}")
+        return []
 
 
 async def _aiocache(stack: contextlib.AsyncExitStack, server: RedisServer, names: Sequence[str]) -> list[Rival]:
