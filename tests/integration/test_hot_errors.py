@@ -10,7 +10,15 @@ import redis.exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from thermocline.clock import Deadline
-from thermocline.errors import AccessDenied, ClientClosed, ConfigurationError, TierFull, TierTimeout, TierUnavailable
+from thermocline.errors import (
+    AccessDenied,
+    ClientClosed,
+    ConfigurationError,
+    TierDamaged,
+    TierFull,
+    TierTimeout,
+    TierUnavailable,
+)
 from thermocline.model import Authority, Envelope, Header, Key
 from thermocline.protocols import Announce, Busy, Look, Publish, Settle, Verb, Write
 from thermocline.testing.rig import RedisCluster, RedisServer
@@ -69,7 +77,7 @@ R = redis.exceptions
         (R.MovedError("1 127.0.0.1:7000"), TierUnavailable, "cluster=True", False),
         (R.ResponseError("MISCONF Redis is configured to save"), TierUnavailable, "disk", False),
         (R.ResponseError("BUSY Redis is busy"), TierUnavailable, "script", False),
-        (R.ResponseError("WRONGTYPE Operation against a key"), TierUnavailable, "something else", False),
+        (R.ResponseError("WRONGTYPE Operation against a key"), TierDamaged, "something else", False),
         (R.ResponseError("Error compiling script (new function)"), TierUnavailable, "7.0", False),
         (R.ResponseError("what is this"), TierUnavailable, "what is this", False),
         (R.ConnectionError("Connection closed by server."), TierUnavailable, "broke", True),

@@ -142,6 +142,28 @@ async def test_hot_alone_has_all_the_time() -> None:
     assert world.tiers[HOT].deadlines == [0.04]
 
 
+@pytest.mark.parametrize("again", [True, False])
+async def test_who_begin_together_fill_the_places_before_the_line(again: bool) -> None:
+    """Found in review: with a short line, calls were refused while places were free, because all that begin in one turn stand in it for a moment."""
+    world = World(Resilience(warm=Limits(at_once=12, waiting=3)))
+    guard, go = world.guards[WARM], asyncio.Event()
+
+    async def held(*, deadline: Deadline) -> str:
+        await go.wait()
+        return "answer"
+
+    async def call() -> str:
+        return await guard.call("write", held, deadline=Deadline.after(60), again=again)
+
+    calls = [asyncio.create_task(call()) for _ in range(20)]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    go.set()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert answers[:15] == ["answer"] * 15
+    assert [type(answer) for answer in answers[15:]] == [Overloaded] * 5
+
+
 async def test_one_call_too_many_is_refused_at_once() -> None:
     world = World(Resilience(warm=Limits(at_once=2, waiting=3)))
     guard, go = world.guards[WARM], asyncio.Event()

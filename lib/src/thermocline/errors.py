@@ -152,7 +152,7 @@ class TierFull(TierUnavailable):
 
 
 class TierDamaged(TierUnavailable):
-    """A tier's store as a whole cannot be read, as a database file that is corrupt."""
+    """A tier's store as a whole cannot be read, as a database file that is corrupt; or, in Redis, another program has put something else under the key."""
 
 
 class FactoryTimeout(ThermoclineError, TimeoutError):

@@ -80,7 +80,9 @@ class Gate:
 
     async def enter(self, deadline: Deadline) -> None:
         """Wait for a place. Raises TimeoutError when the deadline comes first, and `LineFull` at once where too many wait already."""
-        if len(self._waiting) >= self._line:
+        if (
+            self._inside + len(self._waiting) >= self._most + self._line
+        ):  # who only waits for his turn of the event loop is not in line
             raise LineFull
         loop = asyncio.get_running_loop()
         turn = loop.create_future()

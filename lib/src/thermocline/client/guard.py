@@ -237,7 +237,7 @@ class Guard:
             self._answered(0.0, times, stalled)
             raise
         took = clock.monotonic() - began
-        sick = isinstance(result, list) and result and all(map(_says_sick, result))
+        sick = isinstance(result, list) and result and all(map(says_sick, result))
         stats.observe(verb, self.name, took, telemetry.UNAVAILABLE if sick else telemetry.OK)
         if isinstance(result, list) and sick:
             late = all(isinstance(answer, _LATE) for answer in result)
@@ -339,6 +339,6 @@ class _HeldUp(Exception):
         return any(isinstance(one, UnknownOutcome) for one in (self.error, *(self.answers or ())))
 
 
-def _says_sick(answer: object) -> bool:
+def says_sick(answer: object) -> bool:
     """Whether a batch's answer for one key says that the tier is down; if all of them do, the call has failed."""
     return isinstance(answer, TierUnavailable | UnknownOutcome) and not isinstance(answer, _WELL)

@@ -11,8 +11,9 @@ from contextvars import Context
 from itertools import islice
 
 from thermocline.client.floors import Floors
+from thermocline.client.guard import says_sick
 from thermocline.clock import Clock
-from thermocline.errors import ThermoclineError
+from thermocline.errors import ThermoclineError, TierUnavailable
 from thermocline.model import Key
 
 log = logging.getLogger("thermocline.recovery")
@@ -54,6 +55,7 @@ class Recovery:
         self._anew: set[Key] = (
             set()
         )  # what was added while a drain was under way, which may have asked too early to know of it
+        self._refused = False  # whether hot answered the last time that it was told, and took none of it
         self._blind_until = 0.0
         self._task: asyncio.Task[None] | None = None
         self._draining = asyncio.Lock()
@@ -116,11 +118,13 @@ class Recovery:
 
     async def repaired(self) -> bool:
         """Tell hot every version that is due now; whether it has been told. What the authority is to be asked for first is left to the queue: until then this
-        client does not read those keys in hot."""
+        client does not read those keys in hot. What hot *refuses* (another program's key, no room, no permission) keeps nothing else from being
+        read: it may be refused for ever, and this client's floors keep it from reading those keys' older values."""
         for _ in range(
             len(self._due) // _CHUNK + 2
         ):  # what is added meanwhile was read below, and is its reader's floor
-            if len(self._due) > len(self._unsure) and not await self.drain(asking=False):
+            told = len(self._due) <= len(self._unsure) or await self.drain(asking=False)
+            if not told and not self._refused:
                 return len(self._due) <= len(self._unsure)  # the queue itself may have told the rest
         return True
 
@@ -146,12 +150,15 @@ class Recovery:
         return known
 
     async def _settle(self, known: Sequence[tuple[Key, int]]) -> bool:
+        self._refused = False
         if not known:
             return False
         try:
             results = await self._tell(known)
-        except ThermoclineError:
+        except ThermoclineError as failed:
+            self._refused = isinstance(failed, TierUnavailable) and not says_sick(failed)
             return False
+        self._refused = all(error is not None and not says_sick(error) for error in results)
         told = 0
         for (key, _), error in zip(known, results, strict=True):
             if error is None:

@@ -4,7 +4,7 @@ import socket
 import ssl
 from typing import Final
 
-from thermocline.errors import AccessDenied, ThermoclineError, TierFull, TierTimeout, TierUnavailable
+from thermocline.errors import AccessDenied, ThermoclineError, TierDamaged, TierFull, TierTimeout, TierUnavailable
 from thermocline.model import MemoryTier
 
 _HOT: Final = MemoryTier.HOT
@@ -59,7 +59,7 @@ REPLIES: Final = {
     "NOREPLICAS": Hint(TierUnavailable, "the server has too few replicas in sync and takes no writes"),
     "BUSY": Hint(TierUnavailable, "the server is busy with a long script"),
     "NOAUTH": DENIED,
-    "WRONGTYPE": Hint(TierUnavailable, "something else lies under the key, which this library did not write"),
+    "WRONGTYPE": Hint(TierDamaged, "something else lies under the key, which this library did not write"),
     "Error compiling script": Hint(TierUnavailable, "the server is too old: Redis 7.0 or newer is needed"),
     "unknown command": Hint(TierUnavailable, "the server lacks a command: Redis 7.0 or newer is needed"),
 }
