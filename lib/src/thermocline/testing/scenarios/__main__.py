@@ -1,13 +1,14 @@
-"""``python -m thermocline.testing.scenarios``: run them, and print one page. Ends with 1 if one did not come out as stated."""
+"""``python -m thermocline.testing.scenarios``: run them, and print one page. Ends with 1 if one did not come out as stated, or could not be played."""
 
 import argparse
 import asyncio
 import logging
 import sys
+import traceback
 from pathlib import Path
 
 from thermocline.testing.scenarios.catalogue import SCENARIOS, by_name
-from thermocline.testing.scenarios.places import FEATURES
+from thermocline.testing.scenarios.places import FEATURES, switched_on
 from thermocline.testing.scenarios.report import Report, page
 from thermocline.testing.scenarios.runner import play
 
@@ -23,27 +24,45 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--report", type=Path, help="write the page to this file, too")
     parser.add_argument("--page", type=Path, help="put it into this document, between its markers")
     parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.features = tuple(name for name in options.features.split(",") if name)
+    try:  # before the minutes that it takes, and not after
+        options.chosen = [by_name(name) for name in options.only] if options.only else list(SCENARIOS)
+        switched_on(options.features)
+        if not 0 < options.seconds < float("inf"):
+            raise ValueError(f"--seconds is how long each fault lasts, more than 0, not {options.seconds:g}")
+        if options.page is not None:
+            put_into(options.page, None)
+    except (KeyError, ValueError, OSError) as error:
+        parser.error(str(error.args[0] if isinstance(error, KeyError) else error))
+    return options
 
 
-async def run(options: argparse.Namespace) -> list[Report]:
-    chosen = [by_name(name) for name in options.only] if options.only else SCENARIOS
-    features = tuple(name for name in options.features.split(",") if name)
+async def run(options: argparse.Namespace) -> tuple[list[Report], dict[str, str]]:
+    """The reports, and why a scenario has none: one that cannot be played does not cost the others."""
     reports: list[Report] = []
-    for scenario in chosen:
-        report = await play(scenario, seed=options.seed, seconds=options.seconds, features=features)
-        print(report, flush=True)
-        reports.append(report)
-    return reports
+    unplayed: dict[str, str] = {}
+    for scenario in options.chosen:
+        try:
+            report = await play(scenario, seed=options.seed, seconds=options.seconds, features=options.features)
+        except Exception as error:  # noqa: BLE001 - it is on the page, and the command ends with 1
+            unplayed[scenario.name] = f"{type(error).__name__}: {error}"
+            print(f"{scenario.name} (seed {options.seed}): NOT PLAYED: {unplayed[scenario.name]}", flush=True)
+            traceback.print_exception(error)
+        else:
+            print(report, flush=True)
+            reports.append(report)
+    return reports, unplayed
 
 
-def put_into(document: Path, text: str) -> None:
-    """Replace what is between the markers. Raises ValueError where there are none."""
-    before, found, rest = document.read_text().partition(BEGIN)
+def put_into(document: Path, text: str | None) -> None:
+    """Replace what is between the markers; None: see only that it can be done. Raises ValueError where there are none, OSError for no such file."""
+    before, found, rest = document.read_text(encoding="utf-8").partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise ValueError(f"{document} has no place for the page, between {BEGIN} and {END}")
-    document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    if text is not None:
+        document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> int:
@@ -54,16 +73,17 @@ def main() -> int:
         for scenario in SCENARIOS:
             print(f"{scenario.name}: {scenario.says}\n    {scenario.outcome}")
         return 0
-    reports = asyncio.run(run(options))
-    features = f", with {options.features}" if options.features else ""
-    text = page(reports, title=f"Scenarios (seed {options.seed}, faults of {options.seconds:g} s{features})")
+    reports, unplayed = asyncio.run(run(options))
+    features = f", with {', '.join(options.features)}" if options.features else ""
+    title = f"Scenarios (seed {options.seed}, faults of {options.seconds:g} s{features})"
+    text = page(reports, title=title, unplayed=unplayed)
     print(f"\n{text}")
     if options.report is not None:
         options.report.parent.mkdir(parents=True, exist_ok=True)
-        options.report.write_text(text)
+        options.report.write_text(text, encoding="utf-8")
     if options.page is not None:
         put_into(options.page, text)
-    return 0 if all(report.kept for report in reports) else 1
+    return 0 if all(report.kept for report in reports) and not unplayed else 1
 
 
 if __name__ == "__main__":

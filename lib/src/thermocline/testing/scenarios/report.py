@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from thermocline.testing.history import Event, Kind, Outcome, Verdict
@@ -135,33 +135,40 @@ def kind_of(event: Event) -> str | None:
     return event.error.removeprefix(NOT_OURS).split(":", 1)[0]
 
 
-def page(reports: Sequence[Report], *, title: str = "Scenarios") -> str:
-    """One page of Markdown."""
+def page(reports: Sequence[Report], *, title: str = "Scenarios", unplayed: Mapping[str, str] | None = None) -> str:
+    """One page of Markdown. ``unplayed``: why a scenario has no report, by its name."""
     kept = sum(report.kept for report in reports)
+    without = unplayed or {}
     promises = sum(len(report.broken) for report in reports)
     calls = sum(report.calls for report in reports)
     lines = [
-        f"### {title}: {kept} of {len(reports)} as stated",
+        f"### {title}: {kept} of {len(reports) + len(without)} as stated",
         "",
         f"{calls:,} calls, {promises} promises broken.",
         "",
         "| scenario | calls | errors that callers saw | p50 / p99 before | during | after (ms) "
-        "| well again after | promises broken | bounded: answers behind, worst |",
+        "| well again after | promises broken | bound of answers behind: how many, worst |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for report in reports:
         seen = ", ".join(f"{count} {kind}" for kind, count in report.errors.most_common()) or "none"
         if report.refused:
             seen += f" (**not allowed: {', '.join(report.refused)}**)"
-        behind = f"{report.behind}, {report.worst:.2f} s" if report.behind else "–"
-        if report.lost:
-            behind += f"; {report.lost} keys of Redis alone went back"
         again = f"{report.converged:.2f} s" if report.converged < math.inf else "**never**"
         lines.append(
             f"| {report.scenario.name} | {report.calls:,} | {seen} | {_pair(report.calm)} | {_pair(report.during)} | {_pair(report.after)} "
-            f"| {again} | {len(report.broken) or '0'} | {behind} |"
+            f"| {again} | {len(report.broken) or '0'} | {_behind(report)} |"
         )
+    lines += ["", *(f"**Not played**: {name}: {why}" for name, why in without.items())] if without else []
     return "\n".join(lines) + "\n"
+
+
+def _behind(report: Report) -> str:
+    """What is stated, and what was seen of it."""
+    bounded = report.scenario.bounded
+    seen = f"{report.behind}, {report.worst:.2f} s" if report.behind else "none"
+    told = seen if bounded is None else f"≤ {bounded.total_seconds():g} s: {seen}"
+    return f"{told}; {report.lost} keys of Redis alone went back" if report.lost else told
 
 
 def _pair(spread: Spread) -> str:
