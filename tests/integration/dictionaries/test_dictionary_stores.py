@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from thermocline.client.training import Dictionaries
 from thermocline.codec import Codec, id_of
 from thermocline.errors import Conflict, InvalidArgument, NotFound, UnknownDictionary
 from thermocline.model import Hit
+from thermocline.testing import ManualClock
 
+BRIEF = timedelta(seconds=1)
 NATIVE = "cosmos"  # keeps JSON as JSON, uncompressed
 
 
@@ -292,3 +295,41 @@ async def test_many_first_readers_fetch_it_once(tmp_path: Path, tenant: str) -> 
             assert tier.seen == 2
             await reader.get_many(keys)
             assert tier.seen == 2
+
+
+async def test_a_writer_stops_to_use_one_that_is_lost(store: Store, tenant: str) -> None:
+    """Redis may lose it with all else; or somebody removed it too early."""
+    trained = await store.trained(tenant)
+    clock = ManualClock()
+    writers = [await store.client(told, clock=clock) for told in ("latest", trained.info.id)]
+    key, value = Key(tenant, "user/new", "m/1"), str(message(1, "user/new"))
+    for writer in writers:
+        await writer.set(key, value)
+        assert (await record(writer, key)).header.dictionary == id_of(trained.info.id)
+    folder = f"dictionary/{hashlib.sha256(tenant.encode()).hexdigest()[:40]}/"
+    await notes(writers[0]).delete_note(folder + trained.info.id, deadline=soon())
+    clock.advance(10 if store.kind == "redis" else 600)
+
+    for number, writer in enumerate(writers):
+        other = Key(tenant, "user/new", f"other/{number}")
+        await writer.set(other, value)
+        assert (await record(writer, other)).header.dictionary == 0
+        assert await (await store.client()).get(other) == value
+
+
+async def test_a_removal_that_was_killed_is_told_and_goes_on(store: Store, tenant: str) -> None:
+    trained = await store.trained(tenant, shared_by=1, size=60_000)
+    memory = await store.client()
+    folder = f"dictionary/{hashlib.sha256(tenant.encode()).hexdigest()[:40]}/"
+    for gone in ("latest", trained.info.id):  # what it removes first
+        assert await notes(memory).delete_note(folder + gone, deadline=soon())
+    shelf = Dictionaries(memory)
+    assert await shelf.stored(tenant=tenant) == []
+
+    told = await memory.forget(tenant=tenant, scope="user/1", by="the officer", longest_write=BRIEF)
+    assert [trained.info.id in words for words in told.dictionaries] == [True]
+    assert (await shelf.remove(trained.info.id, tenant=tenant)).id == trained.info.id
+    left, _ = await notes(memory).list_notes(folder, limit=100, cursor=None, deadline=soon())
+    assert left == []
+    with pytest.raises(NotFound):
+        await shelf.remove(trained.info.id, tenant=tenant)

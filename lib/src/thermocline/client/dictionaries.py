@@ -9,6 +9,7 @@ for the record can ask for the dictionary too.
 import asyncio
 import hashlib
 import logging
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -29,8 +30,10 @@ log = logging.getLogger("thermocline.client")
 PART: Final = 32_000  # bytes of one note; a note holds 32,768
 FORMAT: Final = 1
 _ROOT: Final = "dictionary/"
+_OWN: Final = re.compile(r"([0-9a-f]{8})(?:\.|$)")
 _PAGE: Final = 200
 _CHOSEN_SECONDS: Final = 600.0  # for which a choice stands
+_FLEETING_SECONDS: Final = 10.0  # ... where Redis alone has the records, and may lose its data at any time
 _NONE_SECONDS: Final = 60.0  # for which it stands that a tenant has none, or that nobody could be asked
 _CHOOSING: Final = 2.0  # that a write may wait for it
 _CHOICES: Final = 1000  # tenants
@@ -129,24 +132,30 @@ class Shelf:
         return None if note is None else id_of(note.data.decode("ascii", "replace"))
 
     async def ids(self, tenant: str, deadline: Deadline) -> list[int]:
-        """All of a tenant."""
-        prefix, found, cursor = _folder(tenant), [], None
+        """All of a tenant; also those of which only parts are there, as a training or a removal that was killed leaves them."""
+        names = await self._names(tenant, deadline)
+        return [*dict.fromkeys(int(found[1], 16) for name in names if (found := _OWN.match(name)))]
+
+    async def _names(self, tenant: str, deadline: Deadline) -> list[str]:
+        """What is behind the folder in the names of its notes."""
+        prefix, found, cursor = _folder(tenant), list[str](), None
         while True:
             names, cursor = await self._book.call(
                 self._book.notes.list_notes, prefix, limit=_PAGE, cursor=cursor, deadline=deadline
             )
-            found += [int(rest, 16) for name in names if len(rest := name.removeprefix(prefix)) == 8]
+            found += [name.removeprefix(prefix) for name in names]
             if cursor is None:
                 return found
 
-    async def remove(self, info: DictionaryInfo, deadline: Deadline) -> None:
-        """First what leads to it."""
-        tenant, number = info.tenant, id_of(info.id)
-        gone = [_name(tenant, number), *_parts(tenant, number, info.sha256, info.size)]
-        if await self.latest(tenant, deadline) == number:
-            gone.insert(0, _latest(tenant))
+    async def remove(self, tenant: str, number: int, deadline: Deadline) -> bool:
+        """First what leads to it; then each part, also one that nothing leads to. Repeated, it goes on where it was killed. False: nothing was there."""
+        folder, own = _folder(tenant), id_text(number)
+        gone = sorted(name for name in await self._names(tenant, deadline) if name[:8] == own)
+        if gone and await self.latest(tenant, deadline) == number:
+            gone.insert(0, LATEST)
         for name in gone:
-            await self._book.call(self._book.notes.delete_note, name, deadline=deadline)
+            await self._book.call(self._book.notes.delete_note, folder + name, deadline=deadline)
+        return bool(gone)
 
 
 def _folder(tenant: str) -> str:
@@ -172,7 +181,10 @@ async def _holds(shelf: Shelf, tenant: str, scope: str | None, number: int, dead
         info = await shelf.info(tenant, number, deadline)
     except UnknownDictionary as error:
         return str(error)
-    if info is None or (scope is not None and (info.shared_by > 1 or info.scope not in (None, scope))):
+    if info is None:
+        parts = f"parts of dictionary {id_text(number)} are left of a training or a removal that was cut short"
+        return f"{parts}: remove them (thermocline dictionary remove)"
+    if scope is not None and (info.shared_by > 1 or info.scope not in (None, scope)):
         return ""
     if scope is None:
         holds = f"holds fragments of the tenant's values that {info.shared_by} scopes shared"
@@ -238,7 +250,8 @@ class DictionaryKeeper:
             )
             if shelf is not None and number is not None:
                 if before is not None and before.number == number and known.knows(tenant, number):
-                    found = number  # read from this very shelf before
+                    # read from this very shelf before; but it may have been removed since, or lost with Redis
+                    found = number if await shelf.info(tenant, number, deadline) is not None else None
                 elif (read := await shelf.read(tenant, number, deadline)) is not None:
                     known.learn(tenant, read)
                     found = number
@@ -247,7 +260,8 @@ class DictionaryKeeper:
             found = None if before is None else before.number
         except ThermoclineError as error:  # damaged: not to be used, and whoever reads is told
             log.warning("values of the tenant %.80r are written without a dictionary: %s", tenant, error)
-        seconds = _NONE_SECONDS if found is None else _CHOSEN_SECONDS
+        seconds = _FLEETING_SECONDS if stamp is Authority.HOT else _CHOSEN_SECONDS
+        seconds = _NONE_SECONDS if found is None else seconds
         return _Choice(found, self._engine.clock.monotonic() + seconds)
 
     # --- reading --------------------------------------------------------------------------------------------------------

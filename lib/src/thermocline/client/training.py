@@ -164,26 +164,31 @@ class Dictionaries:
 
     async def remove(self, id: str, *, tenant: str = DEFAULT_TENANT) -> DictionaryInfo:
         """Remove one that no record needs. A client that still writes with it would write what nobody can read: first see to it that none does (their setting
-        names another, and they were started anew more than the longest write ago). Raises `Conflict` while records need it, `NotFound`."""
-        info, _ = await self._described(id, tenant)
+        names another, and they were started anew more than the longest write ago). One of which only parts are there, as a training or a removal that was
+        killed leaves them, has a ``size`` of 0. Raises `Conflict` while records need it, `NotFound`."""
+        number = id_of(id)
+        await self._memory.connect()
+        info = await self._described(number, tenant)
         users = await self.users(id, tenant=tenant)
         if users:
             raise Conflict(
                 f"{users} records of the tenant {tenant!r:.80} need the dictionary {id}: write them anew without it, or leave it"
             )
         for shelf in self._shelves():
-            if await shelf.info(tenant, id_of(id), self._call()) is not None:
-                await shelf.remove(info, self._call())
+            await shelf.remove(tenant, number, self._call())
         return info
 
-    async def _described(self, id: str, tenant: str) -> tuple[DictionaryInfo, Shelf]:
-        number = id_of(id)
-        await self._memory.connect()
-        for shelf in self._shelves():
+    async def _described(self, number: int, tenant: str) -> DictionaryInfo:
+        """What is known of it, if only that there are parts."""
+        shelves = self._shelves()
+        for shelf in shelves:
             info = await shelf.info(tenant, number, self._call())
             if info is not None:
-                return info, shelf
-        raise NotFound(f"the tenant {tenant!r:.80} has no dictionary {id}")
+                return info
+        for shelf in shelves:
+            if number in await shelf.ids(tenant, self._call()):
+                return DictionaryInfo(id_text(number), tenant, 0, "", 0, 0, 0, 0, 0, 0)
+        raise NotFound(f"the tenant {tenant!r:.80} has no dictionary {id_text(number)}")
 
     # --- where -----------------------------------------------------------------------------------------------------------
 
