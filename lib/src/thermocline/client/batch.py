@@ -15,7 +15,7 @@ from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, ThermoclineError, TierUnavailable
 from thermocline.model import Envelope, Key, MemoryTier, NotAsked
 from thermocline.policy import Plan, Serve, serve
-from thermocline.protocols import Found, Leased, Look, Settle
+from thermocline.protocols import AtOnce, Found, Leased, Look, Settle
 
 CHUNK: Final = 200  # keys that the authority is asked for together
 AT_ONCE: Final = 4  # such chunks under way
@@ -55,6 +55,26 @@ class Batches:
         for key, found in results.items():
             if isinstance(found, Envelope) and found.header.expires_ms != 0 and not found.live(now):
                 results[key] = None  # it expired while others were asked for, or hot was told
+        return results
+
+    def goes_below_together(self, plan: Plan) -> bool:
+        """Whether keys of this plan that hot does not have are best asked for together, though nobody asked for them as a batch: where the authority
+        answers for many by one call, so that none waits for the slowest of many."""
+        rules = plan.rules
+        simple = rules.read_fallback and not rules.stale_while_down and plan.legacy is None
+        return simple and isinstance(self._engine.authorities.get(plan.authority), AtOnce)
+
+    async def below(
+        self, plan: Plan, keys: Sequence[Key], deadline: Deadline
+    ) -> dict[Key, Envelope | ThermoclineError | None]:
+        """Keys that hot has just answered with nothing: the live envelope (perhaps a pointer), None or the error of each."""
+        found = await self._miss(plan, keys, deadline)
+        now = self._engine.now_ms()
+        results: dict[Key, Envelope | ThermoclineError | None] = {}
+        for key in keys:
+            came = found[key]
+            gone = isinstance(came, NotAsked) or (isinstance(came, Envelope) and not came.live(now))
+            results[key] = None if gone or isinstance(came, NotAsked) else came
         return results
 
     async def _read(self, plan: Plan, keys: list[Key], results: Reads, deadline: Deadline) -> None:

@@ -1,6 +1,7 @@
 """Reading: hot, then the authority, and what hot is told of it (COHERENCE section 3)."""
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import Final
 
@@ -20,6 +21,9 @@ from thermocline.protocols import Busy, Leased, Settle
 
 _FIRST_PAUSE = 0.005  # seconds before an authority that answered below the floor is asked again; doubled each time
 _LONGEST_PAUSE = 0.1
+LOST_SECONDS: Final = (
+    1.0  # for which Redis, where it alone has the word, may answer with less than was known, as while it fails over
+)
 HEDGED_BYTES: Final = 2**20  # of a larger payload no second copy is fetched because the first takes long
 
 
@@ -226,6 +230,7 @@ class Cascade:
         engine = self._engine
         authority, guard = engine.authority(plan.authority), engine.guards[plan.tier]
         pause = _FIRST_PAUSE
+        lost_at = engine.clock.monotonic() + LOST_SECONDS if plan.authority is Authority.HOT else math.inf
         while True:
             engine.stats.count(telemetry.READS, guard.name)
             try:
@@ -234,6 +239,9 @@ class Cascade:
                 raise damaged(key, guard.name, error) from error
             version = found.version if found is not None else 0
             if version >= floor:
+                return found
+            if engine.clock.monotonic() >= lost_at:
+                engine.floors.forget(key)  # what Redis alone had it has lost: P2 does not hold there
                 return found
             if deadline.remaining() <= pause:
                 raise TierUnavailable(

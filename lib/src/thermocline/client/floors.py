@@ -74,6 +74,10 @@ class Floors:
     def unpin(self, key: Key) -> None:
         self._pinned.discard(key)
 
+    def forget(self, key: Key) -> None:
+        """What was known of the key is lost, and known to be."""
+        self._floors.pop(key, None)
+
     def clear(self) -> None:
         """Forget all: after a failover or a restore versions may have turned back (the epoch was raised)."""
         self._floors.clear()

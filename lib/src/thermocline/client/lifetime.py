@@ -110,7 +110,7 @@ class ClientLife:
         self._listings = Listings(parts.engine)
         self._figures = Figures(parts)
         self._checks = Checks(parts)
-        self._waves = Waves(parts.engine, parts.cascade, parts.recovery)
+        self._waves = Waves(parts.engine, parts.cascade, parts.batches, parts.recovery)
         self._decode = parts.engine.codec.decode
 
     async def __aenter__(self) -> Self:

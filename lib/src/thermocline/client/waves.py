@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from thermocline import telemetry
+from thermocline.client.batch import CHUNK, Batches
 from thermocline.client.cascade import UNASKED, Cascade, Peeked
 from thermocline.client.engine import Engine
 from thermocline.client.guard import Guard
@@ -23,6 +24,7 @@ from thermocline.model import Authority, Envelope, Header, Key, MemoryTier
 from thermocline.policy import Plan
 
 MOST: Final = 500  # keys of one wave: Redis answers nobody else meanwhile
+TOGETHER: Final = 3  # missed keys from which on they go below by one call
 
 _HOT: Final = str(MemoryTier.HOT)
 _RECORDS: Final = Authority.HOT
@@ -31,6 +33,7 @@ _TIMES: Final = (int, float, timedelta)
 Lifetime = timedelta | float | None
 Turn = asyncio.Future["Envelope | Left"]
 Row = tuple[Plan, list[Turn]]
+Missed = tuple[Key, Plan, list[Turn]]
 Peek = Callable[..., Awaitable[Sequence[Envelope | ThermoclineError | None]]]
 
 
@@ -64,6 +67,7 @@ class Waves:
     will come back together; the first of them does not run ahead. Not thread-safe; of one event loop."""
 
     __slots__ = (
+        "_batches",
         "_cascade",
         "_closed",
         "_engine",
@@ -77,9 +81,10 @@ class Waves:
         "under_way",
     )
 
-    def __init__(self, engine: Engine, cascade: Cascade, recovery: Recovery) -> None:
+    def __init__(self, engine: Engine, cascade: Cascade, batches: Batches, recovery: Recovery) -> None:
         self._engine = engine
         self._cascade = cascade
+        self._batches = batches
         self._recovery = recovery
         self._next: dict[Lifetime, _Wave] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,6 +147,7 @@ class Waves:
     async def _ride(self, keys: list[Key], rows: list[Row], ask: Peek, deadline: Deadline) -> None:
         engine, guard = self._engine, self._guard
         assert guard is not None
+        copied = ask is self._peek
         self.under_way += 1
         try:
             asking = guard.call("get", ask, keys, deadline=deadline, again=True)
@@ -157,19 +163,24 @@ class Waves:
         finally:
             self.under_way -= 1
         now, seen = engine.now_ms(), engine.floors.seen
-        hits = 0
-        left: list[tuple[Key, Plan, list[Turn], Peeked]] = []
+        callers = hits = 0
+        missed: dict[int, list[Missed]] = {}
         for (plan, turns), key, found in zip(rows, keys, answers, strict=True):
+            callers += len(turns)
             if type(found) is Envelope and _is_plain(found.header, plan, now) and seen(key, found.header.version):
                 hits += len(turns)
                 _give(turns, found)
+            elif found is None and copied and self._batches.goes_below_together(plan):
+                missed.setdefault(id(plan), []).append((key, plan, turns))
             else:
-                left.append((key, plan, turns, found))
+                self._go_on(key, plan, turns, found, deadline)
+        # What is read of records by those who go on by themselves they count themselves.
+        engine.stats.count(telemetry.READS, _HOT, callers if copied else hits)
         if hits:
-            engine.stats.count(telemetry.READS, _HOT, hits)
             engine.stats.count(telemetry.HITS, _HOT, hits)
-        for one in left:
-            self._go_on(*one, deadline)
+        for group in missed.values():
+            for at in range(0, len(group), CHUNK):
+                self._go_below(group[at : at + CHUNK], deadline)
 
     def _go_on(self, key: Key, plan: Plan, turns: list[Turn], found: Peeked, deadline: Deadline) -> None:
         """A key whose answer is not simply a value: its only caller goes on by himself; of several, one read of the client goes on for all."""
@@ -179,6 +190,33 @@ class Waves:
         elif waiting:
             self._engine.stats.count(telemetry.FLIGHTS_SHARED, "client", len(waiting) - 1)
             self._start(self._together(key, plan, waiting, found, deadline))
+
+    def _go_below(self, group: list[Missed], deadline: Deadline) -> None:
+        """Keys of one plan that hot does not have, where the authority answers for many by one call."""
+        if len(group) < TOGETHER:
+            for key, plan, turns in group:
+                self._go_on(key, plan, turns, None, deadline)
+        else:
+            self._start(self._below(group, deadline))
+
+    async def _below(self, group: list[Missed], deadline: Deadline) -> None:
+        engine, plan = self._engine, group[0][1]
+        callers = sum(len(turns) for _, _, turns in group)
+        engine.stats.count(telemetry.MISSES, _HOT, callers)
+        engine.stats.count(telemetry.FLIGHTS_SHARED, "client", callers - len(group))
+        try:
+            found = await self._batches.below(plan, [key for key, _, _ in group], deadline)
+        except BaseException as error:
+            for _, _, turns in group:
+                _fail(turns, _closed() if isinstance(error, asyncio.CancelledError) else error)
+            raise
+        for key, _, turns in group:
+            came = found[key]
+            if isinstance(came, ThermoclineError):
+                _fail(turns, came)
+            else:
+                version = 0 if came is None else came.version
+                _give(turns, Left(UNASKED, Answer(came, plan.tier, version)))
 
     async def _together(self, key: Key, plan: Plan, turns: list[Turn], found: Peeked, deadline: Deadline) -> None:
         try:

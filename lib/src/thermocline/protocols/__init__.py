@@ -27,10 +27,11 @@ from thermocline.protocols.payloads import Payloads
 from thermocline.protocols.plain import PlainCopies, PlainCopy, PlainListing, PlainNames
 from thermocline.protocols.tier import Tier
 from thermocline.protocols.upkeep import Atomic, Census, Inventory, Note, Notes, Purges, Relocates, Stored
-from thermocline.protocols.versions import Effect, Listed, Page, Verb, Versions, Write, Written
+from thermocline.protocols.versions import AtOnce, Effect, Listed, Page, Verb, Versions, Write, Written
 
 __all__ = [
     "Announce",
+    "AtOnce",
     "Atomic",
     "Busy",
     "Census",

@@ -109,3 +109,10 @@ class Versions(Tier, Protocol):
         """Live keys of one scope whose names start with ``prefix`` (by code point, case-sensitive), at most ``limit`` a page. A key that exists
         throughout the listing appears exactly once. A cursor belongs to its tenant, scope and prefix: any other is `InvalidArgument`."""
         ...
+
+
+@runtime_checkable
+class AtOnce(Protocol):
+    """An authority whose ``read_many`` is one call that takes hardly longer for many keys than for one."""
+
+    at_once: bool

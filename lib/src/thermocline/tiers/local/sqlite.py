@@ -35,6 +35,8 @@ class SqliteMemory(SqliteGroups):
     would not hear of the other's writes (see `data_version`).
     """
 
+    at_once = True  # one SELECT
+
     # --- the authority -------------------------------------------------------------------------------------------------
 
     async def read_many(self, keys: Sequence[Key], *, deadline: Deadline) -> list[Envelope | ThermoclineError | None]:
