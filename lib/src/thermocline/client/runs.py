@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from itertools import count
 from typing import Final
 
 from thermocline import telemetry
@@ -26,19 +27,31 @@ RESTING: Final = 10_000  # keys of which that is remembered
 
 class Run:
     """One run. ``callers``: who waits for it now. ``at_work``: the factory was begun, so that something would be lost by ending it. ``refreshes``: there is
-    a value, which is served meanwhile."""
+    a value, which is served meanwhile. ``read_at``: the `moment` before what it returns was read, where it was not made: who came later must not be given
+    it, since it may have been deleted or overwritten before (P3, P4, P6)."""
 
-    __slots__ = ("at_work", "callers", "key", "refreshes", "task")
+    __slots__ = ("at_work", "callers", "key", "read_at", "refreshes", "task")
 
     def __init__(self, key: Key, *, refreshes: bool) -> None:
         self.key = key
         self.refreshes = refreshes
         self.at_work = False
         self.callers = 0
+        self.read_at: int | None = None
         self.task: asyncio.Task[Envelope]
+
+    def serves(self, came: int) -> bool:
+        """Whether what it returned is for who came at that moment."""
+        return self.read_at is None or self.read_at > came
 
 
 Make = Callable[[Run], Awaitable[Envelope]]
+_moments = count(1)
+
+
+def moment() -> int:
+    """Now, as a number that grows with each call."""
+    return next(_moments)
 
 
 class Runs:
@@ -58,11 +71,15 @@ class Runs:
 
     def missing(self, key: Key, make: Make) -> Run:
         """The run under way, or a new one, for a caller who has no value. It begins in that caller's context."""
-        return self._runs.get(key) or self._begin(key, make, refreshes=False)
+        return self._under_way(key) or self._begin(key, make, refreshes=False)
+
+    def _under_way(self, key: Key) -> Run | None:
+        run = self._runs.get(key)
+        return None if run is None or run.task.done() else run  # of one that is done only the end is still to be told
 
     def due(self, key: Key, make: Make) -> Run | None:
         """The run under way, or a new one, that refreshes a value; None: the last one failed a moment ago, or too many are under way."""
-        found = self._runs.get(key)
+        found = self._under_way(key)
         if found is not None:
             return found
         rest = self._rests.get(key)

@@ -9,7 +9,7 @@ from thermocline.client.getting.options import Freshness, Options, options_of
 from thermocline.client.getting.work import Order, Workshop, found_of
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.result import NOT_GIVEN, NotGiven
-from thermocline.client.runs import Make, Run
+from thermocline.client.runs import Make, Run, moment
 from thermocline.client.updating import UpdateVerbs
 from thermocline.clock import Deadline
 from thermocline.errors import InvalidArgument
@@ -77,8 +77,17 @@ class GettingVerbs(UpdateVerbs):
 
     async def _missing(self, order: Order, deadline: Deadline) -> Envelope:
         hard = order.options.hard
-        run = self._runs.missing(order.key, self._make(order))
-        return await self._runs.wait(run, deadline.remaining() if hard is None else hard)
+        ends = deadline if hard is None else Deadline.after(hard, self._engine.clock)
+        while True:
+            came = moment()
+            run = self._runs.missing(order.key, self._make(order))
+            made = await self._runs.wait(run, ends.remaining())
+            if run.serves(came):
+                return made
+            again = self._engine.budget.call(order.options.timeout)
+            found = await found_of(self._cascade, order.key, order.plan, again)
+            if found is not None:
+                return found
 
     async def _fresh_enough(self, order: Order, found: Envelope) -> Envelope | None:
         """``found``, or what a refresh makes of it; None: it has expired meanwhile, and there is nothing else."""
@@ -87,11 +96,12 @@ class GettingVerbs(UpdateVerbs):
         if freshness is Freshness.FRESH:
             self._slide(order, found)
             return found
+        came = moment()
         run = self._runs.due(order.key, self._make(order))
         if freshness is Freshness.AHEAD:
             return found
         newer = await self._refreshed(run, options) if run is not None else None
-        if newer is not None:
+        if newer is not None and run is not None and run.serves(came):
             return newer
         if not found.live(engine.now_ms()):  # never past its expiry (P5)
             return None

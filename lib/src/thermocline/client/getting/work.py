@@ -14,7 +14,7 @@ from thermocline import telemetry
 from thermocline.client.cascade import Cascade
 from thermocline.client.engine import Engine
 from thermocline.client.getting.options import Options
-from thermocline.client.runs import Run
+from thermocline.client.runs import Run, moment
 from thermocline.client.writer import Writer
 from thermocline.clock import Deadline
 from thermocline.errors import (
@@ -79,23 +79,29 @@ class Workshop:
         if plan.legacy is not None:
             deadline = engine.budget.call(order.options.timeout)
             if await self._adopt(key, plan, deadline):
-                order = replace(order, read=await self._read(order))
+                run.read_at = moment()
+                adopted = await self._read(order)
+                if adopted is not None and order.read is None:
+                    return adopted
+                order = replace(order, read=adopted)
         async with AsyncExitStack() as stack:
             holds = self._holds(plan)
             if holds is not None:
                 token = engine.token()
                 waited = await self._take(run, holds, token)
                 if waited is Hold.ELSEWHERE and order.read is not None:
+                    run.read_at = 0
                     return order.read
                 if waited is not Hold.UNKNOWN:
                     stack.push_async_callback(self._release, holds, key, token)
+                    run.read_at = moment()
                     found = await (self._read(order) if waited is Hold.WAITED_FOR else self._glance(order))
                     if found is not None and (order.read is None or found.version > order.read.version):
                         return found  # another was at it meanwhile
                     if waited is Hold.WAITED_FOR:
                         order = replace(order, read=found)
                     await stack.enter_async_context(_Keeper(self, holds, key, token))
-            run.at_work = True
+            run.at_work, run.read_at = True, None
             begun_ms = engine.now_ms()
             engine.stats.count(telemetry.FACTORY_RUNS, telemetry.CLIENT)
             try:
@@ -103,7 +109,7 @@ class Workshop:
             except BaseException:
                 engine.stats.count(telemetry.FACTORY_FAILED, telemetry.CLIENT)
                 raise
-            return await self._store(order, value, begun_ms)
+            return await self._store(run, order, value, begun_ms)
 
     # --- the hold ----------------------------------------------------------------------------------------------------
 
@@ -166,7 +172,7 @@ class Workshop:
 
     # --- storing -----------------------------------------------------------------------------------------------------
 
-    async def _store(self, order: Order, value: Any, begun_ms: int) -> Envelope:
+    async def _store(self, run: Run, order: Order, value: Any, begun_ms: int) -> Envelope:
         engine, key, plan, read = self._engine, order.key, order.plan, order.read
         sealed: Envelope = await self._seal(key, value, plan, order.options.ttl, order.options.tags)
         deadline = engine.budget.call(order.options.timeout)
@@ -180,8 +186,12 @@ class Workshop:
         except Forgotten:
             raise
         except Conflict:
+            read_at = moment()
             found = await self._read(order)  # another was faster: his value counts, and a deletion too
-            return sealed if found is None else found
+            if found is None:
+                return sealed
+            run.read_at = read_at
+            return found
         except (TierUnavailable, UnknownOutcome) as error:
             engine.stats.count(telemetry.FACTORY_UNSAVED, telemetry.CLIENT)
             log.warning("a value that a factory has made could not be stored: %s", type(error).__name__)
