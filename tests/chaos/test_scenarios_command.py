@@ -10,7 +10,7 @@ from thermocline.testing.history import Verdict
 from thermocline.testing.rig.errors import MissingPart
 from thermocline.testing.scenarios import Report, by_name, page
 from thermocline.testing.scenarios import __main__ as command
-from thermocline.testing.scenarios.report import Phases, reported
+from thermocline.testing.scenarios.report import Phases, put_into, reported
 
 
 def report_of(name: str) -> Report:
@@ -44,7 +44,7 @@ def test_a_document_without_a_place_for_the_page_is_left_alone(tmp_path: Path) -
     document.write_text(f"before {command.BEGIN} after")
 
     with pytest.raises(ValueError, match="no place"):
-        command.put_into(document, "text")
+        put_into(document, "text", command.BEGIN, command.END)
 
     assert document.read_text() == f"before {command.BEGIN} after"
 

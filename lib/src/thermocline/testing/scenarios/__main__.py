@@ -9,7 +9,7 @@ from pathlib import Path
 
 from thermocline.testing.scenarios.catalogue import SCENARIOS, by_name
 from thermocline.testing.scenarios.places import FEATURES, switched_on
-from thermocline.testing.scenarios.report import Report, page
+from thermocline.testing.scenarios.report import Report, page, put_into
 from thermocline.testing.scenarios.runner import play
 
 BEGIN, END = "<!-- scenarios: begin -->", "<!-- scenarios: end -->"
@@ -32,7 +32,7 @@ def arguments() -> argparse.Namespace:
         if not 0 < options.seconds < float("inf"):
             raise ValueError(f"--seconds is how long each fault lasts, more than 0, not {options.seconds:g}")
         if options.page is not None:
-            put_into(options.page, None)
+            put_into(options.page, None, BEGIN, END)
     except (KeyError, ValueError, OSError) as error:
         parser.error(str(error.args[0] if isinstance(error, KeyError) else error))
     return options
@@ -55,16 +55,6 @@ async def run(options: argparse.Namespace) -> tuple[list[Report], dict[str, str]
     return reports, unplayed
 
 
-def put_into(document: Path, text: str | None) -> None:
-    """Replace what is between the markers; None: see only that it can be done. Raises ValueError where there are none, OSError for no such file."""
-    before, found, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise ValueError(f"{document} has no place for the page, between {BEGIN} and {END}")
-    if text is not None:
-        document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main() -> int:
     logging.getLogger("azure").setLevel(logging.ERROR)
     logging.getLogger("thermocline").setLevel(logging.ERROR)
@@ -82,7 +72,7 @@ def main() -> int:
         options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(text, encoding="utf-8")
     if options.page is not None:
-        put_into(options.page, text)
+        put_into(options.page, text, BEGIN, END)
     return 0 if all(report.kept for report in reports) and not unplayed else 1
 
 

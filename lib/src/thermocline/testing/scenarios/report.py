@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from thermocline.testing.history import Event, Kind, Outcome, Verdict
 from thermocline.testing.scenarios.calls import NOT_OURS
@@ -173,3 +174,13 @@ def _behind(report: Report) -> str:
 
 def _pair(spread: Spread) -> str:
     return f"{spread.p50:.1f} / {spread.p99:.1f}" if spread.calls else "–"
+
+
+def put_into(document: Path, text: str | None, begin: str, end: str) -> None:
+    """Replace what is between two markers; ``text`` None: see only that it can be done. Raises ValueError where they are not, OSError for no such file."""
+    before, found, rest = document.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{document} has no place for the page, between {begin} and {end}")
+    if text is not None:
+        document.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
