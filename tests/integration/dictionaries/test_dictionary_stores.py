@@ -333,3 +333,22 @@ async def test_a_removal_that_was_killed_is_told_and_goes_on(store: Store, tenan
     assert left == []
     with pytest.raises(NotFound):
         await shelf.remove(trained.info.id, tenant=tenant)
+
+
+async def test_what_is_damaged_can_be_removed_and_trained_anew(embedded: Store, tenant: str) -> None:
+    trained = await embedded.trained(tenant)
+    memory = await embedded.client()
+    shelf = Dictionaries(memory)
+    folder = f"dictionary/{hashlib.sha256(tenant.encode()).hexdigest()[:40]}/"
+    for name in ("latest", trained.info.id):
+        await notes(memory).write_note(folder + name, b"[", deadline=soon())
+    with pytest.raises(UnknownDictionary, match=trained.info.id):
+        await shelf.stored(tenant=tenant)
+    with pytest.raises(UnknownDictionary, match="training writes it anew"):
+        await shelf.latest(tenant=tenant)
+
+    assert (await shelf.remove(trained.info.id, tenant=tenant)).size == 0
+    assert await shelf.stored(tenant=tenant) == []
+    again = await shelf.train(tenant=tenant)
+    assert (again.stored, again.new, again.info.id) == (True, True, trained.info.id)
+    assert await shelf.latest(tenant=tenant) == trained.info.id

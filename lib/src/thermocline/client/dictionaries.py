@@ -20,7 +20,7 @@ from thermocline.client.engine import OFFLOAD_BYTES, Engine
 from thermocline.client.reads import Notebook
 from thermocline.clock import Deadline
 from thermocline.codec import LATEST, LEAST, MOST, Dictionary, id_of, id_text
-from thermocline.errors import Conflict, ThermoclineError, TierUnavailable, UnknownDictionary
+from thermocline.errors import Conflict, InvalidArgument, ThermoclineError, TierUnavailable, UnknownDictionary
 from thermocline.model import Authority, Envelope, Key
 from thermocline.policy import Plan
 from thermocline.protocols import Notes
@@ -127,9 +127,14 @@ class Shelf:
         return there is None
 
     async def latest(self, tenant: str, deadline: Deadline) -> int | None:
-        """The number of the one that was stored last; None: the tenant has none."""
+        """The number of the one that was stored last; None: the tenant has none. Raises `UnknownDictionary` where the note that says so is damaged."""
         note = await self._book.read(_latest(tenant), deadline)
-        return None if note is None else id_of(note.data.decode("ascii", "replace"))
+        try:
+            return None if note is None else id_of(note.data.decode("ascii", "replace"))
+        except InvalidArgument as error:
+            raise UnknownDictionary(
+                "the note that names a tenant's latest dictionary is damaged: a new training writes it anew"
+            ) from error
 
     async def ids(self, tenant: str, deadline: Deadline) -> list[int]:
         """All of a tenant; also those of which only parts are there, as a training or a removal that was killed leaves them."""
@@ -151,7 +156,8 @@ class Shelf:
         """First what leads to it; then each part, also one that nothing leads to. Repeated, it goes on where it was killed. False: nothing was there."""
         folder, own = _folder(tenant), id_text(number)
         gone = sorted(name for name in await self._names(tenant, deadline) if name[:8] == own)
-        if gone and await self.latest(tenant, deadline) == number:
+        latest = await self._book.read(_latest(tenant), deadline)
+        if gone and latest is not None and latest.data == own.encode():
             gone.insert(0, LATEST)
         for name in gone:
             await self._book.call(self._book.notes.delete_note, folder + name, deadline=deadline)

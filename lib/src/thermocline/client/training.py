@@ -1,6 +1,7 @@
 """`Dictionaries`: a tenant's dictionaries, trained from its own values, stored beside them, listed and removed."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from thermocline.errors import (
     NotFound,
     ThermoclineError,
     TierUnavailable,
+    UnknownDictionary,
 )
 from thermocline.model import DEFAULT_TENANT, Authority, Envelope, Key
 from thermocline.protocols import Census, Stored
@@ -164,8 +166,8 @@ class Dictionaries:
 
     async def remove(self, id: str, *, tenant: str = DEFAULT_TENANT) -> DictionaryInfo:
         """Remove one that no record needs. A client that still writes with it would write what nobody can read: first see to it that none does (their setting
-        names another, and they were started anew more than the longest write ago). One of which only parts are there, as a training or a removal that was
-        killed leaves them, has a ``size`` of 0. Raises `Conflict` while records need it, `NotFound`."""
+        names another, and they were started anew more than the longest write ago). One that is damaged, or of which only parts are there, as a training or a
+        removal that was killed leaves them, has a ``size`` of 0. Raises `Conflict` while records need it, `NotFound`."""
         number = id_of(id)
         await self._memory.connect()
         info = await self._described(number, tenant)
@@ -179,12 +181,13 @@ class Dictionaries:
         return info
 
     async def _described(self, number: int, tenant: str) -> DictionaryInfo:
-        """What is known of it, if only that there are parts."""
+        """What is known of it, if only that there are parts, or a description that cannot be read."""
         shelves = self._shelves()
         for shelf in shelves:
-            info = await shelf.info(tenant, number, self._call())
-            if info is not None:
-                return info
+            with contextlib.suppress(UnknownDictionary):
+                info = await shelf.info(tenant, number, self._call())
+                if info is not None:
+                    return info
         for shelf in shelves:
             if number in await shelf.ids(tenant, self._call()):
                 return DictionaryInfo(id_text(number), tenant, 0, "", 0, 0, 0, 0, 0, 0)
