@@ -206,6 +206,10 @@ class Waves:
         engine.stats.count(telemetry.FLIGHTS_SHARED, "client", callers - len(group))
         try:
             found = await self._batches.below(plan, [key for key, _, _ in group], deadline)
+        except ThermoclineError as error:
+            for _, _, turns in group:
+                _fail(turns, error)
+            return
         except BaseException as error:
             for _, _, turns in group:
                 _fail(turns, _closed() if isinstance(error, asyncio.CancelledError) else error)
