@@ -22,7 +22,7 @@ async def test_no_error_and_no_leak_while_redis_is_restarted() -> None:
     assert found.kept, found.missed
     last = found.samples[-1]
     assert last.files <= found.samples[len(found.samples) // 4].files + 10
-    assert last.tasks <= 20  # the client's own, and this test's
+    assert 0 < last.tasks <= 20  # the client's own, and this test's
     assert "10,000 of 10,000" in shown(found)
 
 
@@ -56,11 +56,11 @@ def test_what_is_not_flat_or_fails_is_not_as_stated(found: Outcome, said: str) -
 
 
 def test_operations_that_were_not_done_and_a_rate_that_was_not_reached_are_told() -> None:
-    found = outcome(reached=12.0)
+    found = outcome(reached=8.0)
     found.done = 150
     assert found.missed == ["50 operations were not done"]
-    assert "20 / 12 a second (**not reached**" in shown(found)
-    found.reached = 20.0
+    assert "20 / 8 a second (**not reached**" in shown(found)
+    found.reached = 19.0  # half a second after the last was due
     assert "not reached" not in shown(found)
 
 
