@@ -5,9 +5,12 @@ import asyncio
 import pytest
 from tests.unit.getting.ground import KEY, Factory, Far, Ground, Run
 
+from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
+from thermocline.errors import FactoryTimeout
 from thermocline.model import Envelope, Key
 from thermocline.testing import ChaosTier
+from thermocline.tiers.local.process import ProcessMemory
 
 
 class Late(Far):
@@ -69,3 +72,55 @@ def test_what_a_run_left_to_another_process_is_for_nobody_who_joined_it(run: Run
         assert factory.runs == 0
 
     run(main)
+
+
+class Taken(Far):
+    """A hot tier whose answer to who takes a hold is long on its way."""
+
+    async def take_hold(self, key: Key, token: str, lasting_ms: int, *, deadline: Deadline) -> bool:
+        taken = await super().take_hold(key, token, lasting_ms, deadline=deadline)
+        await asyncio.sleep(0.03)
+        return taken
+
+
+def test_who_goes_while_the_hold_is_being_taken_leaves_none(run: Run) -> None:
+    """Found in review: with a short hard_timeout, each call left a hold for which others waited five seconds."""
+
+    async def main(ground: Ground) -> None:
+        ground.hot = ChaosTier(Taken(clock=ground.loop.clock))
+        await ground.hot.connect()
+        hasty, patient, factory = await ground.client(), await ground.client(), Factory(0.1)
+        with pytest.raises(FactoryTimeout):
+            await hasty.get_or_set(KEY, factory, hard_timeout=0.01)
+        began = ground.loop.time()
+        assert await patient.get_or_set(KEY, factory) == 1
+        assert ground.loop.time() - began < 1
+
+    run(main)
+
+
+def test_a_factory_that_is_cancelled_from_within_is_told_apart_and_rests(run: Run) -> None:
+    async def main(ground: Ground) -> None:
+        memory, runs = await ground.client(), 0
+
+        async def cancelled() -> None:
+            nonlocal runs
+            runs += 1
+            raise asyncio.CancelledError
+
+        with pytest.raises(FactoryTimeout, match="cancelled from within"):
+            await memory.get_or_set(KEY, cancelled)
+        await memory.set(KEY, "old")
+        await asyncio.sleep(1)
+        for _ in range(5):
+            assert await memory.get_or_set(KEY, cancelled, fresh_for=0.5) == "old"
+        assert runs == 2  # a refresh that failed is not tried again at once
+
+    run(main)
+
+
+async def test_a_plain_factory_that_raises_stop_iteration_holds_nobody_up() -> None:
+    """`next(rows)` of no rows: no future takes that exception, and its callers waited for five minutes."""
+    async with asyncio.timeout(30), MemoryClient(hot=ProcessMemory()) as memory:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await memory.get_or_set(KEY, lambda: next(iter(())))

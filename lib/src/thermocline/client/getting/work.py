@@ -88,7 +88,11 @@ class Workshop:
             holds = self._holds(plan)
             if holds is not None:
                 token = engine.token()
-                waited = await self._take(run, holds, token)
+                try:
+                    waited = await self._take(run, holds, token)
+                except asyncio.CancelledError:  # it may have been taken just now: nobody is to wait for this run
+                    await self._release(holds, key, token)
+                    raise
                 if waited is Hold.ELSEWHERE and order.read is not None:
                     run.read_at = 0
                     return order.read
@@ -234,16 +238,30 @@ async def found_of(cascade: Cascade, key: Key, plan: Plan, deadline: Deadline) -
 
 
 async def _made(factory: Callable[[], Any]) -> Any:
-    """What the factory returns; a plain function runs in a thread. Raises what it raises, and `FactoryTimeout` after five minutes."""
+    """What the factory returns; a plain function runs in a thread. Raises what it raises, and `FactoryTimeout` after five minutes or if it cancels itself."""
     limit = asyncio.timeout(LONGEST_RUN)
     try:
         async with limit:
-            made = factory() if _is_async(factory) else await asyncio.to_thread(factory)
+            made = factory() if _is_async(factory) else await asyncio.to_thread(_called, factory)
             return await made if inspect.isawaitable(made) else made
     except TimeoutError as error:
         if not limit.expired():
             raise
         raise FactoryTimeout(f"the factory has made no value within {LONGEST_RUN:g} s, and was ended") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise FactoryTimeout("the factory was cancelled from within and has made no value; ask again") from error
+
+
+def _called(factory: Callable[[], Any]) -> Any:
+    try:
+        return factory()
+    except (
+        StopIteration
+    ) as error:  # no future takes one: its waiter would wait for ever; a coroutine's becomes the same
+        raise RuntimeError("the factory raised StopIteration") from error
 
 
 def _is_async(factory: Any) -> bool:
