@@ -76,6 +76,7 @@ class World:
         self.tickets: list[Ticket | None] = [None] * READERS
 
     def fork(self) -> "World":
+        self.client._engine.floors.clear()  # all branches share them, and no floor is to hide what a near cache would serve
         other = World(_copy(self.near), self.client, self.clock, self.state)
         tickets = {id(ticket): _twin(ticket) for ticket in [*self.near._pending.values(), *self.tickets] if ticket}
         other.near._pending = {name: tickets[id(ticket)] for name, ticket in self.near._pending.items()}

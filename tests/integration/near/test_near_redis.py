@@ -17,6 +17,7 @@ from thermocline.model import Hit, Key
 from thermocline.testing import ManualClock
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import RedisCluster, RedisServer
+from thermocline.tiers.hot.invalidations import Listening, _Changed
 
 SECOND = timedelta(seconds=1)
 Make = Callable[..., Awaitable[MemoryClient]]
@@ -347,3 +348,41 @@ async def test_a_slot_that_moves_empties_it(make: Make) -> None:
         await writer.set("a", 2)
         await until(lambda: reader._near is not None and reader._near.find("a") is None)
         assert await reader.get("a") == 2
+
+
+async def test_an_answer_from_where_a_slot_is_going_to_is_not_remembered(make: Make) -> None:
+    """Who asks for it is sent on there, which the slots' map does not say: nobody may be listened to there yet."""
+    with RedisCluster() as cluster:
+        reader, writer = await make(cluster.url, near=True), await make(cluster.url)
+        await reader.set("a", 1)
+        await remembered(reader, "a", 1)
+        near, name = reader._near, redis_key(Key.of("a"))
+        assert near is not None
+        slot = reader._engine.hot.client.keyslot(name)  # type: ignore[union-attr]
+        source = cluster.node_of(slot)
+        target = next(node for node in cluster.nodes if node is not source)
+        with source.connection() as here, target.connection() as there:
+            ids = [connection.call("CLUSTER", "MYID") for connection in (here, there)]
+            mine, other = (one.decode() for one in ids if isinstance(one, bytes))
+            there.call("CLUSTER", "SETSLOT", slot, "IMPORTING", mine)
+            here.call("CLUSTER", "SETSLOT", slot, "MIGRATING", other)
+            here.call("MIGRATE", "127.0.0.1", target.port, name.decode(), 0, 5000)
+            await until(lambda: near.find("a") is None)
+            for number in range(2, 8):
+                await writer.set("a", number)
+                hits = reader.stats()["hot"]["hits"]
+                while reader.stats()["hot"]["hits"] < hits + 3:
+                    assert await reader.get("a") == number
+                    assert near.find("a") is None
+            assert near._heard
+
+
+async def test_a_server_that_has_lost_its_slots_is_given_up(make: Make, redis_cluster: RedisCluster) -> None:
+    """While it is tried whether it tells of changes: no name lies there any more."""
+    reader = await make(redis_cluster.url, near=True)
+    listening = reader._near._listening  # type: ignore[union-attr]
+    assert isinstance(listening, Listening)
+    async with asyncio.timeout(5):
+        with pytest.raises(_Changed):
+            await listening._probe("127.0.0.1:1")
+        assert await listening._probe(f"127.0.0.1:{redis_cluster.nodes[1].port}")

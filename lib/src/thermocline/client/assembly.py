@@ -301,10 +301,10 @@ def _enter(parts: Parts, epoch: int) -> None:
     """After a fail-over or a restore versions may have turned back: what hot and this client remember is void."""
     engine = parts.engine
     if epoch != parts.epoch:
+        if parts.near is not None:
+            parts.near.clear()  # before the floors: what it has given becomes one
         engine.floors.clear()
         parts.recovery.forget()
-        if parts.near is not None:
-            parts.near.clear()
     parts.epoch = epoch
     hot: object = engine.hot
     if isinstance(hot, OfEpoch):

@@ -171,7 +171,7 @@ class ReadVerbs(ClientLife):
             version=header.version,
             expires=instant(header.expires_ms),
             media_type=envelope.media_type,
-            tags=envelope.tags,
+            tags=dict(envelope.tags),  # the caller's own: others may be given this envelope, too
             created=instant(header.created_ms),
             modified=instant(header.modified_ms),
         )

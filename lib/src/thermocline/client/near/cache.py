@@ -30,9 +30,7 @@ from thermocline.sketch import Frequency
 log = logging.getLogger("thermocline.near")
 
 LIFE: Final = 60.0  # seconds: then hot is asked again, whatever was heard
-OVERHEAD_BYTES: Final = (
-    1000  # what an entry takes beside its payload, its key's text and its tags, about; measured in tests
-)
+OVERHEAD_BYTES: Final = 1000  # of an entry beside its payload, its key's text and its tags, about; measured in tests
 SHARE: Final = 4  # one entry may take up to the fourth part of the bytes
 CHANCES: Final = 4  # entries in use that a newcomer passes over, at most, before it is judged
 NEAR: Final = "near"  # in the place of a tier's name
@@ -101,7 +99,8 @@ class Near:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()  # by the name in hot, the first in line to go first
         self._pending: dict[bytes, Ticket] = {}
         self._bytes = 0
-        self._frequency = Frequency(max(64, 2 * options.max_entries))
+        most = min(options.max_entries, options.max_bytes // OVERHEAD_BYTES)  # as many as there can be
+        self._frequency = Frequency(max(64, 2 * most))
         self.hits = self.misses = self.dropped = self.emptied = 0
         engine.floors.raised = self.drop
 
@@ -148,6 +147,7 @@ class Near:
             return None
         now = self._monotonic()
         if now >= self._fresh_until or now >= entry.until or self._blind(None):
+            self._seen(entry)
             return None
         if entry.expires_ms and self._engine.now_ms() >= entry.expires_ms:
             self._remove(entry)
@@ -279,7 +279,9 @@ class Near:
             return
         if header.version < self._engine.floors.get(envelope.key) or self._blind(envelope.key):
             return
-        before = self._entries.get(ticket.name)
+        before = self._given.get(
+            envelope.key
+        )  # also one under another name, where a shared hot tier has entered an epoch
         entry = _Entry(ticket, envelope.bare(), self._monotonic() + LIFE)
         if before is not None:
             entry.used = before.used
@@ -313,6 +315,7 @@ class Near:
         """Its hits are counted now, and it goes to the end of the line."""
         for _ in range(min(entry.used, 4)):
             self._frequency.note(entry.name)
+        self._seen(entry)
         entry.used = 0
         self._entries.move_to_end(entry.name)
 
@@ -352,14 +355,22 @@ class Near:
         for ticket in self._pending.values():
             ticket.void = True
         self._pending.clear()
+        for entry in self._entries.values():
+            self._seen(entry)
         if self._entries:
             self.emptied += 1
             self._entries.clear()
             self._given.clear()
             self._bytes = 0
 
+    def _seen(self, entry: _Entry) -> None:
+        """Hits do not count as the last use of the key's floor, which may have gone meanwhile: before hot is asked again it must be there (P6)."""
+        if entry.used:
+            self._engine.floors.note(entry.envelope.key, entry.envelope.header.version)
+
     def _remove(self, entry: _Entry) -> None:
         if self._entries.pop(entry.name, None) is not None:
+            self._seen(entry)
             self._bytes -= entry.weight
             del self._given[entry.envelope.key]
             if entry.alias is not None:

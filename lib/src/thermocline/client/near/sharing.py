@@ -41,6 +41,8 @@ def _of_dataclass(value: Any, kind: Any) -> int | None:
     size = sys.getsizeof(value)
     own = getattr(value, "__dict__", None)
     if own is not None:
+        if own.keys() - kind.__dataclass_fields__.keys():
+            return None  # it keeps something beside its fields
         size += sys.getsizeof(own)
     return _of_all([getattr(value, name) for name in kind.__dataclass_fields__ if hasattr(value, name)], size)
 

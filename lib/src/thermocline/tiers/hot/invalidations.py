@@ -33,6 +33,7 @@ FIRST_PAUSE: Final = 0.1  # seconds before connections are made anew; doubled ea
 LONGEST_PAUSE: Final = 5.0
 REFUSED_PAUSE: Final = 60.0  # ... where the servers refuse to tell
 BEATS: Final = 4  # times within the bound that a server is asked whether it is heard
+TRIED: Final = 500  # names, before others have a turn
 PROBES: Final = 3  # questions after which what was written must have been told
 
 TRACKING: Final = "tracking"
@@ -76,12 +77,14 @@ class Listening:
         self._every = every
         self._wanted = 0
         self._told: dict[str, float] = {}  # by server: until when all that changed there was told
+        link.strays.add(ear.changed)  # what is asked where a slot is going to: nobody may be listened to there yet
         loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = loop.create_task(
             self._run(), name="thermocline invalidations", context=Context()
         )
 
     async def close(self) -> None:
+        self._link.strays.discard(self._ear.changed)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -202,7 +205,7 @@ class Listening:
                 return f"refused ({answer})"
         else:
             await wire.say(*words)
-        probe = self._probe(name)
+        probe = await self._probe(name)
         changes: tuple[Command, ...] = (("SET", probe, b"", "PX", 1000), ("UNLINK", probe))
         for change in changes:
             wire.watched, wire.seen = probe, False
@@ -219,13 +222,17 @@ class Listening:
         wire.watched = None
         return None
 
-    def _probe(self, name: str) -> bytes:
-        """A name that lies on this server, and is no key's."""
-        client = self._link.client
+    async def _probe(self, name: str) -> bytes:
+        """A name that lies on this server, and is no key's. Raises `_Changed` if, meanwhile, the server has no slots any more."""
         while True:
-            probe = _PROBE % secrets.token_hex(8).encode()
-            if not self._link.spread or client.nodes_manager.get_node_from_slot(client.keyslot(probe)).name == name:
-                return probe
+            client = self._link.client
+            if self._link.spread and name not in {nodes[0].name for nodes in client.nodes_manager.slots_cache.values()}:
+                raise _Changed
+            for _ in range(TRIED):
+                probe = _PROBE % secrets.token_hex(8).encode()
+                if not self._link.spread or client.nodes_manager.get_node_from_slot(client.keyslot(probe)).name == name:
+                    return probe
+            await asyncio.sleep(0)
 
     async def _beat_of(self, wire: "_Wire") -> tuple[Command, bytes]:
         """What the server is asked all the time, and what it answers as long as it is what it was: of a cluster its epoch, else that it is a primary."""

@@ -126,6 +126,7 @@ class Lanes:
         self._soon, self._late = Timers(self._loop, 0.002), Timers(self._loop, 0.05)
         self._large: OrderedDict[bytes, None] = OrderedDict()
         self._used = [0.0, 0.0]
+        self._ended = False
         self.calls = 0  # under way, or waiting for a place
 
     async def carry(self, commands: Sequence[Command], deadline: Deadline) -> Said:
@@ -153,7 +154,8 @@ class Lanes:
         self._begin(self._dial.lane(connection), 0)
 
     async def close(self) -> None:
-        """Close all lanes; calls that wait are told. `carry` opens new ones."""
+        """Close all lanes, for good; calls that wait are told, those that wait for a place as soon as they have one."""
+        self._ended = True
         tasks = [task for task in self._opening if task is not None]
         for task in tasks:
             task.cancel()
@@ -298,6 +300,8 @@ class Lanes:
     async def _opened(self, which: int, due: float | None, former: "asyncio.Task[Lane | None] | None") -> Lane | None:
         """One attempt, which all callers wait for and none of them ends. None where there is to be another: it took too long, or it is the ``former``,
         which was under way when the caller came, and has failed: what that says may be over."""
+        if self._ended:  # it waited for a place meanwhile: nobody would close what is opened now
+            raise ConnectionResetError("the connection was closed")
         task = self._opening[which]
         if task is None:
             task = self._loop.create_task(self._attempt(which), name="thermocline redis lane", context=Context())

@@ -6,7 +6,7 @@ another caller (P10).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -63,6 +63,7 @@ class Link:
         )
         self._lanes: dict[str, Lanes] = {}  # by the node's name; of a single server, ""
         self._lookout = Lookout(CAUGHT)
+        self.strays: set[Callable[[Collection[bytes]], None]] = set()  # told of names whose slots are under way
         self.url = url
         self.unbind()
 
@@ -253,7 +254,9 @@ class Link:
     async def _forget_nodes(self, client: Any) -> None:
         """Close the lanes to nodes that are in the cluster no more."""
         for name in self._lanes.keys() - {node.name for node in client.get_nodes()}:
-            await self._lanes.pop(name).close()
+            gone = self._lanes.pop(name, None)  # another caller may have come first
+            if gone is not None:
+                await gone.close()
 
     async def _send(
         self,
@@ -294,6 +297,8 @@ class Link:
                         await asyncio.sleep(PAUSE * 2**turn)
                     elif isinstance(error, sdk.AskError) and not isinstance(error, sdk.MovedError):
                         words.insert(0, ("ASKING",))
+                        for tell in self.strays:
+                            tell((key,))
                         if client.get_node(error.host, error.port) is None:
                             await self._twice(manager.initialize)
                         node = client.get_node(error.host, error.port) or node
