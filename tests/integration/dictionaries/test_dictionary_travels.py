@@ -15,6 +15,7 @@ from thermocline import Key, MemoryClient, MemoryRules, SqliteMemory
 from thermocline.client.training import Dictionaries
 from thermocline.codec import Codec
 from thermocline.errors import TierUnavailable
+from thermocline.resilience import Budget
 from thermocline.transfer import Backup, DualMemory, FolderPlace, Migration, Restore, Space
 
 BRIEF = timedelta(seconds=1)
@@ -106,6 +107,17 @@ async def test_an_outage_of_the_notes_is_no_missing_dictionary(tmp_path: Path, t
             assert (await record(reader, other)).header.dictionary == 0
             tier.down = False
             assert await reader.get(key) == value
+
+
+async def test_a_dictionary_that_gives_no_answer_leaves_a_write_its_time(tmp_path: Path, tenant: str) -> None:
+    tier = Watched(tmp_path / "warm.sqlite3")
+    patient = Budget(warm=timedelta(seconds=20))
+    async with MemoryClient(warm=tier, budget=patient, codec=Codec(dictionaries="latest")) as writer:
+        tier.silent = True
+        keys = [Key(tenant, "u/new", f"m/{n}") for n in range(3)]
+        assert not (await writer.set_many({key: message(1, "u/new") for key in keys[:2]}, timeout=1.9)).errors
+        assert (await writer.set(keys[2], message(1, "u/new"), timeout=1.9)).durable
+        assert [(await record(writer, key)).header.dictionary for key in keys] == [0, 0, 0]
 
 
 async def test_forget_names_what_may_hold_the_erased(embedded: Store, tenant: str) -> None:

@@ -223,26 +223,41 @@ class DictionaryKeeper:
 
     # --- writing --------------------------------------------------------------------------------------------------------
 
-    async def chosen(self, key: Key, plan: Plan, size: int) -> Dictionary | None:
+    async def chosen(self, key: Key, plan: Plan, size: int, deadline: Deadline | None = None) -> Dictionary | None:
         """The dictionary for a value of ``size`` bytes; None: none. Never raises an error: a value that is stored without one is only larger. Waits for two
-        seconds at most, once in ten minutes."""
+        seconds at most, and for half of what the deadline leaves, once in ten minutes."""
         wanted = self._engine.codec.dictionaries
         if wanted is None or not LEAST <= size <= MOST:
             return None
         place = (plan.authority, key.tenant)
         choice = self._choices.get(place)
         if choice is None or self._engine.clock.monotonic() >= choice.until:
-            async with self._lock(place):
-                again = self._choices.get(place)
-                if again is None or self._engine.clock.monotonic() >= again.until:
-                    again = await self._choose(place, wanted, again, Deadline.after(_CHOOSING, self._engine.clock))
+            seconds = _CHOOSING if deadline is None else max(0.0, min(_CHOOSING, deadline.remaining() / 2))
+            try:
+                async with asyncio.timeout(seconds):
+                    choice = await self._chosen_anew(place, wanted)
+            except TimeoutError:
+                return None
+        # one that so many others were used since that it is forgotten is not fetched again before its time: values are larger meanwhile
+        return None if choice.number is None else self._engine.codec.known.peek(key.tenant, choice.number)
+
+    async def _chosen_anew(self, place: tuple[Authority, str], wanted: str) -> _Choice:
+        """By the first who comes, for all who wait."""
+        clock = self._engine.clock
+        async with self._lock(place):
+            found = self._choices.get(place)
+            if found is None or clock.monotonic() >= found.until:
+                before, found = found, None
+                try:
+                    found = await self._choose(place, wanted, before, Deadline.after(_CHOOSING, clock))
+                finally:
+                    if found is None:  # no time for the answer: the next ones do not wait for it at once
+                        found = _Choice(None if before is None else before.number, clock.monotonic() + _MISSED_SECONDS)
                     self._choices.pop(place, None)
                     while len(self._choices) >= _CHOICES:
                         del self._choices[next(iter(self._choices))]
-                    self._choices[place] = again
-                choice = again
-        # one that so many others were used since that it is forgotten is not fetched again before its time: values are larger meanwhile
-        return None if choice.number is None else self._engine.codec.known.peek(key.tenant, choice.number)
+                    self._choices[place] = found
+            return found
 
     async def _choose(
         self, place: tuple[Authority, str], wanted: str, before: _Choice | None, deadline: Deadline

@@ -67,9 +67,10 @@ class UpdateVerbs(WriteVerbs):
                 value.close()
                 raise InvalidArgument("update takes a plain function, not an async one: it may be called several times")
             if found is None:
-                sealed = await self._sealed(key, value, plan, ttl, None)
+                sealed = await self._sealed(key, value, plan, ttl, None, deadline=deadline)
             else:
-                sealed = await self._sealed(key, value, plan, ttl, found.tags, _media_type_given(found))
+                given = _media_type_given(found)
+                sealed = await self._sealed(key, value, plan, ttl, found.tags, given, deadline=deadline)
                 sealed = self._keep_expiry(sealed, found) if isinstance(ttl, NotGiven) else sealed
             intent = await self._writer.intent(
                 Verb.PUT,

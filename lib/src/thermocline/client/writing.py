@@ -56,7 +56,7 @@ class WriteVerbs(ReadVerbs):
             refuse_on_plain(tier, tags=tags is not None, media_type=media_type is not None, **conditions)
             lasting = None if isinstance(ttl, NotGiven) else lifetime_ms(ttl, "ttl")
             return await self._direct.set(key, value, tier, plan, lasting, deadline)
-        envelope = await self._sealed(key, value, plan, ttl, tags, media_type)
+        envelope = await self._sealed(key, value, plan, ttl, tags, media_type, deadline=deadline)
         if plan.legacy is not None:
             await self._takeover.adopt(key, plan, deadline)
         intent = await self._writer.intent(
@@ -72,13 +72,15 @@ class WriteVerbs(ReadVerbs):
         ttl: Lifetime | NotGiven,
         tags: Mapping[str, str] | None,
         media_type: str | None = None,
+        *,
+        deadline: Deadline | None = None,
     ) -> Envelope:
         engine = self._engine
         now = engine.now_ms()
         serialised = engine.codec.prepare(value)
         dictionary = None
         if engine.codec.dictionaries is not None and engine.shelves is not None:
-            dictionary = await engine.shelves.chosen(key, plan, len(serialised.raw))
+            dictionary = await engine.shelves.chosen(key, plan, len(serialised.raw), deadline)
         return await engine.seal(
             key,
             serialised,
@@ -161,7 +163,7 @@ class WriteVerbs(ReadVerbs):
         deadline = await self._begin(timeout)
 
         async def prepare(key: Key, plan: Plan, deadline: Deadline, write_id: str) -> Intent:
-            envelope = await self._sealed(key, values[key], plan, ttl, tags)
+            envelope = await self._sealed(key, values[key], plan, ttl, tags, deadline=deadline)
             if plan.legacy is not None:
                 await self._takeover.adopt(key, plan, deadline)
             version = conditions.get(key)
