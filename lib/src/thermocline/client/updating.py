@@ -66,12 +66,10 @@ class UpdateVerbs(WriteVerbs):
             if inspect.iscoroutine(value):
                 value.close()
                 raise InvalidArgument("update takes a plain function, not an async one: it may be called several times")
-            if found is None:
-                sealed = await self._sealed(key, value, plan, ttl, None, deadline=deadline)
-            else:
-                given = _media_type_given(found)
-                sealed = await self._sealed(key, value, plan, ttl, found.tags, given, deadline=deadline)
-                sealed = self._keep_expiry(sealed, found) if isinstance(ttl, NotGiven) else sealed
+            tags, media_type = (None, None) if found is None else (found.tags, _media_type_given(found))
+            sealed = await self._sealed(key, value, plan, ttl, tags, media_type, deadline=deadline)
+            if found is not None and isinstance(ttl, NotGiven):
+                sealed = self._keep_expiry(sealed, found)
             intent = await self._writer.intent(
                 Verb.PUT,
                 sealed,
