@@ -13,7 +13,7 @@ from thermocline import telemetry
 from thermocline.client import MemoryClient
 from thermocline.client.engine import LEASE_MS
 from thermocline.clock import Deadline
-from thermocline.errors import ClientClosed, TierUnavailable
+from thermocline.errors import ClientClosed, TierTimeout, TierUnavailable
 from thermocline.model import Envelope, Key
 from thermocline.policy import MemoryRules
 from thermocline.protocols import Announce, EntryOperation, Found, Look, Publish, Renew, Settle
@@ -56,11 +56,26 @@ class Counting(ProcessMemory):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.asked: list[str] = []
+        self.late = 0.0  # seconds that the next answer of `operate` is on its way
 
     async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
         self.asked.append(type(operation).__name__)
         await asyncio.sleep(0.001)
-        return await super().operate(operation, deadline=deadline)
+        found = await super().operate(operation, deadline=deadline)
+        await self._on_its_way(deadline)
+        return found
+
+    async def operate_many(self, operations: Any, *, deadline: Deadline) -> Any:
+        found = await super().operate_many(operations, deadline=deadline)
+        await self._on_its_way(deadline)
+        return found
+
+    async def _on_its_way(self, deadline: Deadline) -> None:
+        late, self.late = self.late, 0.0
+        if late:
+            await asyncio.sleep(min(late, deadline.remaining()))
+            if deadline.expired():
+                raise TierTimeout("it took too long", tier="hot")
 
     async def peek(self, key: Key, *, deadline: Deadline) -> Envelope | None:
         await asyncio.sleep(0.001)
@@ -280,6 +295,38 @@ def test_a_read_that_fails_gives_its_lease_back(tmp_path: Path) -> None:
         assert await second.get(KEY) == "kept"
         assert ground.loop.time() - began < 0.1  # nobody had to wait for a lease to run out
         assert ground.hot.asked.count("Renew") == 0
+
+    run(tmp_path, main)
+
+
+@pytest.mark.parametrize("way", ["get", "get_many", "hot is late"])
+def test_a_lease_whose_taker_never_heard_of_it_is_given_back(tmp_path: Path, way: str) -> None:
+    """Found in review: a caller who was cancelled while his look was on its way, or for whom hot was too late, held all others up for three seconds."""
+
+    async def main(ground: Ground) -> None:
+        first, second = await ground.client(), await ground.client()
+        await first.set(KEY, "kept")
+        await ground.evict()
+        if way == "hot is late":
+            ground.warm.seconds = 10
+            ground.hot.late = 0.1
+            reading: asyncio.Task[Any] = asyncio.create_task(first.get(KEY))
+            await asyncio.sleep(0.1)
+            assert ground.warm.reads == 1  # without hot's answer
+            ground.warm.seconds = 0.02
+        else:
+            ground.hot.late = 0.1
+            many: Any = first.get_many([KEY]) if way == "get_many" else first.get(KEY)
+            reading = asyncio.create_task(many)
+            await asyncio.sleep(0.01)
+            assert not ground.hot.late  # the lease is taken, and its answer on its way
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        began = ground.loop.time()
+        assert await second.get(KEY) == "kept"
+        assert ground.loop.time() - began < 0.2
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
     run(tmp_path, main)
 

@@ -1,5 +1,6 @@
 """Many keys at once: one MGET, one query, one pipeline where the verbs for one key have a request each. Each key answers for itself (P8)."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import repeat
 from typing import Any, Final
@@ -210,6 +211,9 @@ class Batches:
             answers = await guard.call("look_many", hot.operate_many, looks, deadline=deadline, times=2)
         except TierUnavailable as error:
             answers = [error] * len(keys)
+        except asyncio.CancelledError:
+            self._cascade.leases.orphaned([(look.key, look.reader) for look in looks])
+            raise
         results: Reads = {}
         leases: dict[Key, tuple[str, int] | None] = {}
         held: dict[Key, str] = {}

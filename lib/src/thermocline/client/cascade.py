@@ -47,7 +47,7 @@ class Cascade:
             self._fly, lambda: engine.stats.count(telemetry.FLIGHTS_SHARED, "client")
         )
         self.leases = Leases(engine)
-        self.waits = Waits(engine, self.flights.landing)
+        self.waits = Waits(engine, self.flights.landing, self.leases.orphaned)
 
     async def read(self, key: Key, plan: Plan, deadline: Deadline, *, peeked: Peeked = UNASKED) -> Answer:
         """The newest live envelope (perhaps a pointer). ``peeked``: what hot answered already. Raises `TierUnavailable` if the authority could not be

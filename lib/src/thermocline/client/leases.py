@@ -37,13 +37,15 @@ class _Held:
 class Leases:
     """``hold`` and ``drop`` cost a dictionary's entry. Not thread-safe; of one event loop. All times are the loop's, in seconds."""
 
-    __slots__ = ("_closed", "_engine", "_held", "_task", "_timer")
+    __slots__ = ("_closed", "_engine", "_held", "_orphans", "_returning", "_task", "_timer")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._held: dict[str, _Held] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._orphans: list[tuple[Key, str]] = []
+        self._returning: asyncio.Task[None] | None = None
         self._closed = False
 
     def __len__(self) -> int:
@@ -104,6 +106,26 @@ class Leases:
             if isinstance(answer, ThermoclineError):
                 log.debug("a lease could not be given back, and runs out: %s", answer)
 
+    def orphaned(self, pairs: Iterable[tuple[Key, str]]) -> None:
+        """Looks were sent, and nobody has their answers (the caller was cancelled, or hot was too late): a lease that they took is given back behind the
+        callers' backs, or the next reader would wait for nobody."""
+        if self._closed:
+            return
+        self._orphans.extend(pairs)
+        if self._returning is None and self._orphans:
+            loop = asyncio.get_running_loop()
+            self._returning = loop.create_task(self._return(), name="thermocline leases", context=Context())
+
+    async def _return(self) -> None:
+        try:
+            while self._orphans:
+                some, self._orphans = self._orphans[:_AT_ONCE], self._orphans[_AT_ONCE:]
+                await self.give_back(some)
+        except Exception:  # as of `_renew`
+            log.exception("leases could not be given back; they run out")
+        finally:
+            self._returning = None
+
     async def _tell(self, words: Sequence[EntryOperation]) -> Sequence[Found | ThermoclineError | None]:
         engine, hot = self._engine, self._engine.hot
         if hot is None or not words:
@@ -127,10 +149,11 @@ class Leases:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        task = self._task
-        if task is not None:
+        self._orphans.clear()
+        tasks = [task for task in (self._task, self._returning) if task is not None]
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _NO_CONTEXT: Final = Context()

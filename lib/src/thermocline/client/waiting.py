@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from thermocline import telemetry
 from thermocline.client.engine import LEASE_MS, Engine
 from thermocline.clock import Deadline
-from thermocline.errors import ClientClosed, ThermoclineError
+from thermocline.errors import ClientClosed, ThermoclineError, TierTimeout
 from thermocline.model import Key, MemoryTier
 from thermocline.policy import Plan
 from thermocline.protocols import Busy, Found, Leased, Look
@@ -44,6 +44,9 @@ Landing = Callable[[Key, str | None], "asyncio.Future[Any] | None"]
 """The end of this client's own flight under that lease (None: under any), if there is one."""
 
 
+Orphaned = Callable[[list[tuple[Key, str]]], None]
+
+
 class _Watch:
     """Who waits for one key. ``turns``: those whom the next look is for."""
 
@@ -57,8 +60,9 @@ class _Watch:
 class Waits:
     """The looks of one client, and the waiting that follows from them."""
 
-    def __init__(self, engine: Engine, landing: Landing) -> None:
+    def __init__(self, engine: Engine, landing: Landing, orphaned: Orphaned = lambda pairs: None) -> None:
         self._engine = engine
+        self._orphaned = orphaned  # told of a look whose answer nobody has
         self._landing = landing
         self._watches: dict[Key, _Watch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,9 +90,13 @@ class Waits:
         engine, token = self._engine, self._engine.token()
         assert engine.hot is not None
         look = Look(key, token, LEASE_MS)
-        return Seen(
-            await engine.guards[MemoryTier.HOT].call("look", engine.hot.operate, look, deadline=deadline), token
-        )
+        try:
+            found = await engine.guards[MemoryTier.HOT].call("look", engine.hot.operate, look, deadline=deadline)
+        except (asyncio.CancelledError, TierTimeout) as error:
+            if not isinstance(error, TierTimeout) or error.sent:
+                self._orphaned([(key, token)])
+            raise
+        return Seen(found, token)
 
     async def _wait(self, watch: _Watch, deadline: Deadline) -> Seen:
         self._engine.stats.count(telemetry.LEASES_AWAITED, MemoryTier.HOT)
@@ -138,6 +146,8 @@ class Waits:
                 if seen is not None:
                     if isinstance(found, Leased):  # those who came meanwhile can fly with the others, who have not left
                         turns, watch.turns = turns + watch.turns, []
+                        if all(turn.done() for turn in turns):
+                            self._orphaned([(key, seen.token)])
                     _give(turns, seen)
                 if not watch.turns:
                     return
