@@ -120,9 +120,10 @@ class Convoy(Generic[Item, Answer]):
         return turn
 
     def _leave(self) -> None:
-        turns, self._turns = self._turns, []
+        turns = [turn for turn in self._turns if not turn[1].done()]  # what was cancelled meanwhile is not sent
+        self._turns = []
         deadline, self._deadline = self._deadline, None
-        if deadline is None:
+        if deadline is None or not turns:
             return
         self._crowded = len(turns) > 1
         if not self._crowded:
