@@ -256,6 +256,7 @@ SCOPED: dict[str, ByKey] = {
     "prefetch": lambda memory, name: alone(memory.prefetch([name])),
     "update": lambda memory, name: memory.update(name, lambda value: value),
     "increment": lambda memory, name: memory.increment(name),
+    "get_or_set": lambda memory, name: memory.get_or_set(name, dict),
     "append": lambda memory, name: memory.append(name, 1),
     "stream": streamed,
     "set_stream": lambda memory, name: memory.set_stream(name, chunks()),

@@ -8,7 +8,7 @@ import pytest
 from azure.cosmos.aio import ContainerProxy
 
 from thermocline.clock import Deadline
-from thermocline.errors import TierTimeout, UnknownOutcome
+from thermocline.errors import TierTimeout, TierUnavailable, UnknownOutcome
 from thermocline.keys import cosmos_id, cosmos_partition
 from thermocline.model import Key
 from thermocline.protocols import Effect, Write, Written
@@ -319,13 +319,16 @@ async def test_many_writers_on_a_bad_network_each_take_effect_at_most_once(
             written = await warm.write(put(key, number, known=first), deadline=soon())
         except UnknownOutcome:
             return None
+        except TierUnavailable:  # the budget for repeating is spent, and certainly nothing was written
+            return 0
         assert written.effect is Effect.TOOK
         return written.version
 
     versions = await asyncio.gather(*(one(number) for number in range(24)))
     control.clear()
 
-    known = [version for version in versions if version is not None]
+    known = [version for version in versions if version]
     assert len(set(known)) == len(known)
     effects = (await item_of(items, key))["v"] - first
-    assert len(known) <= effects <= len(versions)
+    assert len(known) <= effects <= len(versions) - versions.count(0)
+    assert len(known) > len(versions) / 3
