@@ -129,10 +129,11 @@ async def test_an_executor_of_many_threads_is_safe(tmp_path: Path) -> None:
 
 
 async def test_its_own_thread_ends_with_close(tmp_path: Path) -> None:
+    before = set(threading.enumerate())  # another test's may just be ending
     tier = SqliteMemory(tmp_path / "memory.db")
     await asyncio.gather(tier.connect(), tier.connect(), tier.connect())
     await tier.write(put("k"), deadline=soon())
-    mine = [thread for thread in threading.enumerate() if thread.name.startswith("thermocline-sqlite")]
+    mine = [thread for thread in {*threading.enumerate()} - before if thread.name.startswith("thermocline-sqlite")]
     assert len(mine) == 1
     await tier.close()
     await until(lambda: not mine[0].is_alive())

@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from thermocline.testing.scenarios.catalogue import SCENARIOS, by_name
@@ -55,10 +57,27 @@ async def run(options: argparse.Namespace) -> tuple[list[Report], dict[str, str]
     return reports, unplayed
 
 
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """What is broken on purpose is warned of by the thousand: the page tells it once."""
+    levels = {logger: logger.level for logger in (logging.getLogger("azure"), logging.getLogger("thermocline"))}
+    try:
+        for logger in levels:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
 def main() -> int:
-    logging.getLogger("azure").setLevel(logging.ERROR)
-    logging.getLogger("thermocline").setLevel(logging.ERROR)
     options = arguments()
+    with _quietly():
+        return told(options)
+
+
+def told(options: argparse.Namespace) -> int:
+    """Play what was chosen, and print or write what came of it; what the command ends with."""
     if options.list:
         for scenario in SCENARIOS:
             print(f"{scenario.name}: {scenario.says}\n    {scenario.outcome}")
