@@ -1,7 +1,7 @@
 """What is told to hot in one tick of the event loop goes there together: announcements, what ends them, settles, and writes of records that live in hot alone.
 
-The same rule as of reads (waves.py): who finds nothing of his kind under way goes at once and by himself; else he joins the convoy that leaves at the end
-of the tick, as one pipelined call in which each operation is atomic and answers for itself (P8). A caller who is cancelled disturbs nobody; his operation
+Nearly the same rule as of reads (waves.py): who finds nothing of his kind under way goes at once and by himself; else he joins the convoy that leaves at the
+end of the tick, as one pipelined call in which each operation is atomic and answers for itself (P8). A caller who is cancelled disturbs nobody; his operation
 may take effect all the same, as it may when it is on its way alone.
 """
 
@@ -37,7 +37,6 @@ class Convoy(Generic[Item, Answer]):
     __slots__ = (
         "_clock",
         "_closed",
-        "_crowded",
         "_deadline",
         "_guard",
         "_many",
@@ -72,14 +71,11 @@ class Convoy(Generic[Item, Answer]):
         self._deadline: Deadline | None = None  # of those who wait to leave: the earliest
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way = 0
-        self._crowded = (
-            False  # the last convoy had several members, who will come back together: the first does not run ahead
-        )
         self._closed = False
 
     async def call(self, item: Item, deadline: Deadline) -> Answer:
         """What the tier answers for this item; raises its error. One who has much less time than the others, or much more, goes by himself."""
-        if (self._under_way or self._crowded) and self._fits(deadline):
+        if self._under_way and self._fits(deadline):
             turn, trail = self._join(item, deadline), telemetry.trail()
             came = await (turn if trail is None else trail.follow(self._guard.name, self._verb, turn))
             if isinstance(came, ThermoclineError):
@@ -125,8 +121,7 @@ class Convoy(Generic[Item, Answer]):
         deadline, self._deadline = self._deadline, None
         if deadline is None or not turns:
             return
-        self._crowded = len(turns) > 1
-        if not self._crowded:
+        if len(turns) == 1:
             _answer(turns[0][1], _ALONE)
             return
         for at in range(0, len(turns), MOST):
