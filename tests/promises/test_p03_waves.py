@@ -225,3 +225,15 @@ async def test_a_timeout_that_is_none_is_refused_in_a_crowd_too(world: World) ->
     timeouts: list[Any] = [None, 0, -1, "soon", True, 5, timedelta(seconds=5)]
     came = await asyncio.gather(*[memory.get(key, timeout=timeout) for timeout in timeouts], return_exceptions=True)
     assert [type(one) for one in came] == [int, *[InvalidArgument] * 4, int, int]
+
+
+async def test_a_wave_serves_nothing_below_what_this_client_has_seen(world: World) -> None:
+    """P6: hot has missed the newest version, and this client knows of it."""
+    memory = await world.open(hot=world.hot())
+    below = await world.open(hot=None)
+    key = world.key()
+    await memory.set(key, "old")
+    newest = await below.set(key, "new")
+    assert await memory.get(key) == "old", "hot was not told"
+    memory._engine.floors.note(key, newest.version)
+    assert await asyncio.gather(*[memory.get(key) for _ in range(5)]) == ["new"] * 5

@@ -37,3 +37,14 @@ def test_pinned_floors_cost_nothing_to_pass_over() -> None:
 
     assert len(floors) == 2000
     assert all(floors.get(key) == 1 for key in keys)
+
+
+def test_seen_in_hot_is_served_from_the_floor_up_and_noted() -> None:
+    floors = Floors(ManualClock())
+    key = Key("t", "s", "n")
+    assert floors.seen(key, 5)
+    assert floors.get(key) == 5
+    assert not floors.seen(key, 4)
+    assert floors.seen(key, 5)
+    assert floors.seen(key, 6)
+    assert not floors.seen(key, 5)
