@@ -10,11 +10,10 @@ from thermocline.clock import Deadline
 from thermocline.codec import Codec
 from thermocline.errors import InvalidArgument, InvalidKey, TierTimeout
 from thermocline.model import Flags, Header, Key
-from thermocline.resilience import RetryBudget
+from thermocline.resilience import RetryBudget, Skew
 from thermocline.tiers.warm import listing
 from thermocline.tiers.warm.calls import LONGEST_CALL, Pauses, bounded, once
 from thermocline.tiers.warm.item import LONGEST_TTL, NO_TTL, body_of, envelope_of, record_of, size_of, ttl_of
-from thermocline.tiers.warm.skew import Skew
 from thermocline.tiers.warm.trouble import Kind, Trouble, by_status, unreachable
 
 NOW = 1_700_000_000_500
@@ -64,6 +63,16 @@ def test_difference_below_a_second_is_none(difference: int) -> None:
         sent = NOW + number * 137
         skew.answered(date(sent + 3 + difference), sent, sent + 6)
 
+    assert skew.ms == 0
+
+
+@pytest.mark.parametrize("late", [600, 1_600, 9_000])
+def test_answer_that_comes_late_moves_no_clock(late: int) -> None:
+    """Expiry judged by a clock that goes back: what had ended was there again, for a client under load."""
+    skew = Skew()
+    skew.answered(date(NOW + late), NOW, NOW + late)
+    assert skew.ms == 0
+    skew.answered(date(NOW), NOW, NOW + late)
     assert skew.ms == 0
 
 

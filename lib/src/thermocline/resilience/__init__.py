@@ -10,6 +10,7 @@ from thermocline.resilience.retry_budget import RetryBudget
 from thermocline.resilience.rotating import Rotating
 from thermocline.resilience.rules import Hedging, Limits, Resilience
 from thermocline.resilience.signing import Signing, unsigned
+from thermocline.resilience.skew import Skew
 
 __all__ = [
     "BreakerState",
@@ -25,6 +26,7 @@ __all__ = [
     "RetryBudget",
     "Rotating",
     "Signing",
+    "Skew",
     "in_background",
     "is_background",
     "is_second",

@@ -9,7 +9,6 @@ import inspect
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.request import getproxies
 
@@ -22,7 +21,7 @@ from azure.storage.blob.aio import BlobClient, ContainerClient
 from thermocline.clock import Clock, Deadline
 from thermocline.cost.units import of_blobs
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
-from thermocline.resilience import Lookups, Rotating, Signing, unsigned
+from thermocline.resilience import Lookups, Rotating, Signing, Skew, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
 from thermocline.tiers.cold.blobs import BLOCK, FAST_AT_ONCE, PARALLEL, Account, Blob, Entry, Put
 from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = (
     2**18
 )  # bytes of an answer that are read in one go; the default, where the SDK is given a session, is 4 kB
-SKEW_MS: Final = 1000  # a smaller difference of the clocks is left alone: the service's Date counts whole seconds
+SENT: Final = "thermocline sent"  # in a request's context: when it was sent, in ms
 
 _KEPT: Final = 128  # clients of blobs
 
@@ -51,8 +50,7 @@ class BlobService:
         self._fast: FastBlobs | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._blobs: dict[str, BlobClient] = {}  # least recently used first
-        self._date = ""
-        self.skew_ms = 0
+        self._skew = Skew()
         self.stats = Stats()
 
     async def open(self) -> bool:
@@ -120,7 +118,12 @@ class BlobService:
 
     def now_ms(self) -> int:
         """The wall clock, corrected by the service's where they differ by more than a second."""
-        return self._clock.wall_ms() + self.skew_ms
+        return self._clock.wall_ms() + self._skew.ms
+
+    @property
+    def skew_ms(self) -> int:
+        """The service's clock less this machine's, in ms; 0 where the difference is below a second."""
+        return self._skew.ms
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -346,6 +349,7 @@ class BlobService:
     def _on_request(self, request: Any) -> None:
         self.stats.count(REQUESTS, TIER)
         correlate(request.http_request.headers)
+        request.context[SENT] = self._clock.wall_ms()
 
     def _on_response(self, response: Any) -> None:
         request, answer = response.http_request, response.http_response
@@ -353,15 +357,9 @@ class BlobService:
         operation = of_blobs(request.method, request.url)
         self.stats.operated(TIER, operation, int(size) if size.isdigit() and request.method != "HEAD" else 0)
         date = response.http_response.headers.get("Date")
-        if date is None or date == self._date:
-            return
-        try:
-            theirs = int(parsedate_to_datetime(date).timestamp() * 1000) + 500  # in the middle of its second
-        except ValueError:
-            return  # not a date: leave the clock alone
-        self._date = date
-        skew = theirs - self._clock.wall_ms()
-        self.skew_ms = skew if abs(skew) > SKEW_MS else 0
+        if date is not None:
+            now = self._clock.wall_ms()
+            self._skew.answered(date, response.context.get(SENT, now), now)
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -10,7 +10,6 @@ import io
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies
@@ -25,13 +24,13 @@ from azure.data.tables.aio import TableClient
 
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
-from thermocline.resilience import Lookups, Rotating, Signing, unsigned
+from thermocline.resilience import Lookups, Rotating, Signing, Skew, unsigned
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
 from thermocline.tiers.table.door import CAUGHT, TIER, absent, code_of, refused, translate
 
 CHUNK: Final = 64 * 1024  # bytes of one binary property
 PAGE: Final = 1000  # rows of one answer, the service's most
-SKEW_MS: Final = 1000  # a smaller difference of the clocks is left alone: the service's Date counts whole seconds
+SENT: Final = "thermocline sent"  # in a request's context: when it was sent, in ms
 _WHOLE: Final = 2**20  # bytes that aiohttp takes in one piece without complaint
 _KEYS: Final = ("PartitionKey", "RowKey")
 _DATA: Final = "p"
@@ -83,8 +82,7 @@ class TableService:
         self._clock = clock
         self._client: TableClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._date = ""
-        self.skew_ms = 0
+        self._skew = Skew()
         self.stats = Stats()
 
     async def open(self) -> bool:
@@ -137,7 +135,12 @@ class TableService:
 
     def now_ms(self) -> int:
         """The wall clock, corrected by the service's where they differ by more than a second."""
-        return self._clock.wall_ms() + self.skew_ms
+        return self._clock.wall_ms() + self._skew.ms
+
+    @property
+    def skew_ms(self) -> int:
+        """The service's clock less this machine's, in ms; 0 where the difference is below a second."""
+        return self._skew.ms
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -273,18 +276,13 @@ class TableService:
     def _on_request(self, request: Any) -> None:
         self.stats.count(REQUESTS, TIER)
         correlate(request.http_request.headers)
+        request.context[SENT] = self._clock.wall_ms()
 
     def _on_response(self, response: Any) -> None:
         date = response.http_response.headers.get("Date")
-        if date is None or date == self._date:
-            return
-        try:
-            theirs = int(parsedate_to_datetime(date).timestamp() * 1000) + 500  # in the middle of its second
-        except ValueError:
-            return  # not a date: leave the clock alone
-        self._date = date
-        skew = theirs - self._clock.wall_ms()
-        self.skew_ms = skew if abs(skew) > SKEW_MS else 0
+        if date is not None:
+            now = self._clock.wall_ms()
+            self._skew.answered(date, response.context.get(SENT, now), now)
 
 
 class _Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it out by __getattr__, without a type

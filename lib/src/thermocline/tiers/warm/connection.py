@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, CorruptRecord, TierTimeout
 from thermocline.model import Authority, MemoryTier
-from thermocline.resilience import RetryBudget, Rotating
+from thermocline.resilience import RetryBudget, Rotating, Skew
 from thermocline.telemetry import REQUEST_UNITS, REQUESTS, THROTTLED, Stats, charged_to
 from thermocline.tiers.warm import raw
 from thermocline.tiers.warm.calls import bounded, once, told
 from thermocline.tiers.warm.shape import DEFAULT_TTL, INDEXING, PATHS, check_account, check_container
 from thermocline.tiers.warm.signing import Signer, check_key
-from thermocline.tiers.warm.skew import Skew
 from thermocline.tiers.warm.trouble import TIER, Kind, Trouble
 
 if TYPE_CHECKING:

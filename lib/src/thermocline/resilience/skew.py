@@ -35,4 +35,5 @@ class Skew:
         else:
             self._low, self._high = max(low, self._low), min(high, self._high)
         middle = (self._low + self._high) / 2
-        self.ms = round(middle) if abs(middle) > BELIEVED_MS else 0
+        possible = self._low <= 0 <= self._high  # that there is none: an answer that came late says no more
+        self.ms = round(middle) if abs(middle) > BELIEVED_MS and not possible else 0
