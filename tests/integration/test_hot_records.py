@@ -19,6 +19,8 @@ from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.hot.records import GRACE_MS, INDEX_MS, index_keys, record_key
 from thermocline.tiers.local.process import ProcessMemory
 
+LARGE = b"large" * 4_000  # of such a value the script reads and stamps the header alone
+SIZES = pytest.mark.parametrize("payload", [b"value", LARGE], ids=["small", "large"])
 NOW = 4_000_000_000_000  # far ahead of the server's clock, which therefore removes nothing
 
 
@@ -47,7 +49,7 @@ async def tier(request: pytest.FixtureRequest) -> AsyncIterator[HotMemory]:
 
 # --- the same as process memory --------------------------------------------------------------------------------------
 
-Step = tuple[Verb, str, int | str | None, bool, int | str | None, int, int]
+Step = tuple[Verb, str, int | str | None, bool, int | str | None, int, bytes, int]
 
 ids = st.sampled_from([f"id-{i}" for i in range(12)])
 steps = st.tuples(
@@ -57,6 +59,7 @@ steps = st.tuples(
     st.booleans(),  # if_absent
     st.sampled_from([None, 3, "ahead"]),  # known
     st.sampled_from([0, 5_000, GRACE_MS]),  # expires after ms
+    st.sampled_from([b"value", LARGE]),
     st.sampled_from([0, 1, 3_000, GRACE_MS // 2]),  # then so many ms pass
 )
 
@@ -98,9 +101,9 @@ async def test_any_sequence_of_writes_has_the_answers_of_process_memory(
 
 
 def made(step: Step, key: Key, version: int, clock: ManualClock) -> Write:
-    verb, id_, required, absent, known, lasting, _ = step
+    verb, id_, required, absent, known, lasting, payload, _ = step
     now = clock.wall_ms()
-    plain = write(verb, id_, key, expires_ms=now + lasting if lasting else 0, created_ms=now)
+    plain = write(verb, id_, key, expires_ms=now + lasting if lasting else 0, created_ms=now, payload=payload)
     return replace(
         plain,
         known=version + 5 if known == "ahead" else known if isinstance(known, int) else None,
@@ -122,42 +125,62 @@ async def test_a_record_and_an_entry_of_one_key_do_not_meet(tier: HotMemory, fre
     assert found.header.authority is Authority.HOT
 
 
-async def test_the_creation_time_stays_and_a_touch_keeps_the_value(tier: HotMemory, fresh_prefix: str) -> None:
+@SIZES
+async def test_the_creation_time_stays_and_a_touch_keeps_the_value(
+    tier: HotMemory, fresh_prefix: str, payload: bytes
+) -> None:
     key = Key("tenant", fresh_prefix, "name")
     await tier.write(write(Verb.PUT, "a", key, created_ms=1_000), deadline=soon())
-    second = await tier.write(write(Verb.PUT, "b", key, created_ms=2_000, payload=b"other"), deadline=soon())
+    second = await tier.write(write(Verb.PUT, "b", key, created_ms=2_000, payload=payload), deadline=soon())
     assert second.envelope is not None
     assert (second.envelope.header.created_ms, second.envelope.header.modified_ms) == (1_000, 2_000)
     third = await tier.write(write(Verb.TOUCH, "c", key, created_ms=3_000, expires_ms=NOW), deadline=soon())
     found = await tier.read(key, deadline=soon())
     assert found is not None
     header = found.header
-    assert (found.payload, found.version, header.expires_ms) == (b"other", third.version, NOW)
+    assert (found.payload, found.version, header.expires_ms) == (payload, third.version, NOW)
     assert (header.created_ms, header.modified_ms) == (1_000, 3_000)
 
 
-async def test_how_long_redis_keeps_them(tier: HotMemory, fresh_prefix: str) -> None:
+@SIZES
+async def test_how_long_redis_keeps_them(tier: HotMemory, fresh_prefix: str, payload: bytes) -> None:
     key = Key("tenant", fresh_prefix, "name")
     name = record_key(key)
     await tier.write(write(Verb.PUT, "a", key), deadline=soon())
     assert await tier.client.pttl(name) == -1
-    await tier.write(write(Verb.PUT, "b", key, expires_ms=NOW), deadline=soon())
+    await tier.write(write(Verb.PUT, "b", key, expires_ms=NOW, payload=payload), deadline=soon())
     assert await tier.client.execute_command("PEXPIRETIME", name) == NOW + GRACE_MS
     await tier.write(write(Verb.DELETE, "c", key), deadline=soon())
     assert GRACE_MS - 60_000 < await tier.client.pttl(name) <= GRACE_MS
 
 
-async def test_a_damaged_record_raises_until_it_is_put_anew(tier: HotMemory, fresh_prefix: str) -> None:
+@SIZES
+async def test_a_damaged_record_raises_until_it_is_put_anew(tier: HotMemory, fresh_prefix: str, payload: bytes) -> None:
     key = Key("tenant", fresh_prefix, "name")
-    await tier.write(write(Verb.PUT, "a", key), deadline=soon())
+    await tier.write(write(Verb.PUT, "a", key, payload=payload), deadline=soon())
     await tier.client.setrange(record_key(key), 20, b"\xff")
     with pytest.raises(CorruptRecord):
         await tier.read(key, deadline=soon())
     for verb in (Verb.DELETE, Verb.TOUCH):
         with pytest.raises(CorruptRecord, match="put it anew"):
             await tier.write(write(verb, "b", key), deadline=soon())
-    await tier.write(write(Verb.PUT, "c", key), deadline=soon())
-    assert await tier.read(key, deadline=soon()) is not None
+    await tier.write(write(Verb.PUT, "c", key, payload=payload), deadline=soon())
+    found = await tier.read(key, deadline=soon())
+    assert found is not None
+    assert found.payload == payload
+
+
+async def test_a_large_record_over_one_that_was_cut_short(tier: HotMemory, fresh_prefix: str) -> None:
+    """Its header is sound, and only the length tells: such a record is damaged, for a condition as for a reader."""
+    key = Key("tenant", fresh_prefix, "name")
+    await tier.write(write(Verb.PUT, "a", key, payload=LARGE), deadline=soon())
+    await tier.client.set(record_key(key), (await tier.client.get(record_key(key)))[:-1])
+    with pytest.raises(CorruptRecord, match="put it anew"):
+        await tier.write(replace(write(Verb.PUT, "b", key, payload=LARGE), if_version=1), deadline=soon())
+    await tier.write(write(Verb.PUT, "c", key, payload=LARGE), deadline=soon())
+    found = await tier.read(key, deadline=soon())
+    assert found is not None
+    assert found.payload == LARGE
 
 
 async def test_a_record_over_the_limit_is_too_large(tier: HotMemory, fresh_prefix: str) -> None:
@@ -221,8 +244,9 @@ async def test_a_server_that_only_looks_like_one_is_sent_names_and_records_apart
 
 @pytest.mark.parametrize("place", [3, 4], ids=["format", "flags"])
 @pytest.mark.parametrize("verb", Verb)
+@SIZES
 async def test_a_record_of_a_newer_format_is_left_as_it_is(
-    tier: HotMemory, fresh_prefix: str, verb: Verb, place: int
+    tier: HotMemory, fresh_prefix: str, verb: Verb, place: int, payload: bytes
 ) -> None:
     key = Key(fresh_prefix, "s", "n")
     await tier.write(write(Verb.PUT, "a", key), deadline=soon())
@@ -233,7 +257,10 @@ async def test_a_record_of_a_newer_format_is_left_as_it_is(
 
     with pytest.raises(UnreadableRecord):
         await tier.read(key, deadline=soon())
-    for again in (write(verb, "b", key), replace(write(verb, "c", key), if_version=1)):
+    for again in (
+        write(verb, "b", key, payload=payload),
+        replace(write(verb, "c", key, payload=payload), if_version=1),
+    ):
         with pytest.raises(UnreadableRecord, match="upgrade"):
             await tier.write(again, deadline=soon())
     assert await tier.client.get(record_key(key)) == bytes(newer)

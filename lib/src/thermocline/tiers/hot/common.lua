@@ -56,16 +56,16 @@ local function clock(given)
   return math.floor(us / 1000), us
 end
 
--- Whether the bytes are as long as an envelope of this key says it is. (The reader checks the payload.)
-local function whole(raw, digest)
+-- Whether the bytes are as long as an envelope of this key says it is. (The reader checks the payload.) `size`: where only the header was read.
+local function whole(raw, digest, size)
   if #raw < 88 or string.sub(raw, 1, 4) ~= MAGIC or string.sub(raw, 65, 80) ~= digest then
     return false
   end
   local meta, payload = struct.unpack('>I4', raw, 13), struct.unpack('>I8', raw, 57)
-  return #raw == 88 + meta + payload
+  return (size or #raw) == 88 + meta + payload
 end
 
 -- ... and its header is sound.
-local function sound(raw, digest)
-  return whole(raw, digest) and struct.unpack('>I4', raw, 85) == crc32(string.sub(raw, 1, 84))
+local function sound(raw, digest, size)
+  return whole(raw, digest, size) and struct.unpack('>I4', raw, 85) == crc32(string.sub(raw, 1, 84))
 end

@@ -14,6 +14,8 @@ local ID_MS = 600000  -- an id is known for ten minutes, longer than any copy of
 local TOMBSTONE = 1
 local HOT = '\1'
 local LIMIT = 9007199254740992  -- 2^53, below which all versions are
+local HEADER = 88  -- bytes of an envelope's header, with its checksum
+local LONG = VERB == 'put' and #NEW > 16384  -- what is so long does not go through this script byte by byte: only headers are read and stamped
 
 for i = 3, #KEYS, 2 do  -- first, so that no record is ever without a name
   local name = ARGV[i == 3 and 7 or 9]
@@ -60,14 +62,20 @@ local function field(raw, offset)
   return struct.unpack('>I8', raw, offset + 1)
 end
 
-local raw = redis.call('GET', KEY)
+local raw, size = nil, nil
+if LONG then
+  raw, size = redis.call('GETRANGE', KEY, 0, HEADER - 1), redis.call('STRLEN', KEY)
+  raw = raw ~= '' and raw
+else
+  raw = redis.call('GET', KEY)
+end
 if raw and #raw >= 88 and string.sub(raw, 1, 3) == string.sub(MAGIC, 1, 3) and (string.byte(raw, 4) > 1 or string.byte(raw, 5) > 7)
   and struct.unpack('>I4', raw, 85) == crc32(string.sub(raw, 1, 84)) then
   return {'newer', 0, 0}  -- a sound header of a newer format: its writers know better, so it is never overwritten
 end
 local plain = VERB == 'put' and REQUIRED == '' and ABSENT ~= '1'  -- takes of a former record no more than when it was created
-local believed = plain and raw and whole(raw, DIGEST) and field(raw, 16) <= now_us + 1000 * GRACE and field(raw, 32) < LIMIT
-if raw and not believed and not sound(raw, DIGEST) then
+local believed = plain and raw and whole(raw, DIGEST, size) and field(raw, 16) <= now_us + 1000 * GRACE and field(raw, 32) < LIMIT
+if raw and not believed and not sound(raw, DIGEST, size) then
   if REQUIRED ~= '' or VERB ~= 'put' then
     return {'corrupt', 0, 0}
   end
@@ -98,7 +106,7 @@ if VERB == 'touch' then
   body = raw
 end
 local after = math.max(math.max(version, KNOWN) + 1, now_us)
-local stamped
+local header
 if VERB ~= 'touch' and field(NEW, 16) == 0 and created < LIMIT and field(NEW, 32) < LIMIT then
   local sum = changed(struct.unpack('>I4', NEW, 85), after, VERSION)
   local authority = byte(NEW, 6)
@@ -112,13 +120,14 @@ if VERB ~= 'touch' and field(NEW, 16) == 0 and created < LIMIT and field(NEW, 32
   if sum < 0 then
     sum = sum + 4294967296
   end
-  stamped = string.sub(NEW, 1, 5) .. HOT .. string.sub(NEW, 7, 16) .. struct.pack('>I8I8I8', after, expires, created)
-    .. string.sub(NEW, 41, 84) .. struct.pack('>I4', sum) .. string.sub(NEW, 89)
+  header = string.sub(NEW, 1, 5) .. HOT .. string.sub(NEW, 7, 16) .. struct.pack('>I8I8I8', after, expires, created)
+    .. string.sub(NEW, 41, 84) .. struct.pack('>I4', sum)
 else
-  local header = string.sub(body, 1, 5) .. HOT .. string.sub(body, 7, 16) .. struct.pack('>I8I8I8I8', after, expires, created, modified)
+  header = string.sub(body, 1, 5) .. HOT .. string.sub(body, 7, 16) .. struct.pack('>I8I8I8I8', after, expires, created, modified)
     .. string.sub(body, 49, 84)
-  stamped = header .. struct.pack('>I4', crc32(header)) .. string.sub(body, 89)
+  header = header .. struct.pack('>I4', crc32(header))
 end
+local stamped = LONG and NEW or header .. string.sub(body, HEADER + 1)
 
 if VERB == 'delete' then
   redis.call('SET', KEY, stamped, 'PXAT', now + GRACE)
@@ -126,6 +135,9 @@ elseif expires > 0 then
   redis.call('SET', KEY, stamped, 'PXAT', math.max(expires, now) + GRACE)
 else
   redis.call('SET', KEY, stamped)
+end
+if LONG then
+  redis.call('SETRANGE', KEY, 0, header)
 end
 redis.call('SET', ID, struct.pack('>I8I8', after, created), 'PX', ID_MS)
 return {'took', after, created}
