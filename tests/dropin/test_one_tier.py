@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dropin.world import Old
+from tests.dropin.world import Old, roomy
 
 from thermocline import (
     ConfigurationError,
@@ -42,7 +42,7 @@ async def memory(request: pytest.FixtureRequest, old: Old, tmp_path: Path) -> As
         "warm": SqliteMemory(tmp_path / "warm.sqlite3"),
         "cold": FolderMemory(tmp_path / "cold"),
     }
-    async with MemoryClient(**tiers) as client:
+    async with MemoryClient(**tiers, budget=roomy()) as client:
         yield client
 
 
@@ -265,7 +265,7 @@ def test_rules_are_gathered_over_several_calls() -> None:
 
 
 async def test_plain_names_on_a_cluster(redis_cluster: RedisCluster, key: str) -> None:
-    async with MemoryClient(hot=HotMemory(redis_cluster.url), warm=ProcessMemory()) as memory:
+    async with MemoryClient(hot=HotMemory(redis_cluster.url), warm=ProcessMemory(), budget=roomy()) as memory:
         items = {f"{key}-{number}": {"n": number} for number in range(20)}
         await memory.mset(items, tier="hot", ttl=60)
         assert await memory.mget(items, tier="hot") == items

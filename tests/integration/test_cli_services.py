@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from thermocline import HotMemory, Key, MemoryClient
 from thermocline.cli.app import app
 from thermocline.protocols import Announce
+from thermocline.resilience import Budget
 from thermocline.testing.conformance.samples import soon
 from thermocline.testing.rig import Azurite, CosmosServer, RedisCluster, RedisServer
 from thermocline.tiers.cold import ColdMemory
@@ -27,6 +28,7 @@ from thermocline.tiers.warm import WarmMemory
 
 Done = subprocess.CompletedProcess[str]
 DATABASE = "cli"
+PATIENT = Budget(call=timedelta(minutes=1), warm=timedelta(seconds=15), cold=timedelta(seconds=30))
 
 
 def run(*words: str, folder: Path, **variables: str) -> Done:
@@ -147,7 +149,7 @@ async def live_names(place: Place) -> list[str]:
         scopes = {(item["tenant"], item["scope"]) for item in items if item["tenant"] != ""}
     assert scopes != set()
     warm = WarmMemory(place.cosmos.url, DATABASE, place.name, key=place.cosmos.key)
-    async with MemoryClient(warm=warm) as memory:
+    async with MemoryClient(warm=warm, budget=PATIENT) as memory:
         return [item.key.name for tenant, scope in scopes for item in await memory.list(tenant=tenant, scope=scope)]
 
 
@@ -229,7 +231,7 @@ async def test_stat_finds_a_damaged_payload(made: Place, tmp_path: Path) -> None
     key = Key("default", made.name, "large")
     warm = WarmMemory(made.cosmos.url, DATABASE, made.name, key=made.cosmos.key)
     cold = ColdMemory.from_connection_string(made.azurite.connection_string, made.name)
-    async with MemoryClient(warm=warm, cold=cold) as memory:
+    async with MemoryClient(warm=warm, cold=cold, budget=PATIENT) as memory:
         await memory.set(key, random.Random(4).randbytes(300_000))
     with BlobServiceClient.from_connection_string(made.azurite.connection_string) as account:
         container = account.get_container_client(made.name)

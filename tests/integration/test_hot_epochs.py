@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 
 import pytest
 import redis.asyncio
@@ -13,6 +14,7 @@ from thermocline.errors import InvalidArgument
 from thermocline.keys import redis_key
 from thermocline.model import Authority, Envelope, Key
 from thermocline.protocols import Announce, Busy, Leased, Look, OfEpoch, Publish, Settle, Verb, Write, Written
+from thermocline.resilience import Budget
 from thermocline.testing.rig import CosmosServer, RedisCluster, RedisServer
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.warm import WarmMemory
@@ -112,7 +114,8 @@ async def test_clients_of_a_raised_epoch_see_nothing_of_the_one_before(
 
     def client() -> MemoryClient:
         warm = WarmMemory(cosmos_server.url, "epochs", container, key=cosmos_server.key, create=True)
-        return MemoryClient(hot=HotMemory(redis_server.url), warm=warm)
+        patient = Budget(call=timedelta(minutes=1), hot=timedelta(seconds=10), warm=timedelta(seconds=15))
+        return MemoryClient(hot=HotMemory(redis_server.url), warm=warm, budget=patient)
 
     raiser = WarmMemory(cosmos_server.url, "epochs", container, key=cosmos_server.key, create=True)
     async with raiser, client() as before:

@@ -16,6 +16,9 @@ from thermocline.testing.rig import Azurite, CosmosServer, RedisCluster, RedisSe
 
 Unique = Callable[[str], str]
 WIRE = "azure.core.pipeline.policies.http_logging_policy"
+PATIENT = Budget(  # a slow machine is no outage
+    call=timedelta(minutes=1), hot=timedelta(seconds=10), warm=timedelta(seconds=15), cold=timedelta(seconds=30)
+)
 
 
 @pytest.fixture
@@ -27,6 +30,7 @@ async def client(
         hot=HotMemory(redis_server.url),
         warm=WarmMemory(cosmos_server.url, "telemetry", container, key=cosmos_server.key, create=True),
         cold=ColdMemory.from_connection_string(azurite.connection_string, container, create=True),
+        budget=PATIENT,
     ) as found:
         yield found
 
@@ -118,7 +122,10 @@ async def test_the_pools_use_is_told_while_calls_wait(redis_server: RedisServer,
 
 
 async def test_a_clusters_pool_is_told_too(redis_cluster: RedisCluster) -> None:
-    async with HotMemory(redis_cluster.url, cluster=True, max_calls=7) as hot, MemoryClient(hot=hot) as client:
+    async with (
+        HotMemory(redis_cluster.url, cluster=True, max_calls=7) as hot,
+        MemoryClient(hot=hot, budget=PATIENT) as client,
+    ):
         await client.set("key", 1)
         assert client.stats()["hot"]["pool_limit"] == 7
         assert hot.pool() == (0, 7)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from tests.promises.world import roomy
 
 from thermocline.client import MemoryClient
 from thermocline.errors import TierUnavailable
@@ -46,12 +47,12 @@ async def test_a_hundred_misses_of_one_tick_are_two_questions_to_the_authority(
 ) -> None:
     keys = [Key(unique_name("t"), "s", f"n{number}") for number in range(100)]
     cold = FolderMemory(tmp_path / "cold")
-    async with MemoryClient(warm=warm, cold=cold) as below:
+    async with MemoryClient(warm=warm, cold=cold, budget=roomy()) as below:
         await below.set_many({key: key.name for key in keys[:-3]})
         await below.set(keys[-3], bytes(300_000) + b"x", ttl=60)
         await below.set(keys[-2], 1)
         await below.delete(keys[-2])
-    async with MemoryClient(hot=HotMemory(redis_server.url), warm=warm, cold=cold) as memory:
+    async with MemoryClient(hot=HotMemory(redis_server.url), warm=warm, cold=cold, budget=roomy()) as memory:
         warm.asked.clear()
         wanted = [*keys, keys[5], keys[5]]
         came = await asyncio.gather(*[memory.get(key) for key in wanted])
@@ -67,7 +68,7 @@ async def test_a_miss_that_cannot_be_asked_is_an_outage_for_each(
     redis_server: RedisServer, warm: Counting, unique_name: Callable[[str], str]
 ) -> None:
     keys = [Key(unique_name("t"), "s", f"n{number}") for number in range(10)]
-    async with MemoryClient(hot=HotMemory(redis_server.url), warm=warm) as memory:
+    async with MemoryClient(hot=HotMemory(redis_server.url), warm=warm, budget=roomy()) as memory:
         await memory.set(keys[0], 1)
         await warm.close()
         came = await asyncio.gather(*[memory.get(key) for key in keys], return_exceptions=True)
@@ -77,7 +78,7 @@ async def test_a_miss_that_cannot_be_asked_is_an_outage_for_each(
 
 async def test_what_redis_alone_has_lost_is_a_miss_after_a_second_and_not_an_outage_for_hours() -> None:
     with RedisServer() as server:
-        async with MemoryClient(hot=HotMemory(server.url)) as memory:
+        async with MemoryClient(hot=HotMemory(server.url), budget=roomy()) as memory:
             written = await memory.set("session", [1])
             assert not written.durable
             async with redis.asyncio.from_url(server.url) as client:

@@ -97,11 +97,11 @@ async def test_services_that_cannot_be_used(services: Services, row: str) -> Non
 async def test_a_hot_tier_that_needs_a_password(services: Services) -> None:
     with RedisServer(password="secret") as server:
         bare = server.url.replace(":secret@", "")
-        memory = MemoryClient(hot=HotMemory(bare))
+        memory = MemoryClient(hot=HotMemory(bare), budget=roomy())
         with pytest.raises(AccessDenied):
             await memory.set(services.key(), 1)
         await memory.close()
-        async with MemoryClient(hot=HotMemory(server.url)) as known:
+        async with MemoryClient(hot=HotMemory(server.url), budget=roomy()) as known:
             assert (await known.set(services.key(), 1)).found
 
 
@@ -169,7 +169,7 @@ def damage(path: Path, at: int, data: bytes) -> None:
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, embedded: Embedded) -> None:
     path = tmp_path / "warm.sqlite3"
     path.write_bytes(b"my diary\n" * 1000)
-    memory = MemoryClient(warm=SqliteMemory(path))
+    memory = MemoryClient(warm=SqliteMemory(path), budget=roomy())
     with pytest.raises(TierDamaged, match=str(path)):
         await memory.get(embedded.key())
     await memory.close()

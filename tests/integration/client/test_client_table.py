@@ -222,9 +222,9 @@ async def test_sweep_export_and_forget(world: World) -> None:
 async def test_builder_takes_a_tier_or_an_address(world: World) -> None:
     address = world.azurite.table_url
     made = MemoryBuilder().with_warm_plus(address, world.name, credential=world.azurite.key, create=True)
-    async with made.build() as memory:
+    async with made.with_options(budget=PATIENT).build() as memory:
         await memory.set(world.key("n"), 1)
-    async with MemoryBuilder().with_warm_plus(world.table()).build() as memory:
+    async with MemoryBuilder().with_warm_plus(world.table()).with_options(budget=PATIENT).build() as memory:
         assert await memory.get(world.key("n")) == 1
     assert MemoryBuilder().with_warm_plus(world.table()).with_warm_plus(None).tiers() == {}
 

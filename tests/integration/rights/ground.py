@@ -18,6 +18,13 @@ from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.warm import WarmMemory
 
 BRIEF = timedelta(seconds=1)  # the longest write of these tests' clients
+PATIENT = Budget(  # a slow machine is no outage
+    call=timedelta(seconds=30),
+    connect=timedelta(seconds=30),
+    hot=timedelta(seconds=5),
+    warm=timedelta(seconds=5),
+    cold=timedelta(seconds=10),
+)
 ROUTES = (Route("only-hot:", rules=MemoryRules(write_through=False, hot_ttl_seconds=None)),)
 
 
@@ -34,13 +41,7 @@ class Ground:
     async def client(self, **options: Any) -> MemoryClient:
         given = {
             "routes": ROUTES,
-            "budget": Budget(
-                call=timedelta(seconds=30),
-                connect=timedelta(seconds=30),
-                hot=timedelta(seconds=5),
-                warm=timedelta(seconds=5),
-                cold=timedelta(seconds=10),
-            ),
+            "budget": PATIENT,
         }
         return await self._stack.enter_async_context(MemoryClient(**self._tiers(), **{**given, **options}))
 

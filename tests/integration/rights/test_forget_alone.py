@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.rights.ground import BRIEF, Ground, key, payloads, stored
+from tests.integration.rights.ground import BRIEF, PATIENT, Ground, key, payloads, stored
 
 from thermocline import FolderMemory, Key, MemoryClient, ProcessMemory
 from thermocline.client.receipt import Receipt
@@ -47,7 +47,7 @@ async def test_one_tier_is_all_there_is(
         if kind == "process":
             await process.connect()
             stack.push_async_callback(process.close)
-        memory, other = [await stack.enter_async_context(MemoryClient(**tiers())) for _ in range(2)]
+        memory, other = [await stack.enter_async_context(MemoryClient(**tiers(), budget=PATIENT)) for _ in range(2)]
         mine = [key(name, tenant=tenant) for name in ("name", "photo", "count", "n" * 3000)]
         near = [key("name", "user/421", tenant), key("name", tenant=tenant + "x")]
         for one in (*mine, *near):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.rights.ground import BRIEF, Ground, key, soon
+from tests.integration.rights.ground import BRIEF, PATIENT, Ground, key, soon
 
 from thermocline import FolderMemory, Key, MemoryClient, Route, SqliteMemory
 from thermocline.client import fences
@@ -66,8 +66,8 @@ async def test_keys_that_hot_could_not_be_told_of_are_in_the_receipt(
     warm = tmp_path / "warm.sqlite3"
     one = key("name", tenant=tenant)
     async with (
-        MemoryClient(hot=hot, warm=SqliteMemory(warm)) as memory,
-        MemoryClient(hot=HotMemory(redis_server.url), warm=SqliteMemory(warm)) as other,
+        MemoryClient(hot=hot, warm=SqliteMemory(warm), budget=PATIENT) as memory,
+        MemoryClient(hot=HotMemory(redis_server.url), warm=SqliteMemory(warm), budget=PATIENT) as other,
     ):
         await memory.set(one, "Ada")
         hot.down = True
@@ -213,7 +213,7 @@ async def test_its_own_deletes_are_not_held_up_by_its_fence(
 
 async def test_a_damaged_record_with_a_payload_is_named_and_holds_up_nothing(tmp_path: Path, tenant: str) -> None:
     warm = tmp_path / "warm.sqlite3"
-    async with MemoryClient(warm=SqliteMemory(warm), cold=FolderMemory(tmp_path / "cold")) as memory:
+    async with MemoryClient(warm=SqliteMemory(warm), cold=FolderMemory(tmp_path / "cold"), budget=PATIENT) as memory:
         for name in ("photo", "other"):
             await memory.set(key(name, tenant=tenant), LARGE)
         with closing(sqlite3.connect(warm)) as file:
@@ -231,10 +231,10 @@ async def test_a_damaged_record_with_a_payload_is_named_and_holds_up_nothing(tmp
 async def test_sqlite_keeps_no_bytes_of_what_was_erased(tmp_path: Path, tenant: str) -> None:
     """Whatever the SQLite library was built with."""
     warm = tmp_path / "warm.sqlite3"
-    async with MemoryClient(warm=SqliteMemory(warm)) as memory:
+    async with MemoryClient(warm=SqliteMemory(warm), budget=PATIENT) as memory:
         await memory.set_many({key(f"n{n}", tenant=tenant): "a secret of Ada's" for n in range(100)})
     assert warm.read_bytes().count(b"a secret of Ada's") == 100
-    async with MemoryClient(warm=SqliteMemory(warm)) as memory:
+    async with MemoryClient(warm=SqliteMemory(warm), budget=PATIENT) as memory:
         await forget(memory, scope="user/42", tenant=tenant)
     assert sum(data.count(b"a secret of Ada's") for data in contents(tmp_path)) == 0
 
