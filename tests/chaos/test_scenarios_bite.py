@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from tests.histories.naive import NaiveCascade
-from tests.histories.spec import Tiers
 
 from thermocline.clock import Clock
 from thermocline.testing.scenarios import Mix, Places, by_name, play
@@ -14,14 +13,7 @@ SECONDS = 0.8
 
 
 def naive(places: Places, _: Clock) -> Any:
-    tiers = Tiers(
-        places.folder,
-        redis=places.redis,
-        cosmos=places.cosmos,
-        cosmos_key=places.cosmos_key,
-        container=places.container,
-    )
-    return NaiveCascade(tiers)
+    return NaiveCascade(places)
 
 
 @pytest.mark.timeout(120)

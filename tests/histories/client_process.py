@@ -16,6 +16,7 @@ from tests.histories.work import Work
 
 from thermocline.errors import TierUnavailable
 from thermocline.testing.history import Recorder
+from thermocline.testing.scenarios.actors import watch_queue
 
 PATIENCE = 60.0  # seconds, for what is due at the end
 PAUSE = 0.1  # seconds between two tries to connect
@@ -52,11 +53,7 @@ def _naive(spec: Spec) -> Any:
 async def watch(memory: Any, work: Work, recorder: Recorder) -> None:
     """Write down when the recovery queue is empty again."""
     while True:
-        if memory.stats()["client"]["recovery_queue"]:
-            work.untold = True
-        elif work.untold:
-            work.untold = False
-            recorder.settled()
+        watch_queue(memory, work, recorder)
         await asyncio.sleep(GLANCE)
 
 

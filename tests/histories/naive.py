@@ -4,8 +4,6 @@ import itertools
 import time
 from typing import Any
 
-from tests.histories.spec import Tiers
-
 from thermocline.client import WriteResult
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
@@ -24,6 +22,7 @@ from thermocline.model import (
     instant,
 )
 from thermocline.protocols import Effect, Verb, Write
+from thermocline.testing.scenarios.places import Places
 from thermocline.tiers.hot import HotMemory
 
 SECONDS = 10.0
@@ -32,7 +31,7 @@ SECONDS = 10.0
 class NaiveCascade:
     """The verbs of the client that the workload of a naive run uses, over the same two tiers. Its copies in hot are packed records under plain keys."""
 
-    def __init__(self, tiers: Tiers) -> None:
+    def __init__(self, tiers: Places) -> None:
         self.hot = HotMemory(tiers.redis)
         self.warm = tiers.warm()
         self.codec = Codec()

@@ -1,11 +1,12 @@
 """The dictionary with which the clients of some worlds write, made of values as they write them."""
 
-from tests.histories.spec import TENANT, Tiers
-from tests.histories.values import SMALL, make
+from tests.histories.spec import Tiers
 
 from thermocline.client.dictionaries import DictionaryInfo, DictionaryKeeper
 from thermocline.codec import Codec, Sample, train
 from thermocline.model import Key
+from thermocline.testing.scenarios.places import TENANT
+from thermocline.testing.scenarios.values import SMALL, make
 
 _SCOPES = 12
 _EACH = 8

@@ -1,36 +1,7 @@
-"""Values that say who wrote them, and show when they were torn or belong to another key."""
+"""The sizes of the values that clients write; `thermocline.testing.scenarios.values` makes them."""
 
-import hashlib
-import random
-from typing import Any
+from thermocline.testing.scenarios.values import SMALL
 
-from thermocline.model import Key
-
-SMALL = range(200)
 OVERFLOWING = range(4_000, 20_000)  # of these a small Redis holds few
 LARGE = range(40_000, 90_000)  # these go to cold
-TO_COLD = 32_768  # stored bytes, above which they do
-
-
-def make(value_id: str, key: Key, sizes: range) -> Any:
-    """A value of this id, of a size that the id decides: JSON where it is small, else bytes that do not shrink."""
-    size = sizes[int.from_bytes(hashlib.blake2b(value_id.encode(), digest_size=4).digest()) % len(sizes)]
-    if sizes is SMALL:
-        return {"id": value_id, "key": str(key), "size": size, "fill": _fill(value_id, size).hex()}
-    return f"{value_id}|{key}|{size}|".encode() + _fill(value_id, size)
-
-
-def identify(value: Any, key: Key) -> tuple[str, bool]:
-    """The id of a value that was read under ``key``, and whether it is torn: not, bit by bit, what the writer of that id makes for this key."""
-    if isinstance(value, dict):
-        found = str(value.get("id", "?"))
-        return found, value != make(found, key, SMALL)
-    if not isinstance(value, bytes):
-        return "?", True
-    head = value[:200].split(b"|", 3)
-    found = head[0].decode(errors="replace")
-    return found, not any(value == make(found, key, sizes) for sizes in (OVERFLOWING, LARGE))
-
-
-def _fill(value_id: str, size: int) -> bytes:
-    return random.Random(value_id).randbytes(size)
+SIZES = {SMALL: 0.85, OVERFLOWING: 0.12, LARGE: 0.03}  # how often each is drawn

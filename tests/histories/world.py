@@ -7,17 +7,19 @@ import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from tests.histories.faults import CLIENT, COSMOS, FAULTS, OUTAGE, TABLE, Faults
+from tests.histories.faults import CLIENT, COSMOS, FAULTS, KILLED, OUTAGE, TABLE, WAY, Faults
 from tests.histories.spec import KEYS, ROUND, Spec, Tiers
 from tests.histories.taught import teach
 
-from thermocline.testing.history import Bound, History, Verdict, check, read_history
+from thermocline.testing.history import Bound, Fault, History, Verdict, check, read_history
 from thermocline.testing.proxy import ChaosProxy
-from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
+from thermocline.testing.rig import RedisServer
+from thermocline.testing.scenarios import Needs, Stage
+from thermocline.testing.scenarios.stage import staged
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,27 +48,27 @@ class World:
     bound: Bound | None = None
     taught: bool = False  # its clients write with a dictionary
     near: float = 0.0  # seconds: the bound of its clients' near caches; 0: they have none
-    hedge: float = 0.0  # share of reads of warm and cold that are sent a second time where the first is late
+    hedge: bool = False  # whether some reads of warm and cold are sent a second time where the first is late
 
 
 # What hot was not told it is told within the recovery queue's pause (5 s); if its writer was killed, hot's copy ends after 5 s here. And a margin.
 LASTING = timedelta(seconds=20)
 SHORT = 5.0
-HOT_MISSES = frozenset({*CLIENT, "redis paused", "redis crashed", "redis rolled back"}) - {"client killed"}
+HOT_MISSES = frozenset({*CLIENT, "redis paused", "redis crashed", "redis rolled back"}) - {KILLED}
 
-EXACT = World("exact", ("redis flushed", "redis flushed", "client killed", *COSMOS), room=500_000, tasks=3, pace=0.5)
+EXACT = World("exact", ("redis flushed", "redis flushed", KILLED, *COSMOS), room=500_000, tasks=3, pace=0.5)
 OUTAGES = World("outages", tuple(OUTAGE), pace=3.0, warm_share=0.5)
-LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", "client killed"), pace=0.3, hedge=0.2)
-EMBEDDED = World("embedded", ("client killed",), services=False, taught=True)
-AZURITE = World("azurite", ("redis flushed", "client killed", "cosmos drops answers"), blob=True, taught=True)
-IN_A_TABLE = World("table", ("redis flushed", "client killed", *TABLE), table=True, taught=True)
+LAGGING = World("lagging", ("replica lags", "replica lags", "cosmos slow", KILLED), pace=0.3, hedge=True)
+EMBEDDED = World("embedded", (KILLED,), services=False, taught=True)
+AZURITE = World("azurite", ("redis flushed", KILLED, "cosmos drops answers"), blob=True, taught=True)
+IN_A_TABLE = World("table", ("redis flushed", KILLED, *TABLE), table=True, taught=True)
 # Breakers open and close in each client at other moments, so a crash of Redis is for some writes as if they alone were cut off from it.
 CRASHING = World(
     "crashing",
-    ("redis crashed", "redis crashed", "redis crashed", "client killed", "cosmos slow after the write"),
+    ("redis crashed", "redis crashed", "redis crashed", KILLED, "cosmos slow after the write"),
     hot_ttl=SHORT,
     bound=Bound(frozenset({"redis crashed"}), LASTING),
-    hedge=0.2,
+    hedge=True,
 )
 CUT = World(
     "cut",
@@ -79,7 +81,7 @@ CUT = World(
 # What the near caches may be behind is excused, and nothing else is.
 NEAR = World(
     "near",
-    ("redis flushed", "redis flushed", "client killed", "cosmos drops answers"),
+    ("redis flushed", "redis flushed", KILLED, "cosmos drops answers"),
     tasks=3,
     pace=0.5,
     near=1.0,
@@ -180,20 +182,20 @@ class Run:
         self.seed = seed
         self.random = random.Random(f"{world.name} {seed}")
         self.operations = operations
-        self.faults = Faults(self.random, kill=self._kill)
+        self.log: list[Fault] = []
         self.clients: list[Client] = []
         self.evicted = 0
 
     async def history(self) -> History:
-        async with self._tiers() as tiers:
+        async with self._staged() as (stage, tiers):
             if self.world.taught:
                 await teach(tiers)
                 tiers = replace(tiers, dictionaries="latest")
             each = self.operations // self.world.processes
             for number in range(self.world.processes):
                 mine = tiers
-                if self.faults.proxies:
-                    mine = replace(tiers, redis=self.faults.proxies[number].url)
+                if self.world.proxied:
+                    mine = replace(tiers, redis=stage.proxies[f"{WAY}{number}"].url)
                 spec = Spec(
                     str(number),
                     self.seed,
@@ -207,27 +209,28 @@ class Run:
                 )
                 self.clients.append(Client(spec, self.folder))
             try:
-                await self._work()
+                await self._work(stage)
                 await self._read_all(tiers, each)
-                if self.faults.redis is not None:
-                    self.evicted = await asyncio.to_thread(evictions, self.faults.redis)
+                if stage.server is not None:
+                    self.evicted = await asyncio.to_thread(evictions, stage.server)
             finally:
                 await self._end()
-        return read_history(sorted(self.folder.glob("*.jsonl")), self.faults.log)
+        return read_history(sorted(self.folder.glob("*.jsonl")), self.log)
 
-    async def _work(self) -> None:
+    async def _work(self, stage: Stage) -> None:
         await asyncio.gather(*(client.start() for client in self.clients))
         await self._all("ready")
-        async with AsyncExitStack() as broken:
-            for name in self.world.always:
-                await broken.enter_async_context(FAULTS[name](self.faults))
-            breaking = asyncio.create_task(self.faults.run(list(self.world.faults), self.world.pace))
-            try:
-                await self._all("done")
-            finally:
-                breaking.cancel()
+        faults = Faults(stage, self._kill, log=self.log)
+        breaking = [asyncio.create_task(faults.run(list(self.world.faults), self.world.pace))]
+        breaking += [asyncio.create_task(FAULTS[name](stage, float("inf"))) for name in self.world.always]
+        try:
+            await self._all("done")
+        finally:
+            for task in breaking:
+                task.cancel()
+            for task in breaking:
                 with contextlib.suppress(asyncio.CancelledError):
-                    await breaking
+                    await task
         for client in self.clients:
             await client.say("drain")
         for client in self.clients:
@@ -272,54 +275,38 @@ class Run:
                 await client.ended()
 
     @asynccontextmanager
-    async def _tiers(self) -> AsyncIterator[Tiers]:
+    async def _staged(self) -> AsyncIterator[tuple[Stage, Tiers]]:
         """The servers of this run, started."""
         world = self.world
-        tiers = Tiers(
-            str(self.folder),
-            hot_ttl=world.hot_ttl,
-            hot_share=world.hot_share,
-            warm_share=world.warm_share,
-            hedge=world.hedge,
-            near=world.near,
+        needs = Needs(
+            redis="server" if world.services else "none",
+            warm="cosmos" if world.services and not world.table else "sqlite",
+            cold="blob" if world.blob or world.table else "folder",
+            settings={"maxmemory-policy": "allkeys-lru"},
         )
-        async with AsyncExitStack() as stack:
+        features = ("hedge",) if world.hedge else ()
+        async with staged(needs, str(self.folder), self.seed, features) as stage, AsyncExitStack() as stack:
+            stage.random = self.random
+            tiers = Tiers(
+                **asdict(stage.places)
+                | {
+                    "hot_ttl": world.hot_ttl,
+                    "hot_share": world.hot_share,
+                    "warm_share": world.warm_share,
+                    "near": world.near,
+                }
+            )
             if world.table:
-                redis = RedisServer()
-                storage = Azurite()
-                for each in (redis, storage):
-                    await asyncio.to_thread(each.start)
-                    stack.push_async_callback(asyncio.to_thread, each.stop)
-                self.faults.redis = redis
-                self.faults.table = await stack.enter_async_context(ChaosProxy(storage.table_url))
-                tiers = replace(
-                    tiers,
-                    redis=redis.url,
-                    table=self.faults.table.url,
-                    table_key=storage.key,
-                    container=f"run{self.seed}",
-                )
-            elif world.services:
-                redis = RedisServer(maxmemory_policy="allkeys-lru")
-                server = CosmosServer(kind="strict")
-                for part in (redis, server):
-                    await asyncio.to_thread(part.start)
-                    stack.push_async_callback(asyncio.to_thread, part.stop)
-                if world.room is not None:
-                    await asyncio.to_thread(limit, redis, world.room)
-                self.faults.redis, self.faults.control = redis, server.control
-                if world.proxied:
-                    for _ in range(world.processes):
-                        self.faults.proxies.append(await stack.enter_async_context(ChaosProxy(redis.url)))
-                tiers = replace(
-                    tiers, redis=redis.url, cosmos=server.url, cosmos_key=server.key, container=f"run{self.seed}"
-                )
-            if world.blob:
-                azurite = Azurite()
-                await asyncio.to_thread(azurite.start)
-                stack.push_async_callback(asyncio.to_thread, azurite.stop)
-                tiers = replace(tiers, blob=azurite.connection_string)
-            yield tiers
+                assert stage.azurite is not None
+                proxy = await stack.enter_async_context(ChaosProxy(stage.azurite.table_url))
+                stage.proxies["table"] = proxy
+                tiers = replace(tiers, blob="", table=proxy.url, table_key=stage.azurite.key)
+            if world.room is not None:
+                await asyncio.to_thread(limit, stage.redis, world.room)
+            if world.proxied:
+                for number in range(world.processes):
+                    stage.proxies[f"{WAY}{number}"] = await stack.enter_async_context(ChaosProxy(stage.redis.url))
+            yield stage, tiers
 
 
 def limit(redis: RedisServer, room: int) -> None:
@@ -341,6 +328,6 @@ async def run_world(world: World, seed: int, operations: int, folder: Path) -> R
     run = Run(world, seed, operations, folder)
     history = await run.history()
     verdict = await asyncio.to_thread(check, history, world.bound)
-    struck = [fault.cause for fault in run.faults.log]
+    struck = [fault.cause for fault in run.log]
     near = sum(event.tier == "near" for event in history.events)
     return Report(world, seed, verdict, {name: struck.count(name) for name in set(struck)}, run.evicted, near)

@@ -11,14 +11,18 @@
 Needs the extra ``thermocline[testing]`` and the servers of `thermocline.testing.rig`.
 """
 
-from thermocline.testing.scenarios.calls import Mix
-from thermocline.testing.scenarios.catalogue import SCENARIOS, by_name
-from thermocline.testing.scenarios.model import AWAY, UNSURE, Break, Scenario
-from thermocline.testing.scenarios.needs import Needs
-from thermocline.testing.scenarios.places import FEATURES, Places
-from thermocline.testing.scenarios.report import Report, page
-from thermocline.testing.scenarios.runner import play
-from thermocline.testing.scenarios.stage import Stage
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thermocline.testing.scenarios.calls import Mix
+    from thermocline.testing.scenarios.catalogue import SCENARIOS, by_name
+    from thermocline.testing.scenarios.model import AWAY, UNSURE, Break, Scenario
+    from thermocline.testing.scenarios.needs import Needs
+    from thermocline.testing.scenarios.places import FEATURES, Places
+    from thermocline.testing.scenarios.report import Report, page
+    from thermocline.testing.scenarios.runner import play
+    from thermocline.testing.scenarios.stage import Stage
 
 __all__ = [
     "AWAY",
@@ -36,3 +40,26 @@ __all__ = [
     "page",
     "play",
 ]
+
+_HOMES = {
+    "AWAY": "model",
+    "FEATURES": "places",
+    "SCENARIOS": "catalogue",
+    "UNSURE": "model",
+    "Break": "model",
+    "Mix": "calls",
+    "Needs": "needs",
+    "Places": "places",
+    "Report": "report",
+    "Scenario": "model",
+    "Stage": "stage",
+    "by_name": "catalogue",
+    "page": "report",
+    "play": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

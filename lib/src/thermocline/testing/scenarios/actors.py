@@ -16,6 +16,7 @@ from thermocline.testing.clocks import JumpingClock
 from thermocline.testing.history import Recorder
 from thermocline.testing.scenarios.calls import Callers, Mix
 from thermocline.testing.scenarios.places import Places
+from thermocline.testing.scenarios.verbs import Verbs
 
 Make = Callable[[Places, Clock], Any]
 
@@ -87,7 +88,7 @@ def is_well(memory: Any) -> bool:
     return not figures["client"]["recovery_queue"] and all(state == "closed" for state in states)
 
 
-def watch_queue(memory: Any, callers: Callers, recorder: Recorder) -> None:
+def watch_queue(memory: Any, callers: Verbs, recorder: Recorder) -> None:
     if memory.stats()["client"]["recovery_queue"]:
         callers.untold = True
     elif callers.untold:

@@ -67,21 +67,27 @@ class Places:
 
     def client(self, *, clock: Clock = SYSTEM_CLOCK, with_hot: bool = True) -> "MemoryClient":
         """A client of these tiers, not connected. ``clock`` is its machine's."""
-        from thermocline import MemoryClient, MemoryRules, Route
+        from thermocline import MemoryClient
+
+        return MemoryClient(**self.given(clock=clock, with_hot=with_hot))
+
+    def given(self, *, clock: Clock = SYSTEM_CLOCK, with_hot: bool = True) -> dict[str, Any]:
+        """What it is made of."""
+        from thermocline import MemoryRules, Route
         from thermocline.resilience import Budget
 
         rules = MemoryRules(hot_ttl_seconds=self.hot_ttl, cold_threshold_bytes=TO_COLD)
         shares = {"hot": self.hot_share, "warm": self.warm_share, "cold": self.cold_share}
-        return MemoryClient(
-            hot=self.hot(clock) if with_hot else None,
-            warm=self.warm(clock),
-            cold=self.cold(clock),
-            rules=rules,
-            routes=[Route(ONLY, authority=Authority.HOT)] if with_hot else [],
-            budget=Budget(clock, **{name: timedelta(seconds=share) for name, share in shares.items()}),
-            clock=clock,
+        return {
+            "hot": self.hot(clock) if with_hot else None,
+            "warm": self.warm(clock),
+            "cold": self.cold(clock),
+            "rules": rules,
+            "routes": [Route(ONLY, authority=Authority.HOT)] if with_hot else [],
+            "budget": Budget(clock, **{name: timedelta(seconds=share) for name, share in shares.items()}),
+            "clock": clock,
             **switched_on(self.features if with_hot else tuple(name for name in self.features if name != "near")),
-        )
+        }
 
     def dump(self) -> str:
         return json.dumps(asdict(self))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from thermocline.testing.history import Event, Kind, Outcome, Verdict
-from thermocline.testing.scenarios.calls import NOT_OURS
 from thermocline.testing.scenarios.model import Scenario
 from thermocline.testing.scenarios.places import ONLY
+from thermocline.testing.scenarios.verbs import NOT_OURS
 
 _LOSSES = frozenset({Kind.STALE, Kind.LOST, Kind.RESURRECTED, Kind.TWICE})
 

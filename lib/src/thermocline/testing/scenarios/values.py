@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from thermocline.model import Key
@@ -18,15 +19,16 @@ def make(value_id: str, key: Key, sizes: range) -> Any:
     return f"{value_id}|{key}|{size}|".encode() + _fill(value_id, size)
 
 
-def identify(value: Any, key: Key) -> tuple[str, bool]:
-    """The id of a value that was read under ``key``, and whether it is torn: not, bit by bit, what the writer of that id makes for this key."""
+def identify(value: Any, key: Key, large: Iterable[range] = (LARGE,)) -> tuple[str, bool]:
+    """The id of a value that was read under ``key``, and whether it is torn: not, bit by bit, what the writer of that id makes for this key.
+    ``large``: the sizes of which it may have made one that is bytes."""
     if isinstance(value, dict):
         found = str(value.get("id", "?"))
         return found, value != make(found, key, SMALL)
     if not isinstance(value, bytes):
         return "?", True
     found = value[:200].split(b"|", 1)[0].decode(errors="replace")
-    return found, value != make(found, key, LARGE)
+    return found, not any(value == make(found, key, sizes) for sizes in large)
 
 
 def _fill(value_id: str, size: int) -> bytes:
