@@ -81,7 +81,7 @@ def test_the_known_lifetimes_keep_their_values() -> None:
 def test_rules_keep_the_names_order_and_defaults_that_users_know() -> None:
     rules = MemoryRules()
     assert rules == MemoryRules(True, True, True, 300, None, False)
-    assert (rules.cold_threshold_bytes, rules.hot_max_bytes, rules.max_value_bytes) == (131072, 1_000_000, 2**29)
+    assert (rules.cold_threshold_bytes, rules.hot_max_bytes, rules.max_value_bytes) == (None, 1_000_000, 2**29)
     with pytest.raises(FrozenInstanceError):
         rules.write_cold = True  # type: ignore[misc]
 
@@ -170,6 +170,9 @@ def test_payloads_go_to_cold_by_size_or_by_rule() -> None:
     assert plan_of().cold_above == 131072
     assert plan_of(MemoryRules(write_cold=True)).cold_above == 0
     assert plan_of(None, HOT, WARM).cold_above is None
+    assert plan_of(None, HOT, COLD).cold_above == 2**20, "one blob of the authority's own: one request"
+    assert plan_of(MemoryRules(cold_threshold_bytes=10), HOT, COLD).cold_above == 10
+    assert plan_of(MemoryRules(write_cold=True), COLD).cold_above == 0
 
 
 @pytest.mark.parametrize(

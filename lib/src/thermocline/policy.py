@@ -49,7 +49,8 @@ class MemoryRules:
     - ``stale_while_down``: while the authority is down a read may answer with a value that is old but not expired, and says so.
     - ``refuse_without_hot``: a write is refused while hot cannot be told of it. Else it is taken, and its result says until when others may see
       the old value.
-    - ``cold_threshold_bytes``: stored payloads above this go to cold (if there is one), 128 KiB by default: a larger item makes every Cosmos write dear.
+    - ``cold_threshold_bytes``: stored payloads above this go to cold (if there is one), into a blob of their own. None: above 128 KiB, since a larger item
+      makes every Cosmos write dear; above 1 MiB where cold itself is the authority, since a record in one blob costs one request instead of two.
     - ``hot_max_bytes``: stored payloads above this are kept in hot as a pointer or not at all; 1 MB by default, since Redis serves one command at a time.
     - ``max_value_bytes``: serialised values above this are refused; 512 MiB by default, Redis' own limit. Streams are not bound by it.
     """
@@ -64,7 +65,7 @@ class MemoryRules:
     stale_while_down: bool = field(default=False, kw_only=True)
     refuse_without_hot: bool = field(default=False, kw_only=True)
     promote_after: int = field(default=1, kw_only=True)
-    cold_threshold_bytes: int = field(default=128 * 1024, kw_only=True)
+    cold_threshold_bytes: int | None = field(default=None, kw_only=True)
     hot_max_bytes: int = field(default=1_000_000, kw_only=True)
     max_value_bytes: int = field(default=512 * 1024 * 1024, kw_only=True)
 
@@ -80,6 +81,8 @@ class MemoryRules:
                 raise ConfigurationError(str(error)) from error
         for name, least in (("cold_threshold_bytes", 0), ("hot_max_bytes", 0), ("max_value_bytes", 1)):
             given = getattr(self, name)
+            if given is None and name == "cold_threshold_bytes":
+                continue
             if isinstance(given, bool) or not isinstance(given, int) or given < least:
                 raise ConfigurationError(f"{name} is a whole number of bytes, at least {least}, not {given!r}")
         often: object = self.promote_after
@@ -93,6 +96,8 @@ class MemoryRules:
                     )
 
 
+_OWN_BLOB_OF_WARM: Final = 128 * 1024
+_OWN_BLOB: Final = 2**20  # a quarter of what a head takes: who writes a known key reads the old head
 _SWITCHES: Final = (
     "read_fallback",
     "promote_on_read",
@@ -317,7 +322,9 @@ def _plan(route: Route, tiers: Collection[MemoryTier], where: str) -> Plan:
             f"{where}: write_cold=True needs a durable authority, and here it is hot; drop one of them"
         )
     hot_ms = lifetime_ms(rules.hot_ttl_seconds)
-    demoted = 0 if rules.write_cold else rules.cold_threshold_bytes
+    above = rules.cold_threshold_bytes
+    if above is None:
+        above = _OWN_BLOB if authority is Authority.COLD else _OWN_BLOB_OF_WARM
     return Plan(
         rules=rules,
         authority=authority,
@@ -325,7 +332,7 @@ def _plan(route: Route, tiers: Collection[MemoryTier], where: str) -> Plan:
         uses_hot=route.hot and not in_hot and MemoryTier.HOT in tiers,
         hot_lifetime_ms=min(hot_ms, _CEILING_MS) if hot_ms else _CEILING_MS,
         default_lifetime_ms=hot_ms if in_hot else lifetime_ms(rules.warm_ttl_seconds),
-        cold_above=None if in_hot or MemoryTier.COLD not in tiers else demoted,
+        cold_above=None if in_hot or MemoryTier.COLD not in tiers else 0 if rules.write_cold else above,
         legacy=route.legacy,
     )
 
