@@ -1,14 +1,14 @@
 """The commands ``letters``: what the change feed's worker could not settle, listed, shown, settled again, dropped."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from thermocline.cli.options import Session, command
-from thermocline.cli.terminal import Exit, counted, moment
+from thermocline.cli.terminal import Exit, Terminal, counted, moment
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, InvalidArgument, NotFound, TierUnavailable
@@ -143,24 +143,37 @@ async def show(
         terminal.say(f"  {name:9} {value}")
 
 
-@letters.command("replay")
-@command
-async def replay(
-    session: Session,
-    ids: Ids = None,
-    every: All = False,
-    cause: OfCause = None,
-    tenant: OfTenant = None,
-    scope: OfScope = None,
-    container: Container = None,
-) -> int:
-    """Ask the authority for the present versions of their keys, tell hot, and drop the letters."""
-    wanted = LetterFilter(cause, tenant, scope)
-    given = _of_ids(ids, every, wanted)
-    async with _open(session, container) as (memory, place):
-        work = Replay(memory, place)
-        done = await (work.all(wanted) if given is None else work.these(given))
-    terminal = session.terminal
+_T = TypeVar("_T")
+_Work = Callable[[MemoryClient, Letters, list[str] | None, LetterFilter], Awaitable[_T]]
+
+
+def _chosen(name: str, tell: Callable[[Terminal, _T], int]) -> Callable[[_Work[_T]], _Work[_T]]:
+    """Make a command of what is done with letters that are chosen by their ids, or (None) by a filter. ``tell`` says what came of it, and the exit code."""
+
+    def made(work: _Work[_T]) -> _Work[_T]:
+        async def run(
+            session: Session,
+            ids: Ids = None,
+            every: All = False,
+            cause: OfCause = None,
+            tenant: OfTenant = None,
+            scope: OfScope = None,
+            container: Container = None,
+        ) -> int:
+            wanted = LetterFilter(cause, tenant, scope)
+            given = _of_ids(ids, every, wanted)
+            async with _open(session, container) as (memory, place):
+                done = await work(memory, place, given, wanted)
+            return tell(session.terminal, done)
+
+        run.__doc__ = work.__doc__
+        letters.command(name)(command(run))
+        return work
+
+    return made
+
+
+def _tell_replayed(terminal: Terminal, done: Replayed) -> int:
     if terminal.as_json:
         kept = {letter: str(error) for letter, error in done.kept.items()}
         terminal.document({"settled": done.settled, "kept": kept, "stopped": done.stopped})
@@ -170,10 +183,6 @@ async def replay(
             terminal.note(f"thermocline: {letter}: {error}")
         if done.stopped:
             terminal.note(f"thermocline: stopped: {done.stopped}")
-    return _code(done)
-
-
-def _code(done: Replayed) -> int:
     errors = list(done.kept.values())
     if not errors and not done.stopped:
         return Exit.OK
@@ -182,31 +191,15 @@ def _code(done: Replayed) -> int:
     return Exit.NOT_FOUND if all(isinstance(error, NotFound) for error in errors) else Exit.CORRUPT
 
 
-@letters.command("drop")
-@command
-async def drop(
-    session: Session,
-    ids: Ids = None,
-    every: All = False,
-    cause: OfCause = None,
-    tenant: OfTenant = None,
-    scope: OfScope = None,
-    container: Container = None,
-) -> int:
-    """Remove letters without settling them."""
-    wanted = LetterFilter(cause, tenant, scope)
-    given = _of_ids(ids, every, wanted)
-    dropped, missing = 0, []
-    async with _open(session, container) as (_, place):
-        if given is None:
-            dropped = await _drop_all(place, wanted)
-        else:
-            for one in dict.fromkeys(given):
-                gone = await _drop_one(place, one)
-                dropped += gone
-                if not gone:
-                    missing.append(one)
-    terminal = session.terminal
+@_chosen("replay", _tell_replayed)
+async def replay(memory: MemoryClient, place: Letters, ids: list[str] | None, wanted: LetterFilter) -> Replayed:
+    """Ask the authority for the present versions of their keys, tell hot, and drop the letters."""
+    work = Replay(memory, place)
+    return await (work.all(wanted) if ids is None else work.these(ids))
+
+
+def _tell_dropped(terminal: Terminal, done: tuple[int, list[str]]) -> int:
+    dropped, missing = done
     if terminal.as_json:
         terminal.document({"dropped": dropped, "missing": missing})
     else:
@@ -214,6 +207,15 @@ async def drop(
         for one in missing:
             terminal.note(f"thermocline: there is no dead letter {one}")
     return Exit.NOT_FOUND if missing else Exit.OK
+
+
+@_chosen("drop", _tell_dropped)
+async def drop(_: MemoryClient, place: Letters, ids: list[str] | None, wanted: LetterFilter) -> tuple[int, list[str]]:
+    """Remove letters without settling them."""
+    if ids is None:
+        return await _drop_all(place, wanted), []
+    missing = [one for one in dict.fromkeys(ids) if not await _drop_one(place, one)]
+    return len(set(ids)) - len(missing), missing
 
 
 async def _drop_one(place: Letters, letter: str) -> bool:

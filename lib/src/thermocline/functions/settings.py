@@ -1,33 +1,16 @@
 """`AppSettings`: what the Functions apps are configured with besides the memory. ``infra/contract.json`` says which app has which of the variables."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode
 
 from thermocline.errors import ConfigurationError
-from thermocline.settings import DOTENV, ServiceUrl, told_of
+from thermocline.settings import DOTENV, READ_AS, ServiceUrl, in_plain_words, spelled
 
 _PART: Final = r"[0-9A-Za-z*/,\-]+"  # of a schedule
-
-
-def _schedule(value: str) -> str:
-    if re.fullmatch(rf"{_PART}( {_PART}){{5}}", value) is None:
-        raise ValueError(
-            "is no schedule: six parts with a space between, second minute hour day month weekday, as in 0 */10 * * * *"
-        )
-    return value
-
-
-def _queue(value: str) -> str:
-    if not 3 <= len(value) <= 63 or re.fullmatch("[a-z0-9](-?[a-z0-9])*", value) is None:
-        raise ValueError(
-            "is no queue's name: 3 to 63 small letters, digits and single hyphens, with a letter or digit first and last"
-        )
-    return value
 
 
 def _tenants(value: Any) -> Any:
@@ -44,7 +27,20 @@ def _tenants(value: Any) -> Any:
     return tuple(str(UUID(part)) for part in given)
 
 
-Schedule = Annotated[str, AfterValidator(_schedule)]
+Schedule = Annotated[
+    str,
+    spelled(
+        rf"{_PART}( {_PART}){{5}}",
+        "is no schedule: six parts with a space between, second minute hour day month weekday, as in 0 */10 * * * *",
+    ),
+]
+_Queue = Annotated[
+    str,
+    spelled(
+        r"(?=.{3,63}\Z)[a-z0-9](-?[a-z0-9])*",
+        "is no queue's name: 3 to 63 small letters, digits and single hyphens, with a letter or digit first and last",
+    ),
+]
 ContainerName = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -54,15 +50,7 @@ class AppSettings(BaseSettings):
     An empty variable counts as not set. Raises `ConfigurationError`, which names the variable, for a value that cannot be used.
     """
 
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True,
-        env_file_encoding="utf-8",
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        str_strip_whitespace=True,
-        validate_default=False,
-    )
+    model_config = READ_AS
 
     leases_container: ContainerName = Field("leases", validation_alias="THERMOCLINE_LEASES_CONTAINER")
     dead_letters_container: ContainerName = Field("dead-letters", validation_alias="THERMOCLINE_DEAD_LETTERS_CONTAINER")
@@ -73,9 +61,7 @@ class AppSettings(BaseSettings):
     )  # of a function's ten minutes
     sweep_request_units: int = Field(20_000, validation_alias="THERMOCLINE_SWEEP_REQUEST_UNITS", ge=100)
     replay_schedule: Schedule = Field("0 */5 * * * *", validation_alias="THERMOCLINE_REPLAY_SCHEDULE")
-    vault_events_queue: Annotated[str, AfterValidator(_queue)] = Field(
-        "vault-events", validation_alias="THERMOCLINE_VAULT_EVENTS_QUEUE"
-    )
+    vault_events_queue: _Queue = Field("vault-events", validation_alias="THERMOCLINE_VAULT_EVENTS_QUEUE")
     api_audience: str | None = Field(None, validation_alias="THERMOCLINE_API_AUDIENCE")
     api_tenants: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_tenants)] = Field(
         (), validation_alias="THERMOCLINE_API_TENANTS"
@@ -90,14 +76,8 @@ class AppSettings(BaseSettings):
                 raise ConfigurationError(
                     f"there is no setting {name!r} of the apps; docs/configuration.md lists all of them"
                 )
-        try:
+        with in_plain_words(env_file):
             super().__init__(_env_file=env_file, **{names[name]: value for name, value in values.items()})
-        except ValidationError as error:
-            raise ConfigurationError(
-                "; ".join(told_of(detail) for detail in error.errors(include_input=False))
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{env_file} cannot be read as a text file in UTF-8: {error}") from error
 
     @classmethod
     def load(cls, env_file: Path | str | None = DOTENV) -> Self:

@@ -1,18 +1,32 @@
 """`MemorySettings`: the only reader of the environment. docs/configuration.md has every variable with its default, unit and reason."""
 
 import difflib
-import os
-import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from thermocline.errors import ConfigurationError
+from thermocline.settings import kinds
+from thermocline.settings.kinds import (
+    BlobContainer,
+    Bytes,
+    Dictionary,
+    Home,
+    Host,
+    Milliseconds,
+    RedisUrl,
+    SecretName,
+    ServiceUrl,
+    TableName,
+    VaultUrl,
+    data_folder,
+    nothing,
+)
 
 DOTENV: Final = Path(".env")
 OWN_PREFIX: Final = "THERMOCLINE_"
@@ -33,88 +47,15 @@ _APPS: Final = (
 _AZURE_REDIS: Final[Mapping[str, int]] = {".redis.azure.net": 10000, ".redis.cache.windows.net": 6380}
 
 
-def _url(*schemes: str, hint: str = "") -> AfterValidator:
-    def check(value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in schemes and bool(parts.path if parts.scheme == "unix" else parts.hostname)
-            _ = parts.port
-        except ValueError:
-            usable = False
-        if not usable:
-            forms = [f"{scheme}:///path" if scheme == "unix" else f"{scheme}://host" for scheme in schemes]
-            raise ValueError(f"is no URL of the form {' or '.join(forms)}{hint}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _host(value: str) -> str:
-    if any(mark in value for mark in "/@?# ") or not value:
-        raise ValueError(
-            "is a host's name alone, without scheme, path, user or password; for a whole URL set REDIS_URL"
-        )
-    return value
-
-
-def _container(value: str) -> str:
-    if not 3 <= len(value) <= 63 or re.fullmatch("[a-z0-9$](-?[a-z0-9])*", value) is None:
-        raise ValueError(
-            "is no container's name: 3 to 63 small letters, digits and single hyphens, with a letter or digit first and last"
-        )
-    return value
-
-
-def _table(value: str) -> str:
-    if re.fullmatch("[A-Za-z][A-Za-z0-9]{2,62}", value) is None:
-        raise ValueError("is no table's name: 3 to 63 letters and digits, a letter first")
-    return value
-
-
-def _secret_name(value: str) -> str:
-    if re.fullmatch("[0-9A-Za-z-]{1,127}", value) is None:
-        raise ValueError(
-            "is no secret's name in Key Vault: 1 to 127 letters, digits and hyphens (the name, not the value)"
-        )
-    return value
-
-
-def _dictionary(value: str | None) -> str | None:
-    if value is not None and re.fullmatch("latest|[0-9a-f]{8}", value) is None:
-        raise ValueError(
-            "is latest, the id of a dictionary (8 hexadecimal digits: thermocline dictionary list), or none"
-        )
-    return value
-
-
-def _nothing(value: Any) -> Any:
-    return None if isinstance(value, str) and value.strip().lower() in ("none", "off") else value
-
-
-def data_folder() -> Path:
-    """Where this system keeps a user's application data, for us."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "thermocline"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "thermocline"
-    given = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(given) if given.startswith("/") else Path.home() / ".local" / "share"  # a relative one is to be ignored
-    return base / "thermocline"
-
-
-def _home(value: Path) -> Path:
-    try:
-        return value.expanduser().absolute()
-    except RuntimeError as error:
-        raise ValueError("names a home folder that cannot be found; give an absolute path") from error
-
-
-RedisUrl = Annotated[str, _url("rediss", "redis", "unix", hint=" (in a password, write special characters as %XX)")]
-ServiceUrl = Annotated[str, _url("https", "http")]
-VaultUrl = Annotated[str, _url("https", hint=" (Key Vault speaks nothing but TLS)")]
-SecretName = Annotated[str, AfterValidator(_secret_name)]
-Milliseconds = Annotated[int, Field(ge=1, le=3_600_000, json_schema_extra={"unit": "ms"})]
-Bytes = Annotated[int, Field(ge=2**20, json_schema_extra={"unit": "bytes"})]
+READ_AS: Final = SettingsConfigDict(
+    env_ignore_empty=True,
+    env_file_encoding="utf-8",
+    extra="ignore",
+    frozen=True,
+    hide_input_in_errors=True,
+    str_strip_whitespace=True,
+    validate_default=False,
+)
 
 
 class MemorySettings(BaseSettings):
@@ -125,18 +66,10 @@ class MemorySettings(BaseSettings):
     folder; None: no file. Secrets are `SecretStr`, and neither they nor the URL that may hold one are ever shown.
     """
 
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True,
-        env_file_encoding="utf-8",
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        str_strip_whitespace=True,
-        validate_default=False,
-    )
+    model_config = READ_AS
 
     redis_url: RedisUrl | None = Field(None, validation_alias="REDIS_URL", repr=False)
-    redis_host: Annotated[str, AfterValidator(_host)] | None = Field(None, validation_alias="REDIS_HOST")
+    redis_host: Host | None = Field(None, validation_alias="REDIS_HOST")
     redis_port: int | None = Field(None, validation_alias="REDIS_PORT", ge=1, le=65535)
     redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
     redis_ssl: bool | None = Field(None, validation_alias="REDIS_SSL")
@@ -152,7 +85,7 @@ class MemorySettings(BaseSettings):
     cosmos_key_secret_name: SecretName | None = Field(None, validation_alias="COSMOS_KEY_SECRET_NAME")
 
     blob_account_url: ServiceUrl | None = Field(None, validation_alias="BLOB_ACCOUNT_URL", repr=False)  # may hold a SAS
-    blob_container: Annotated[str, AfterValidator(_container)] = Field("memory", validation_alias="BLOB_CONTAINER")
+    blob_container: BlobContainer = Field("memory", validation_alias="BLOB_CONTAINER")
 
     blob_sas_secret_name: SecretName | None = Field(None, validation_alias="BLOB_SAS_SECRET_NAME")
     blob_transfer: Literal["sdk", "obstore"] = Field("sdk", validation_alias="BLOB_TRANSFER")
@@ -160,15 +93,13 @@ class MemorySettings(BaseSettings):
     table_account_url: ServiceUrl | None = Field(
         None, validation_alias="TABLE_ACCOUNT_URL", repr=False
     )  # may hold a SAS
-    table_name: Annotated[str, AfterValidator(_table)] = Field("memory", validation_alias="TABLE_NAME")
+    table_name: TableName = Field("memory", validation_alias="TABLE_NAME")
     table_sas_secret_name: SecretName | None = Field(None, validation_alias="TABLE_SAS_SECRET_NAME")
 
     key_vault_uri: VaultUrl | None = Field(None, validation_alias="KEY_VAULT_URI")
     secret_refresh_ms: Milliseconds = Field(300_000, validation_alias="THERMOCLINE_SECRET_REFRESH_MS")
 
-    home: Annotated[Path, AfterValidator(_home)] = Field(
-        default_factory=data_folder, validation_alias="THERMOCLINE_HOME"
-    )
+    home: Home = Field(default_factory=data_folder, validation_alias="THERMOCLINE_HOME")
     hot_max_bytes: Bytes = Field(64 * 2**20, validation_alias="THERMOCLINE_HOT_MAX_BYTES")
     hedge_share: float = Field(0, ge=0, le=1, validation_alias="THERMOCLINE_HEDGE_SHARE")
     near_max_entries: int = Field(0, ge=0, validation_alias="THERMOCLINE_NEAR_MAX_ENTRIES")
@@ -176,10 +107,10 @@ class MemorySettings(BaseSettings):
     near_stale_ms: int = Field(
         1_000, ge=20, le=60_000, validation_alias="THERMOCLINE_NEAR_STALE_MS", json_schema_extra={"unit": "ms"}
     )
-    compression: Annotated[Literal["zstd", "gzip"] | None, BeforeValidator(_nothing)] = Field(
+    compression: Annotated[Literal["zstd", "gzip"] | None, BeforeValidator(nothing)] = Field(
         "zstd", validation_alias="THERMOCLINE_COMPRESSION"
     )
-    dictionary: Annotated[str | None, BeforeValidator(_nothing), AfterValidator(_dictionary)] = Field(
+    dictionary: Annotated[Dictionary | None, BeforeValidator(nothing)] = Field(
         None, validation_alias="THERMOCLINE_DICTIONARY"
     )
     call_deadline_ms: Milliseconds = Field(10_000, validation_alias="THERMOCLINE_CALL_DEADLINE_MS")
@@ -195,14 +126,8 @@ class MemorySettings(BaseSettings):
         for name in values:
             if name not in names:
                 raise ConfigurationError(f"there is no setting {name!r}{_nearest(name, names)}")
-        try:
+        with in_plain_words(env_file):
             super().__init__(_env_file=env_file, **{names[name]: value for name, value in values.items()})
-        except ValidationError as error:
-            raise ConfigurationError(
-                "; ".join(told_of(detail) for detail in error.errors(include_input=False))
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{env_file} cannot be read as a text file in UTF-8: {error}") from error
         _check_together(self)
 
     @classmethod
@@ -288,7 +213,7 @@ def redis_url(host: str, *, port: int | None = None, password: str | None = None
     """A Redis URL of its parts. Left out, ``ssl`` is on for Azure's hosts and else off, and ``port`` is 10000 for Azure Managed Redis
     (``*.redis.azure.net``), 6380 for Azure Cache for Redis (``*.redis.cache.windows.net``), and else 6379."""
     try:
-        host = _host(host.strip())
+        host = kinds.host(host.strip())
     except ValueError as error:
         raise ConfigurationError(f"the host of Redis {error}") from error
     azure = next((number for suffix, number in _AZURE_REDIS.items() if host.lower().endswith(suffix)), None)
@@ -331,7 +256,18 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def told_of(detail: Mapping[str, Any]) -> str:
+@contextmanager
+def in_plain_words(env_file: Path | str | None) -> Iterator[None]:
+    """What pydantic says of settings from this file, as a `ConfigurationError`."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_told_of(detail) for detail in error.errors(include_input=False))) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{env_file} cannot be read as a text file in UTF-8: {error}") from error
+
+
+def _told_of(detail: Mapping[str, Any]) -> str:
     """One of pydantic's errors in plain words, with the variable's name and without the value."""
     place = str(detail["loc"][0]) if detail["loc"] else ""
     variable = next(
