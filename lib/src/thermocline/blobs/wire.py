@@ -72,7 +72,7 @@ def unpack_any_head(data: bytes) -> Head:
         birth, ring = _stamp(read["b"]), tuple(_stamp(pair) for pair in read["w"])
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptRecord(f"a head's ledger cannot be read: {error}") from error
-    envelope = _CODEC.unpack(data[end:], key)
+    envelope = _CODEC.unpack(memoryview(data)[end:], key)
     if not 0 < len(ring) <= RULES.ring or ring[0].version != envelope.version:
         raise CorruptRecord("a head's ledger does not belong to its record")
     return Head(envelope, ring, birth)

@@ -256,7 +256,7 @@ class Codec:
         """Format v1. Raises `InvalidArgument` if a field is out of its range."""
         return pack(envelope)
 
-    def unpack(self, data: bytes, key: Key) -> Envelope:
+    def unpack(self, data: bytes | memoryview, key: Key) -> Envelope:
         """The envelope of ``key``. Raises `CorruptRecord` for what is cut, altered or another key's, and for a marker; `UnreadableRecord`
         for what is whole and of a newer format."""
         return unpack(data, key, self.raw_limit)

@@ -83,8 +83,8 @@ def pack(envelope: Envelope) -> bytes:
     return b"".join((fields, _CHECKSUM.pack(crc32(fields)), meta, envelope.payload))
 
 
-def unpack(data: bytes, key: Key, raw_limit: int = RAW_LIMIT) -> Envelope:
-    """The envelope of ``key``. Raises `CorruptRecord` or `UnreadableRecord`; a marker is corrupt here, see `is_marker`."""
+def unpack(data: bytes | memoryview, key: Key, raw_limit: int = RAW_LIMIT) -> Envelope:
+    """The envelope of ``key``. Raises `CorruptRecord` or `UnreadableRecord`; a marker is corrupt here, see `is_marker`. Of a view the payload is copied once."""
     if len(data) < HEADER_LENGTH or data[:3] != MAGIC:
         raise CorruptRecord("not an envelope: it is too short or has another beginning")
     fields = data[:84]
@@ -138,9 +138,11 @@ def unpack(data: bytes, key: Key, raw_limit: int = RAW_LIMIT) -> Envelope:
         raw_length,
     )
     check_header(header, payload_length, raw_limit)
+    if not isinstance(payload, bytes):
+        payload = bytes(payload)
     if not meta_length:
         return Envelope(key, header, payload, MEDIA_TYPES[serialiser])
-    media_type, tags = _unpack_meta(meta)
+    media_type, tags = _unpack_meta(bytes(meta))
     return Envelope(key, header, payload, media_type, tags)
 
 
