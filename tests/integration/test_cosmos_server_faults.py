@@ -131,6 +131,21 @@ async def test_a_delay_before_holds_the_write_back(box: ContainerProxy, control:
     assert control.faults()[0]["hits"] == 1
 
 
+async def test_what_a_delay_holds_goes_on_when_it_is_released(box: ContainerProxy, control: CosmosControl) -> None:
+    await box.create_item(record("k", v=1))
+    first, second = (control.delay(60_000, kinds=["patch"], count=1, after=after) for after in (False, True))
+    held = asyncio.ensure_future(box.patch_item("k", KEY, UP))
+    while not control.faults()[0]["hits"]:
+        await box.read_item("k", KEY)
+    assert control.release(first)
+    while (await box.read_item("k", KEY))["v"] == 1:
+        assert not held.done()
+    assert control.release(second)
+    assert (await held)["v"] == 2
+    assert not control.release(second)
+    assert control.faults() == []
+
+
 async def test_a_fault_hits_only_what_it_names(box: ContainerProxy, control: CosmosControl) -> None:
     control.fail(503, kinds=["writes"], item="sick")
     control.fail(500, kinds=["all"], container="another")

@@ -169,7 +169,7 @@ async def test_copy_that_arrives_after_others_wrote_is_not_let_in(
 ) -> None:
     keys = keys_of(3)
     await took(warm, [put(key) for key in keys])
-    rule = control.delay(400, kinds=["batch"], count=1)
+    rule = control.delay(60_000, kinds=["batch"], count=1)
     first = asyncio.create_task(warm.write_atomic([put(key, "late") for key in keys], deadline=soon()))
     await until_hit(control, rule)
     first.cancel()
@@ -177,6 +177,7 @@ async def test_copy_that_arrives_after_others_wrote_is_not_let_in(
         await first
     await warm.write(put(keys[1], "newer"), deadline=soon())
     before = await states(items, keys)
+    assert control.release(rule)
     async with asyncio.timeout(20):
         while control.stats().kinds.get("batch", 0) < 2:  # noqa: ASYNC110 - in another process
             await asyncio.sleep(0.01)
@@ -190,10 +191,11 @@ async def test_a_minute_late_no_copy_is_let_in(warm: WarmMemory, control: Cosmos
     keys = keys_of(2)
     await took(warm, [put(key) for key in keys])
     before = await states(items, keys)
-    rule = control.delay(300, kinds=["batch"], count=1)
-    task = asyncio.create_task(warm.write_atomic([put(key, "late") for key in keys], deadline=Deadline.after(1)))
+    rule = control.delay(60_000, kinds=["batch"], count=1)
+    task = asyncio.create_task(warm.write_atomic([put(key, "late") for key in keys], deadline=Deadline.after(2)))
     await until_hit(control, rule)
-    control.advance(1 + LATE_MS / 1000 + 1)
+    control.advance(2 + LATE_MS / 1000 + 1)
+    assert control.release(rule)
     with pytest.raises(TierTimeout):
         await task
 

@@ -315,7 +315,7 @@ async def test_cancelled_each_key_is_in_its_old_state_or_its_new(
     """P10."""
     keys = keys_of(4)
     before = await took(warm, [put(key, "old") for key in keys])
-    rule = control.delay(300, kinds=["batch"], count=1)
+    rule = control.delay(60_000, kinds=["batch"], count=1)
     writes = [put(key, "new", known=known) for key, known in zip(keys, before, strict=True)]
     call = asyncio.create_task(warm.write_many(writes, deadline=soon()))
     async with asyncio.timeout(20):
@@ -324,4 +324,5 @@ async def test_cancelled_each_key_is_in_its_old_state_or_its_new(
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
+    assert control.release(rule)
     assert await took(warm, writes) == raised(before) == await versions_of(items, keys)

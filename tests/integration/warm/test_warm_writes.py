@@ -198,13 +198,14 @@ async def test_copy_that_arrives_after_nine_other_writes_is_not_let_in(
     key = new_key()
     first = await took(warm, put(key, 0))
     late = put(key, "late", known=first)
-    slow = control.delay(700, kinds=["patch"], count=1)
-    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.1)))
+    slow = control.delay(60_000, kinds=["patch"], count=1)
+    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.5)))
     await until_hit(control, slow)
     with pytest.raises(UnknownOutcome):
         await task
     for number in range(9):
         await took(warm, put(key, number, known=first + number))
+    assert control.release(slow)
     await answered(control, 10)
 
     item = await item_of(items, key)
@@ -218,12 +219,13 @@ async def test_copy_that_arrives_late_takes_effect_once(
     key = new_key()
     first = await took(warm, put(key, 0))
     late = put(key, "late", known=first)
-    slow = control.delay(500, kinds=["patch"], count=1)
-    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.1)))
+    slow = control.delay(60_000, kinds=["patch"], count=1)
+    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.5)))
     await until_hit(control, slow)
     with pytest.raises(UnknownOutcome):
         await task
     version = await took(warm, late)
+    assert control.release(slow)
     await answered(control, 2)
 
     assert version == first + 1
@@ -237,12 +239,13 @@ async def test_copy_that_arrives_long_after_its_deadline_is_let_in_no_more(
     key = new_key()
     first = await took(warm, put(key, 0))
     late = put(key, "late", known=first)
-    slow = control.delay(700, kinds=["patch"], count=1)
-    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.1)))
+    slow = control.delay(60_000, kinds=["patch"], count=1)
+    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.5)))
     await until_hit(control, slow)
     with pytest.raises(UnknownOutcome):
         await task
     control.advance(LATE_MS / 1000 + 1)
+    assert control.release(slow)
     await answered(control, 1)
 
     assert (await item_of(items, key))["v"] == first

@@ -140,6 +140,11 @@ class CosmosControl:
         cleared: int = self._send("DELETE", "faults", **query)["cleared"]
         return cleared
 
+    def release(self, number: int) -> bool:
+        """Take a delay away, and let the requests go on that it holds; whether there was one."""
+        released: int = self._send("POST", "release", {"number": number})["released"]
+        return released == 1
+
     # ---- clock
 
     def now(self) -> float:

@@ -43,6 +43,10 @@ def _clear_faults(service: Service, given: Any) -> Any:
     return {"cleared": service.faults.clear(None if number is None else int(number))}
 
 
+def _release(service: Service, given: Any) -> Any:
+    return {"released": service.faults.release(int(given["number"]))}
+
+
 def _clock(service: Service, given: Any) -> Any:
     unknown = given.keys() - {"advance", "freeze", "resume", "reset"}
     if unknown:
@@ -121,6 +125,7 @@ _HANDLERS: Final[dict[tuple[str, str], Handler]] = {
     ("GET", "faults"): lambda service, given: [f.shown() for f in service.faults.rules],
     ("POST", "faults"): _add_fault,
     ("DELETE", "faults"): _clear_faults,
+    ("POST", "release"): _release,
     ("GET", "clock"): lambda service, given: {"now": service.clock.now()},
     ("POST", "clock"): _clock,
     ("GET", "stats"): _stats,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -111,6 +113,7 @@ class Faults:
     def __init__(self) -> None:
         self.rules: list[Fault] = []
         self._next = 1
+        self._held: dict[int, asyncio.Event] = {}  # by rule: set when the requests that its delay holds may go on
 
     def add(self, fault: Fault) -> int:
         """Put a rule in force; returns its number."""
@@ -124,6 +127,22 @@ class Faults:
         before = len(self.rules)
         self.rules = [] if number is None else [r for r in self.rules if r.number != number]
         return before - len(self.rules)
+
+    def release(self, number: int) -> int:
+        """Take a delay away and let the requests go on that it holds; returns how many rules there were."""
+        held = self._held.pop(number, None)
+        if held is not None:
+            held.set()
+        return self.clear(number)
+
+    async def wait(self, struck: Iterable[Fault]) -> None:
+        """As long as the delays among these say, one after the other, or until they are released."""
+        for fault in struck:
+            if fault.action == "delay" and fault.delay_ms > 0:
+                held = self._held.setdefault(fault.number, asyncio.Event())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(fault.delay_ms / 1000):
+                        await held.wait()
 
     def striking(self, kind: str, container: str | None, items: frozenset[str]) -> list[Fault]:
         """The rules that hit this request."""

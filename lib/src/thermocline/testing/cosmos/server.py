@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from http import HTTPStatus
 from urllib.parse import unquote
@@ -63,9 +62,7 @@ class CosmosServer:
         if service.faults.rules:
             struck = service.faults.striking(call.kind, call.container_name, call.item_ids)
         numbers = [f.number for f in struck]
-        wait = sum(f.delay_ms for f in struck if f.action == "delay" and not f.after)
-        if wait:
-            await asyncio.sleep(wait / 1000)
+        await service.faults.wait(f for f in struck if not f.after)
         before = next((f for f in struck if not f.after and f.action in ("status", "drop")), None)
         if before is not None and before.action == "drop":
             service.count(call, Reply(0, charge=0.0), numbers, answered=False)
@@ -75,9 +72,7 @@ class CosmosServer:
                 call.lag = f.lag
         reply = service.handle(call) if before is None else _injected(before)
         late = [f for f in struck if f.after]
-        wait = sum(f.delay_ms for f in late if f.action == "delay")
-        if wait:
-            await asyncio.sleep(wait / 1000)
+        await service.faults.wait(late)
         final = next((f for f in late if f.action in ("status", "drop")), None)
         if final is not None and final.action == "drop":
             service.count(call, reply, numbers, answered=False)
