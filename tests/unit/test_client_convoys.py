@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from thermocline.client.result import WriteResult
 from thermocline.clock import Deadline
 from thermocline.errors import ClientClosed, Conflict, ThermoclineError
 from thermocline.protocols import Write, Written
+from thermocline.resilience import Budget
 from thermocline.tiers.local.process import ProcessMemory
+
+PATIENT = Budget(hot=timedelta(seconds=10))  # a slow machine is no outage
 
 
 class Slow(ProcessMemory):
@@ -50,7 +54,7 @@ async def held(hot: Slow, calls: Sequence[Awaitable[WriteResult]]) -> list[Write
 
 async def test_the_first_goes_at_once_and_the_others_together_in_their_order() -> None:
     hot = Slow()
-    async with MemoryClient(hot=hot) as memory:
+    async with MemoryClient(hot=hot, budget=PATIENT) as memory:
         results = await held(hot, [memory.set(f"n{number}", number) for number in range(5)])
         assert hot.convoys == [["n0"], ["n1", "n2", "n3", "n4"]]
         assert [result.found for result in results] == [True] * 5
@@ -60,7 +64,7 @@ async def test_the_first_goes_at_once_and_the_others_together_in_their_order() -
 
 
 async def test_each_answers_for_itself() -> None:
-    async with MemoryClient(hot=Slow()) as memory:
+    async with MemoryClient(hot=Slow(), budget=PATIENT) as memory:
         await memory.set("there", 1)
         came = await asyncio.gather(
             memory.set("x", 1),
@@ -77,7 +81,7 @@ async def test_each_answers_for_itself() -> None:
 
 async def test_what_was_cancelled_before_it_left_is_not_sent_and_disturbs_nobody() -> None:
     hot = Slow()
-    async with MemoryClient(hot=hot) as memory:
+    async with MemoryClient(hot=hot, budget=PATIENT) as memory:
         hot.let.clear()
         first = asyncio.create_task(memory.set("first", 1))
         await turns()
@@ -96,7 +100,7 @@ async def test_what_was_cancelled_before_it_left_is_not_sent_and_disturbs_nobody
 
 async def test_who_waits_while_the_client_closes_is_told() -> None:
     hot = Slow()
-    memory = MemoryClient(hot=hot)
+    memory = MemoryClient(hot=hot, budget=PATIENT)
     await memory.connect()
     hot.let.clear()
     writes = [asyncio.create_task(memory.set(f"n{number}", 1)) for number in range(3)]

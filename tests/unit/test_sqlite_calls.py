@@ -196,12 +196,12 @@ async def test_only_a_write_whose_commit_was_under_way_is_unknown(tmp_path: Path
     await tier.connect()
     executor.withhold = True
     with pytest.raises(UnknownOutcome) as caught:
-        await tier.write(put("k"), deadline=Deadline.after(0.05))
+        await tier.write(put("k"), deadline=Deadline.after(0.5))
     assert caught.value.write_id == "id-k"
-    answers = await tier.write_many([put("a"), put("b")], deadline=Deadline.after(0.05))
+    answers = await tier.write_many([put("a"), put("b")], deadline=Deadline.after(0.5))
     assert [answer.write_id for answer in answers if isinstance(answer, UnknownOutcome)] == ["id-a", "id-b"]
     with pytest.raises(TierTimeout):
-        await tier.read(Key.of("k"), deadline=Deadline.after(0.05))
+        await tier.read(Key.of("k"), deadline=Deadline.after(0.5))
     executor.release()
     written = await tier.write(put("k"), deadline=soon())  # the same write again: it did take effect, once
     envelope = await tier.read(Key.of("k"), deadline=soon())
