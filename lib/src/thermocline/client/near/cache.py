@@ -10,8 +10,6 @@ Entries are never below the client's floor (P6): whatever raises a floor drops w
 import asyncio
 import logging
 import math
-import sys
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,26 +17,21 @@ from thermocline import telemetry
 from thermocline.client.engine import OFFLOAD_BYTES, Engine
 from thermocline.client.near.options import NearCache
 from thermocline.client.near.sharing import size_if_immutable
+from thermocline.client.near.shelf import Entry, Shelf, weight_of
 from thermocline.client.result import Answer, Batch
 from thermocline.codec import UNCOMPRESSED
 from thermocline.errors import CorruptRecord, ThermoclineError, UnreadableRecord
-from thermocline.model import DEFAULT_TENANT, MAX_VERSION, Authority, Envelope, Header, Key, MemoryTier
+from thermocline.model import MAX_VERSION, Authority, Envelope, Header, Key, MemoryTier
 from thermocline.policy import Plan
 from thermocline.protocols import Invalidates, Listening
-from thermocline.sketch import Frequency
 
 log = logging.getLogger("thermocline.near")
 
 LIFE: Final = 60.0  # seconds: then hot is asked again, whatever was heard
-OVERHEAD_BYTES: Final = 1000  # of an entry beside its payload, its key's text and its tags, about; measured in tests
-SHARE: Final = 4  # one entry may take up to the fourth part of the bytes
-CHANCES: Final = 4  # entries in use that a newcomer passes over, at most, before it is judged
 NEAR: Final = "near"  # in the place of a tier's name
 
 MISSING: Final[Any] = object()
 """What `Near.take` answers where it has nothing: no value, and not None, which is one."""
-
-_UNKNOWN: Final[Any] = object()  # no type was asked for yet
 
 
 class Ticket:
@@ -51,27 +44,6 @@ class Ticket:
         self.plan = plan
         self.readers = 1
         self.void = False
-
-
-class _Entry:
-    """``kind`` is the type as which ``value`` may be given to all who ask; ``anew`` one as which it must be decoded for each."""
-
-    __slots__ = ("alias", "anew", "envelope", "expires_ms", "kind", "name", "plan", "until", "used", "value", "weight")
-
-    def __init__(self, ticket: Ticket, envelope: Envelope, until: float) -> None:
-        key = envelope.key
-        self.name = ticket.name
-        self.plan = ticket.plan
-        self.envelope = envelope
-        self.expires_ms = envelope.header.expires_ms
-        self.until = until
-        self.used = 0
-        self.kind = self.anew = _UNKNOWN
-        self.value: Any = None
-        self.alias = (
-            key.name if key.tenant == DEFAULT_TENANT and key.scope[0] == "~" and Key.of(key.name) == key else None
-        )
-        self.weight = _weight(envelope)
 
 
 class Near:
@@ -95,12 +67,9 @@ class Near:
         self._listening: Listening | None = None
         self._fresh_until = -math.inf  # the monotonic time from which on nothing is served
         self._heard = False  # whether every change is heard, if perhaps late
-        self._given: dict[Key | str, _Entry] = {}  # by what callers give: the key, and its name if that is enough
-        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()  # by the name in hot, the first in line to go first
+        self._shelf = Shelf(engine, options)
+        self._given = self._shelf.given  # asked for each read
         self._pending: dict[bytes, Ticket] = {}
-        self._bytes = 0
-        most = min(options.max_entries, options.max_bytes // OVERHEAD_BYTES)  # as many as there can be
-        self._frequency = Frequency(max(64, 2 * most))
         self.hits = self.misses = self.dropped = self.emptied = 0
         engine.floors.raised = self.drop
 
@@ -137,7 +106,7 @@ class Near:
             return entry.value
         return self._decoded(entry, kind)
 
-    def find(self, given: Any) -> "_Entry | None":
+    def find(self, given: Any) -> "Entry | None":
         """The entry that may be served for a key or a plain string now; a hit, if there is one."""
         try:
             entry = self._given.get(given)
@@ -147,10 +116,10 @@ class Near:
             return None
         now = self._monotonic()
         if now >= self._fresh_until or now >= entry.until or self._blind(None):
-            self._seen(entry)
+            self._shelf.seen(entry)
             return None
         if entry.expires_ms and self._engine.now_ms() >= entry.expires_ms:
-            self._remove(entry)
+            self._shelf.remove(entry)
             return None
         self.hits += 1
         entry.used += 1
@@ -192,16 +161,16 @@ class Near:
             return None
         return Answer(entry.envelope, MemoryTier.HOT, entry.envelope.header.version, bound=self._words)
 
-    def _decoded(self, entry: _Entry, kind: Any) -> Any:
+    def _decoded(self, entry: Entry, kind: Any) -> Any:
         """The value, decoded now; kept for the next who asks if nobody can change it."""
         codec = self._engine.codec
         try:
             if entry.envelope.header.compressor != UNCOMPRESSED:
                 entry.envelope = _opened(entry.envelope, codec.raw(entry.envelope))
-                self._reweigh(entry, _weight(entry.envelope))
+                self._shelf.reweigh(entry, weight_of(entry.envelope))
             value = codec.decode(entry.envelope, kind)
         except (CorruptRecord, UnreadableRecord):
-            self._remove(entry)
+            self._shelf.remove(entry)
             return MISSING  # the cascade says, or repairs, what is wrong
         if entry.anew is not kind:
             size = size_if_immutable(value)
@@ -209,7 +178,7 @@ class Near:
                 entry.anew = kind
             else:
                 entry.kind, entry.value = kind, value
-                self._reweigh(entry, _weight(entry.envelope) + size)
+                self._shelf.reweigh(entry, weight_of(entry.envelope) + size)
         return value
 
     # --- remembering -------------------------------------------------------------------------------------------------
@@ -279,45 +248,7 @@ class Near:
             return
         if header.version < self._engine.floors.get(envelope.key) or self._blind(envelope.key):
             return
-        before = self._given.get(
-            envelope.key
-        )  # also one under another name, where a shared hot tier has entered an epoch
-        entry = _Entry(ticket, envelope.bare(), self._monotonic() + LIFE)
-        if before is not None:
-            entry.used = before.used
-            self._remove(before)
-        if entry.weight * SHARE > self._options.max_bytes or not self._admits(entry):
-            return
-        self._entries[ticket.name] = self._given[envelope.key] = entry
-        if entry.alias is not None:
-            self._given[entry.alias] = entry
-        self._bytes += entry.weight
-
-    def _admits(self, newcomer: _Entry) -> bool:
-        """Make room. Whoever was asked for again since it came stays; of the others one goes, unless it was asked for at least as often as the newcomer."""
-        entries, frequency, options = self._entries, self._frequency, self._options
-        frequency.note(newcomer.name)
-        chances, now = CHANCES, self._monotonic()
-        while len(entries) >= options.max_entries or self._bytes + newcomer.weight > options.max_bytes:
-            first = next(iter(entries.values()))
-            if first.until > now:
-                if first.used and chances:
-                    chances -= 1
-                    self._use(first)
-                    continue
-                often = frequency.estimate(first.name)
-                if often > 0 and frequency.estimate(newcomer.name) <= often:
-                    return False
-            self._remove(first)
-        return True
-
-    def _use(self, entry: _Entry) -> None:
-        """Its hits are counted now, and it goes to the end of the line."""
-        for _ in range(min(entry.used, 4)):
-            self._frequency.note(entry.name)
-        self._seen(entry)
-        entry.used = 0
-        self._entries.move_to_end(entry.name)
+        self._shelf.put(Entry(ticket.name, ticket.plan, envelope.bare(), self._monotonic() + LIFE))
 
     # --- forgetting --------------------------------------------------------------------------------------------------
 
@@ -327,7 +258,7 @@ class Near:
             self._heard, self._fresh_until = False, -math.inf
             self.clear()
             return
-        pending, entries = self._pending, self._entries
+        pending, entries = self._pending, self._shelf.entries
         for name in names:
             ticket = pending.pop(name, None)
             if ticket is not None:
@@ -335,7 +266,7 @@ class Near:
             entry = entries.get(name)
             if entry is not None:
                 self.dropped += 1
-                self._remove(entry)
+                self._shelf.remove(entry)
 
     def told(self, until: float) -> None:
         """See `Ear`."""
@@ -348,54 +279,24 @@ class Near:
         """This client writes the key, or knows now that it had the version ``below``: nothing older is kept."""
         entry = self._given.get(key)
         if entry is not None and entry.envelope.header.version < below:
-            self._remove(entry)
+            self._shelf.remove(entry)
 
     def clear(self) -> None:
         """Void all of it, and every answer that is under way."""
         for ticket in self._pending.values():
             ticket.void = True
         self._pending.clear()
-        for entry in self._entries.values():
-            self._seen(entry)
-        if self._entries:
-            self.emptied += 1
-            self._entries.clear()
-            self._given.clear()
-            self._bytes = 0
-
-    def _seen(self, entry: _Entry) -> None:
-        """Hits do not count as the last use of the key's floor, which may have gone meanwhile: before hot is asked again it must be there (P6)."""
-        if entry.used:
-            self._engine.floors.note(entry.envelope.key, entry.envelope.header.version)
-
-    def _remove(self, entry: _Entry) -> None:
-        if self._entries.pop(entry.name, None) is not None:
-            self._seen(entry)
-            self._bytes -= entry.weight
-            del self._given[entry.envelope.key]
-            if entry.alias is not None:
-                del self._given[entry.alias]
-
-    def _reweigh(self, entry: _Entry, weight: int) -> None:
-        """It holds more than it did: others may have to go, or it itself."""
-        if self._entries.get(entry.name) is not entry:
-            return
-        self._bytes += weight - entry.weight
-        entry.weight = weight
-        if weight * SHARE > self._options.max_bytes:
-            self._remove(entry)
-        while self._bytes > self._options.max_bytes:
-            self._remove(next(iter(self._entries.values())))
+        self.emptied += self._shelf.clear()
 
     # --- figures -----------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._shelf.entries)
 
     @property
     def held_bytes(self) -> int:
         """What is held now, as estimated: at most ``max_bytes``."""
-        return self._bytes
+        return self._shelf.held_bytes
 
     @property
     def how(self) -> str:
@@ -432,9 +333,3 @@ def _opened(envelope: Envelope, raw: bytes) -> Envelope:
         len(raw),
     )
     return Envelope(envelope.key, header, raw, envelope.media_type, envelope.tags)
-
-
-def _weight(envelope: Envelope) -> int:
-    tags = sum(sys.getsizeof(name) + sys.getsizeof(tag) for name, tag in envelope.tags.items()) if envelope.tags else 0
-    name = envelope.key.name
-    return OVERHEAD_BYTES + len(envelope.payload) + 2 * sys.getsizeof(name) + tags

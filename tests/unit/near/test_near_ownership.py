@@ -1,48 +1,13 @@
 """The near cache: what is each caller's own, what becomes a floor, and one key under two names."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from tests.unit.near.ground import Ground
 
-from thermocline import Hit, Key, MemoryClient, NearCache
-from thermocline.client.near import Near
+from thermocline import Hit, Key
 from thermocline.client.near.sharing import size_if_immutable
-from thermocline.testing import ManualClock
-from thermocline.testing.telling import TellingMemory
-
-
-class Ground:
-    """A client with a near cache, alone with a hot tier that tells."""
-
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.hot = TellingMemory(2**28, clock=self.clock)
-        self.client = MemoryClient(hot=self.hot, clock=self.clock, near=NearCache())
-
-    @property
-    def near(self) -> Near:
-        assert self.client._near is not None
-        return self.client._near
-
-    def beat(self) -> None:
-        self.hot.beat(self.clock.monotonic())
-
-    def has(self, key: str) -> bool:
-        return self.near.find(key) is not None
-
-    async def remember(self, key: str, value: str, tags: dict[str, str] | None = None) -> None:
-        await self.client.set(key, value, tags=tags)
-        assert await self.client.get(key) == value
-        assert self.has(key)
-
-
-@pytest.fixture
-async def ground() -> AsyncIterator[Ground]:
-    made = Ground()
-    async with made.client:
-        made.beat()
-        yield made
 
 
 async def test_tags_are_each_callers_own(ground: Ground) -> None:
@@ -76,7 +41,7 @@ async def test_one_key_under_two_names_is_one_entry(ground: Ground, monkeypatch:
     await ground.remember("k", "v")
     names = ground.hot.name_of
     monkeypatch.setattr(ground.hot, "name_of", lambda key, *, record: names(key, record=record) + b"e1")
-    found = ground.near._given["k"].envelope
+    found = ground.near._shelf.given["k"].envelope
     ticket = ground.near.expect(found.key, ground.client._engine.routes.route(found.key))
     ground.near.keep(ticket, found)
     ground.near.done(ticket)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.unit.near.ground import Ground
 
 from thermocline import (
     ConfigurationError,
@@ -18,38 +19,18 @@ from thermocline import (
     NearCache,
     ProcessMemory,
 )
-from thermocline.client.near import Near
 from thermocline.codec import Codec
 from thermocline.model import Authority
-from thermocline.testing import ManualClock
-from thermocline.testing.telling import TellingMemory
 from thermocline.wiring import builder
 
 CODEC = Codec()
-
-
-class Ground:
-    """A client with a near cache, alone with a hot tier that tells."""
-
-    def __init__(self, near: NearCache) -> None:
-        self.clock = ManualClock()
-        self.hot = TellingMemory(2**28, clock=self.clock)
-        self.client = MemoryClient(hot=self.hot, clock=self.clock, near=near)
-
-    @property
-    def near(self) -> Near:
-        assert self.client._near is not None
-        return self.client._near
-
-    def has(self, key: str | Key) -> bool:
-        return self.near.find(key) is not None
 
 
 async def small(entries: int = 100, size: int = 2**26) -> Ground:
     """One that has heard all so far, by a clock that stands still."""
     ground = Ground(NearCache(max_entries=entries, max_bytes=size))
     await ground.client.connect()
-    ground.hot.beat(ground.clock.monotonic())
+    ground.beat()
     return ground
 
 
@@ -213,4 +194,4 @@ async def test_bad_arguments_are_told_with_it_on(ground: Ground) -> None:
 async def test_many_entries_cost_no_more_than_the_bytes_allow() -> None:
     ground = await small(10**12, 2**20)
     async with ground.client:
-        assert ground.near._frequency.size_bytes < 2**16
+        assert ground.near._shelf.frequency.size_bytes < 2**16

@@ -15,6 +15,7 @@ import pytest
 from thermocline.client import MemoryClient
 from thermocline.client.near import Near, NearCache
 from thermocline.client.near.cache import Ticket
+from thermocline.client.near.shelf import Shelf
 from thermocline.codec import Codec
 from thermocline.model import Authority, Envelope, Key
 from thermocline.testing import ManualClock
@@ -174,7 +175,7 @@ class World:
         for ticket in [*near._pending.values(), *self.tickets]:
             if ticket is not None:
                 twins.setdefault(id(ticket), (len(twins), ticket.void, ticket.readers))
-        entry = near._entries.get(NAME)
+        entry = near._shelf.entries.get(NAME)
         return (
             self.state,
             None if entry is None else entry.envelope.version,
@@ -201,7 +202,10 @@ def _twin(ticket: Ticket) -> Ticket:
 def _copy(near: Near) -> Near:
     other = object.__new__(type(near))
     other.__dict__.update(near.__dict__)
-    other._entries, other._given, other._pending = near._entries.copy(), near._given.copy(), {}
+    other._shelf = shelf = object.__new__(Shelf)
+    shelf.__dict__.update(near._shelf.__dict__)
+    shelf.entries, shelf.given = near._shelf.entries.copy(), near._shelf.given.copy()
+    other._given, other._pending = shelf.given, {}
     return other
 
 
@@ -239,8 +243,8 @@ class TicketsSurviveABreak(Near):
     def clear(self) -> None:
         for ticket in self._pending.values():
             ticket.readers += 0
-        self._entries.clear()
-        self._given.clear()
+        self._shelf.entries.clear()
+        self._shelf.given.clear()
         self._pending.clear()
 
 
