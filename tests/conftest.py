@@ -1,9 +1,15 @@
 """Fixtures of all tests: the servers of the public rig."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
+
+ROOT = str(Path(__file__).parents[1])
+if ROOT not in sys.path:  # tests import their parts as ``tests.…``, and ``benchmarks.…``, wherever pytest was started
+    sys.path.insert(0, ROOT)
 
 pytest_plugins = ["thermocline.testing.pytest_plugin", "pytester"]
 

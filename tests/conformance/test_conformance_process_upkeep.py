@@ -1,36 +1,16 @@
 """Process memory as the authority of a client that has nothing else: its census and its notes."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import ClassVar
+from tests.conformance.tiers import ProcessTier
 
-import pytest
-
-from thermocline.testing import ManualClock
-from thermocline.testing.conformance import Capability, CensusConformance, NotesConformance, TierConformance
-from thermocline.tiers.local.process import ProcessMemory
+from thermocline.testing.conformance import (
+    CensusConformance,
+    NotesConformance,
+)
 
 
-class Parts(TierConformance):
-    gaps: ClassVar[Mapping[Capability, str]] = {
-        Capability.DAMAGE: "process memory holds objects, not bytes: there is nothing to damage from outside",
-        Capability.PERSISTENCE: "nothing survives the process",
-    }
-
-    @pytest.fixture
-    def clock(self) -> ManualClock:
-        return ManualClock()
-
-    @pytest.fixture
-    async def tier(self, clock: ManualClock) -> AsyncIterator[ProcessMemory]:
-        tier = ProcessMemory(clock=clock)
-        await tier.connect()
-        yield tier
-        await tier.close()
-
-
-class TestProcessCensus(Parts, CensusConformance):
+class TestProcessCensus(ProcessTier, CensusConformance):
     pass
 
 
-class TestProcessNotes(Parts, NotesConformance):
+class TestProcessNotes(ProcessTier, NotesConformance):
     pass

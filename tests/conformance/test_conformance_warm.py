@@ -1,39 +1,9 @@
 """Cosmos DB, by the official SDK on the strict emulator (or what the environment names), as the authority."""
 
-from collections.abc import AsyncIterator
+from tests.conformance.tiers import WarmTier
 
-import pytest
-from azure.cosmos.aio import CosmosClient
-
-from thermocline.keys import cosmos_id, cosmos_partition
-from thermocline.model import Key
-from thermocline.testing.conformance import Capability, VersionsConformance
-from thermocline.testing.rig import CosmosServer
-from thermocline.tiers.warm import WarmMemory
+from thermocline.testing.conformance import VersionsConformance
 
 
-def warm_at(server: CosmosServer) -> WarmMemory:
-    return WarmMemory(server.url, "conformance", "state", key=server.key, create=True)
-
-
-class TestWarmVersions(VersionsConformance):
-    gaps = {Capability.MOVABLE_CLOCK: "Cosmos DB counts by its own clock"}  # noqa: RUF012 - read only
+class TestWarmVersions(WarmTier, VersionsConformance):
     oversize = 2_100_000
-
-    @pytest.fixture
-    async def tier(self, cosmos_server: CosmosServer) -> AsyncIterator[WarmMemory]:
-        self.cosmos = cosmos_server
-        async with warm_at(cosmos_server) as tier:
-            yield tier
-
-    async def reopen(self, tier: WarmMemory) -> WarmMemory:
-        second = warm_at(self.cosmos)
-        await second.connect()
-        return second
-
-    async def damage(self, tier: WarmMemory, key: Key) -> None:
-        """As an administrator's tool would."""
-        async with CosmosClient(self.cosmos.url, self.cosmos.key) as client:
-            container = client.get_database_client("conformance").get_container_client("state")
-            change = {"op": "set", "path": "/r/l", "value": 123_456}
-            await container.patch_item(cosmos_id(key), cosmos_partition(key), [change])

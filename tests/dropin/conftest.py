@@ -1,23 +1,16 @@
 """The services as code before this library used them."""
 
-import sys
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from azure.cosmos import PartitionKey
 from azure.cosmos.aio import CosmosClient
 from azure.storage.blob.aio import ContainerClient
 from redis.asyncio import Redis
+from tests.dropin.world import DATABASE, Old
 
-ROOT = str(Path(__file__).parents[2])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.dropin.…``
-    sys.path.insert(0, ROOT)
-
-from tests.dropin.world import DATABASE, Old  # noqa: E402
-
-from thermocline.testing.rig import Azurite, CosmosServer, RedisServer  # noqa: E402
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
 
 @pytest.fixture

@@ -1,18 +1,12 @@
 """Fixtures of the tests of Functions apps."""
 
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.functions.grounds import Ground, grounds
 
-ROOT = str(Path(__file__).parents[2])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.functions.…``
-    sys.path.insert(0, ROOT)
-
-from tests.functions.grounds import Ground, grounds  # noqa: E402
-
-from thermocline.testing.rig import Azurite, CosmosServer  # noqa: E402
+from thermocline.testing.rig import Azurite, CosmosServer
 
 
 @pytest.fixture

@@ -6,13 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-ROOT = str(Path(__file__).parents[2])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.infra.…``
-    sys.path.insert(0, ROOT)
-
-from tests.infra.arm_server import TOKEN, Cloud, serving  # noqa: E402
-from tests.infra.operating import Azd  # noqa: E402
+from tests.infra.arm_server import TOKEN, Cloud, serving
+from tests.infra.operating import Azd
 
 
 @pytest.fixture

@@ -1,21 +1,14 @@
 """The promises are tested through the client, against real servers. Faults of Cosmos DB belong to a whole server, so this folder has its own."""
 
-import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
+from tests.promises.nursery import Nursery
+from tests.promises.world import World
 
-ROOT = str(Path(__file__).parents[2])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.promises.…``
-    sys.path.insert(0, ROOT)
-
-from tests.promises.nursery import Nursery  # noqa: E402
-from tests.promises.world import World  # noqa: E402
-
-from thermocline.testing.cosmos.control import CosmosControl  # noqa: E402
-from thermocline.testing.rig import Azurite, CosmosServer, RedisServer  # noqa: E402
+from thermocline.testing.cosmos.control import CosmosControl
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
 
 @pytest.fixture(scope="session")

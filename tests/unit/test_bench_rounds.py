@@ -1,18 +1,12 @@
 """The benchmark's measuring: turns in reversed order, preparation outside the time, medians of per-round ratios, targets."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = str(Path(__file__).parents[2])
-if ROOT not in sys.path:
-    sys.path.insert(0, ROOT)
-
-from benchmarks.drawing import at_random, in_turn  # noqa: E402
-from benchmarks.report import ABOVE, TARGETS, callers, judged, lines, shown  # noqa: E402
-from benchmarks.results import Fact, Grid, Line, Result, Series, at_most, load, load_all, store  # noqa: E402
-from benchmarks.rounds import Arm, Group, Ratios, Sample, percentile, quartiles  # noqa: E402
+from benchmarks.drawing import at_random, in_turn
+from benchmarks.report import ABOVE, TARGETS, callers, judged, lines, shown
+from benchmarks.results import Fact, Grid, Line, Result, Series, at_most, load, load_all, store
+from benchmarks.rounds import Arm, Group, Ratios, Sample, percentile, quartiles
 
 
 def arm_of(name: str, told: list[str], *, prepared: bool = False) -> Arm:

@@ -2,20 +2,13 @@
 
 import asyncio
 import itertools
-import sys
 from collections import Counter
-from pathlib import Path
 
+from benchmarks.tap import GREETINGS, Commands, HttpRequests, Reader, Tap
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = str(Path(__file__).parents[2])
-if ROOT not in sys.path:
-    sys.path.insert(0, ROOT)
-
-from benchmarks.tap import GREETINGS, Commands, HttpRequests, Reader, Tap  # noqa: E402
-
-from thermocline.testing.rig import RedisServer  # noqa: E402
+from thermocline.testing.rig import RedisServer
 
 HTTP = (
     b"GET /a?x=1 HTTP/1.1\r\nHost: h\r\n\r\n"

@@ -1,22 +1,15 @@
 """The sketch: how often and how lately, within its stated errors, in memory that does not grow."""
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from benchmarks.sketch import admitted, hit_ratios, lru, zipf
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = str(Path(__file__).parents[2])
-if ROOT not in sys.path:  # the traces are the benchmark's
-    sys.path.insert(0, ROOT)
-
-from benchmarks.sketch import admitted, hit_ratios, lru, zipf  # noqa: E402
-
-from thermocline.keys import key_digest  # noqa: E402
-from thermocline.model import Key  # noqa: E402
-from thermocline.sketch import FILTER_BYTES, Frequency, Windows, merged, noted, probability  # noqa: E402
+from thermocline.keys import key_digest
+from thermocline.model import Key
+from thermocline.sketch import FILTER_BYTES, Frequency, Windows, merged, noted, probability
 
 HOUR_MS = 3_600_000
 

@@ -1,19 +1,13 @@
 """One memory over every subset of tiers, embedded and on real services; a test opens as many clients on it as it needs."""
 
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.integration.client.grounds import Embedded, Grounds, Services
 
-ROOT = str(Path(__file__).parents[3])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.integration.client.…``
-    sys.path.insert(0, ROOT)
-
-from tests.integration.client.grounds import Embedded, Grounds, Services  # noqa: E402
-
-from thermocline.testing.rig import Azurite, CosmosServer, RedisServer  # noqa: E402
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
 SUBSETS = ["hot", "warm", "cold", "hot+warm", "hot+cold", "warm+cold", "hot+warm+cold"]
 ALL = [f"{kind}:{tiers}" for kind in ("embedded", "services") for tiers in SUBSETS]

@@ -1,19 +1,13 @@
 """What dictionaries do, in every kind of store."""
 
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.integration.dictionaries.stores import KINDS, Store, stores
 
-ROOT = str(Path(__file__).parents[3])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.integration.…``
-    sys.path.insert(0, ROOT)
-
-from tests.integration.dictionaries.stores import KINDS, Store, stores  # noqa: E402
-
-from thermocline.testing.rig import Azurite, CosmosServer, RedisServer  # noqa: E402
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
 
 @pytest_asyncio.fixture(params=KINDS)

@@ -1,20 +1,13 @@
 """The change feed against real servers: a container of each test's own, its feed read by the official SDK, and its dead letters."""
 
-import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
+from tests.integration.feed.world import FeedWorld
 
-ROOT = str(Path(__file__).parents[3])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.integration.feed.…``
-    sys.path.insert(0, ROOT)
-
-from tests.integration.feed.world import FeedWorld  # noqa: E402
-
-from thermocline.testing.cosmos.control import CosmosControl  # noqa: E402
-from thermocline.testing.rig import Azurite, CosmosServer, RedisServer  # noqa: E402
+from thermocline.testing.cosmos.control import CosmosControl
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from azure.identity.aio import ManagedIdentityCredential
 
+from thermocline.identity import Vault
 from thermocline.testing.rig import KeyVaultServer, RedisServer
 from thermocline.testing.vault.service import USER
 from thermocline.testing.vault.tokens import PRINCIPAL
@@ -34,6 +35,12 @@ def vault(own_vault: KeyVaultServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
 async def credential(vault: KeyVaultServer) -> AsyncIterator[ManagedIdentityCredential]:
     """azure-identity's own, which asks the endpoint over TLS."""
     async with ManagedIdentityCredential(connection_verify=str(vault.ca_file)) as made:
+        yield made
+
+
+@pytest.fixture
+async def opened(vault: KeyVaultServer, credential: ManagedIdentityCredential) -> AsyncIterator[Vault]:
+    async with Vault(vault.url, credential) as made:
         yield made
 
 

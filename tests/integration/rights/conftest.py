@@ -1,19 +1,13 @@
 """What `export` and `forget` do, on the embedded tiers and on the services."""
 
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.integration.rights.ground import Ground, grounds
 
-ROOT = str(Path(__file__).parents[3])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.integration.…``
-    sys.path.insert(0, ROOT)
-
-from tests.integration.rights.ground import Ground, grounds  # noqa: E402
-
-from thermocline.testing.rig import Azurite, CosmosServer, RedisServer  # noqa: E402
+from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
 
 @pytest_asyncio.fixture(params=["embedded", "services"])

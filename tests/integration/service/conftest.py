@@ -1,17 +1,10 @@
 """Services as processes of their own: uvicorn, one worker."""
 
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
-
-ROOT = str(Path(__file__).parents[3])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.integration.service.…``
-    sys.path.insert(0, ROOT)
-
-from tests.integration.service.served import Served  # noqa: E402
+from tests.integration.service.served import Served
 
 
 @pytest.fixture(scope="session")

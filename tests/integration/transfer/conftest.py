@@ -1,19 +1,13 @@
 """The homes of one test."""
 
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from tests.integration.transfer.homes import Homes
 
-ROOT = str(Path(__file__).parents[3])
-if ROOT not in sys.path:  # the parts of this folder's tests import each other as ``tests.integration.transfer.…``
-    sys.path.insert(0, ROOT)
-
-from tests.integration.transfer.homes import Homes  # noqa: E402
-
-from thermocline.testing.rig import Azurite, CosmosServer  # noqa: E402
+from thermocline.testing.rig import Azurite, CosmosServer
 
 
 @pytest.fixture

@@ -1,19 +1,17 @@
 """A strict emulator for the warm tier's tests alone, because they set faults, counters and clock of the whole server."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from azure.cosmos.aio import ContainerProxy, CosmosClient
+from tests.integration.warm.items import DATABASE, OpenWarm
 
 from thermocline.testing.conformance.samples import new_key, put, soon
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.rig import CosmosServer
 from thermocline.tiers.warm import WarmMemory
-
-DATABASE = "warm"
-OpenWarm = Callable[..., Awaitable[WarmMemory]]
 
 
 @pytest.fixture(scope="session")
