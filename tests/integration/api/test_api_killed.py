@@ -28,7 +28,7 @@ async def test_a_job_outlives_the_process_that_ran_it(
     token = entra.token(TENANT, roles=["Memory.ReadWrite", "Memory.Erase"])
     headers = {"authorization": f"Bearer {token}"}
     dying = ServedApi(entra.url, home, lease=1, longest_write=60)  # it waits a minute in the midst of an erasure
-    heir = ServedApi(entra.url, home, lease=1, watch=0.2, longest_write=1)
+    heir = ServedApi(entra.url, home, watch=0.2, longest_write=1)
     await asyncio.to_thread(dying.start)
     try:
         async with httpx.AsyncClient(base_url=dying.url, headers=headers) as http:

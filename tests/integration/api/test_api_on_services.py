@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from thermocline import ColdMemory, EntraTokens, HotMemory, MemoryApi, WarmMemory, build_service_app
+from thermocline import ColdMemory, EntraTokens, HotMemory, MemoryApi, MemorySettings, WarmMemory, build_service_app
 from thermocline.testing.entra import AUDIENCE, TENANT, EntraServer
 from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
@@ -36,6 +36,7 @@ async def desks(
                 hot_memory=HotMemory(redis_server.url),
                 warm_memory=WarmMemory(cosmos_server.url, "api", name, key=cosmos_server.key, create=True),
                 cold_memory=ColdMemory.from_connection_string(azurite.connection_string, name, create=True),
+                memory_settings=MemorySettings(env_file=None, hot_deadline_ms=2_000, warm_deadline_ms=2_000),
                 memory_api=MemoryApi(
                     EntraTokens(AUDIENCE, [TENANT], authority=entra.url),
                     watch=None,
@@ -110,18 +111,18 @@ async def test_an_outage_is_503_and_no_404(desks: list[httpx.AsyncClient], cosmo
     unseen, job = {"scope": SCOPE, "name": "unseen"}, f"/v1/jobs/{'0' * 32}"
     cosmos_server.pause()
     try:
-        answers = [
-            await here.get("/v1/record", params={"scope": SCOPE, "name": "never seen"}),
-            await here.post("/v1/batch", json={"operations": [{"op": "get", "scope": SCOPE, "name": "other"}]}),
-            await here.post("/v1/exports", json={"scope": SCOPE}),
-            await here.post("/v1/forgets", json={"scope": SCOPE}),
-            await here.head("/v1/record", params=unseen),
-            await here.get("/v1/records", params={"scope": SCOPE}),
-            await here.put("/v1/record", params=unseen, json=1),
-            await here.delete("/v1/record", params=unseen),
-            await here.get(job),
-            await here.get(f"{job}/result"),
-        ]
+        answers = await asyncio.gather(
+            here.get("/v1/record", params={"scope": SCOPE, "name": "never seen"}),
+            here.post("/v1/batch", json={"operations": [{"op": "get", "scope": SCOPE, "name": "other"}]}),
+            here.post("/v1/exports", json={"scope": SCOPE}),
+            here.post("/v1/forgets", json={"scope": SCOPE}),
+            here.head("/v1/record", params=unseen),
+            here.get("/v1/records", params={"scope": SCOPE}),
+            here.put("/v1/record", params=unseen, json=1),
+            here.delete("/v1/record", params=unseen),
+            here.get(job),
+            here.get(f"{job}/result"),
+        )
         ready = await here.get("/ready")
     finally:
         cosmos_server.resume()

@@ -161,15 +161,21 @@ def old_trusting() -> FastAPI:
 
 
 def on_services() -> FastAPI:
+    """DESK_SHARE_MS: of each tier, where a slow machine is to be no outage."""
     given = os.environ
     name = given["DESK_CONTAINER"]
+    patience: dict[str, Any] = {"connect_deadline_ms": int(given.get("DESK_CONNECT_MS", "15000"))}
+    if "DESK_SHARE_MS" in given:
+        patience |= dict.fromkeys(
+            [f"{share}_deadline_ms" for share in ("hot", "warm", "cold")], int(given["DESK_SHARE_MS"])
+        )
     return build_service_app(
         "desk",
         Clerk,
         hot_memory=HotMemory(given["DESK_REDIS"]),
         warm_memory=WarmMemory(given["DESK_COSMOS"], "service", name, key=given["DESK_COSMOS_KEY"], create=True),
         cold_memory=ColdMemory.from_connection_string(given["DESK_BLOB"], name, create=True),
-        memory_settings=MemorySettings(env_file=None, connect_deadline_ms=int(given.get("DESK_CONNECT_MS", "15000"))),
+        memory_settings=MemorySettings(env_file=None, **patience),
     )
 
 

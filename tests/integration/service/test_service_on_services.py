@@ -45,7 +45,7 @@ async def until(http: httpx.AsyncClient, status: int, word: str) -> httpx.Respon
 
 
 async def test_a_hundred_at_once_share_one_client(environment: Environment) -> None:
-    with Served("on_services", environment) as served:
+    with Served("on_services", environment | {"DESK_SHARE_MS": "10000"}) as served:
         async with served.client() as http:
             asked = [{"do": "count", "name": f"n{number}"} for number in range(100)]
             first = await asyncio.gather(*(http.post("/invoke", json=body) for body in asked))
