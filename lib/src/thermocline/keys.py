@@ -50,10 +50,13 @@ def _percent(found: re.Match[bytes]) -> bytes:
     return _PERCENT[found[0]]
 
 
+@lru_cache(maxsize=4096)
+def _redis_scope(tenant: str, scope: str) -> bytes:
+    return b"tc1:{%b/%b/" % tuple(_REDIS_PART.sub(_percent, part.encode()) for part in (tenant, scope))
+
+
 def _to_redis(key: Key) -> bytes:
-    tenant = _REDIS_PART.sub(_percent, key.tenant.encode())
-    scope = _REDIS_PART.sub(_percent, key.scope.encode())
-    return b"tc1:{%b/%b/%b}" % (tenant, scope, _REDIS_NAME.sub(_percent, key.name.encode()))
+    return b"%b%b}" % (_redis_scope(key.tenant, key.scope), _REDIS_NAME.sub(_percent, key.name.encode()))
 
 
 @lru_cache(maxsize=4096)
@@ -369,10 +372,13 @@ def _behind(start: str) -> str:
 # --- digests ---------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
+def _framed(tenant: str, scope: str) -> bytes:
+    return b"".join(len(part).to_bytes(2) + part for part in (tenant.encode(), scope.encode()))
+
+
 def _digest(key: Key) -> bytes:
-    tenant, scope = key.tenant.encode(), key.scope.encode()
-    framed = b"%b%b%b%b%b" % (len(tenant).to_bytes(2), tenant, len(scope).to_bytes(2), scope, key.name.encode())
-    return hashlib.blake2b(framed, digest_size=16).digest()
+    return hashlib.blake2b(_framed(key.tenant, key.scope) + key.name.encode(), digest_size=16).digest()
 
 
 @lru_cache(maxsize=4096)

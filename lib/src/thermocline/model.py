@@ -74,7 +74,8 @@ class Key:
 
 
 def _make_plain_key(name: str) -> Key:
-    _check_part("name", name, NAME_BYTES)
+    if not name.isascii():  # `Key` looks at all else; here a lone surrogate would not get that far
+        _check_part("name", name, NAME_BYTES)
     return Key(DEFAULT_TENANT, plain_scope(name), name)
 
 

@@ -35,6 +35,8 @@ class Batches:
         self._cascade = cascade
         self._writer = writer
         self._recovery = recovery
+        # asked once: of a Protocol isinstance is dear, and this is asked for each key that hot does not have
+        self._at_once = frozenset(stamp for stamp, tier in engine.authorities.items() if isinstance(tier, AtOnce))
 
     async def read(self, wanted: Sequence[Key], deadline: Deadline) -> Reads:
         """The live envelope (its payload resolved), None or the error of each key."""
@@ -63,7 +65,7 @@ class Batches:
         answers for many by one call, so that none waits for the slowest of many."""
         rules = plan.rules
         simple = rules.read_fallback and not rules.stale_while_down and plan.legacy is None
-        return simple and isinstance(self._engine.authorities.get(plan.authority), AtOnce)
+        return simple and plan.authority in self._at_once
 
     async def below(
         self, plan: Plan, keys: Sequence[Key], deadline: Deadline
