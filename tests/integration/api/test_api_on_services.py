@@ -36,7 +36,9 @@ async def desks(
                 hot_memory=HotMemory(redis_server.url),
                 warm_memory=WarmMemory(cosmos_server.url, "api", name, key=cosmos_server.key, create=True),
                 cold_memory=ColdMemory.from_connection_string(azurite.connection_string, name, create=True),
-                memory_settings=MemorySettings(env_file=None, hot_deadline_ms=2_000, warm_deadline_ms=2_000),
+                memory_settings=MemorySettings(
+                    env_file=None, hot_deadline_ms=2_000, warm_deadline_ms=2_000, call_deadline_ms=4_000
+                ),
                 memory_api=MemoryApi(
                     EntraTokens(AUDIENCE, [TENANT], authority=entra.url),
                     watch=None,
