@@ -7,6 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from thermocline.testing.cosmos.control import CosmosControl
+from thermocline.testing.rig import CosmosServer
+
 ROOT = str(Path(__file__).parents[1])
 if ROOT not in sys.path:  # tests import their parts as ``tests.…``, and ``benchmarks.…``, wherever pytest was started
     sys.path.insert(0, ROOT)
@@ -28,3 +31,18 @@ def _belongs_to_python(process: psutil.Process) -> bool:
         return any("multiprocessing." in word for word in process.cmdline())
     except psutil.Error:  # it ended meanwhile
         return True
+
+
+@pytest.fixture(scope="session")
+def own_cosmos(no_server_left_behind: None) -> Iterator[CosmosServer]:
+    """A strict emulator for who sets the faults, counters, clock or account of a whole server: by `control`, or else puts them back himself."""
+    with CosmosServer(kind="strict") as server:
+        yield server
+
+
+@pytest.fixture
+def control(own_cosmos: CosmosServer) -> Iterator[CosmosControl]:
+    control: CosmosControl = own_cosmos.control
+    yield control
+    control.reset("faults", "clock", "counters")
+    control.account(consistency="Session", multi_write=False, regions={})

@@ -2,12 +2,7 @@
 
 from tests.conformance.tiers import FolderTier
 
-from thermocline.testing.conformance import (
-    CensusConformance,
-    NotesConformance,
-    PurgesConformance,
-    RelocatesConformance,
-)
+from thermocline.testing.conformance import CensusConformance, NotesConformance, PurgesConformance, RelocatesConformance
 
 
 class TestFolderCensus(FolderTier, CensusConformance):

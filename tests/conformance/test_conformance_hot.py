@@ -10,12 +10,7 @@ from thermocline.clock import SYSTEM_CLOCK
 from thermocline.keys import redis_key
 from thermocline.model import Key
 from thermocline.testing import ManualClock
-from thermocline.testing.conformance import (
-    Capability,
-    EntriesConformance,
-    HoldsConformance,
-    VersionsConformance,
-)
+from thermocline.testing.conformance import Capability, EntriesConformance, HoldsConformance, VersionsConformance
 from thermocline.testing.rig import RedisServer
 from thermocline.tiers.hot import HotMemory
 

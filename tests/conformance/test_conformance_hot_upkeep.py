@@ -2,10 +2,7 @@
 
 from tests.conformance.tiers import RedisTier
 
-from thermocline.testing.conformance import (
-    CensusConformance,
-    NotesConformance,
-)
+from thermocline.testing.conformance import CensusConformance, NotesConformance
 
 
 class TestHotCensus(RedisTier, CensusConformance):

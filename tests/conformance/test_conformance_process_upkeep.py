@@ -2,10 +2,7 @@
 
 from tests.conformance.tiers import ProcessTier
 
-from thermocline.testing.conformance import (
-    CensusConformance,
-    NotesConformance,
-)
+from thermocline.testing.conformance import CensusConformance, NotesConformance
 
 
 class TestProcessCensus(ProcessTier, CensusConformance):

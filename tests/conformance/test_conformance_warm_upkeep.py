@@ -2,12 +2,7 @@
 
 from tests.conformance.tiers import WarmTier
 
-from thermocline.testing.conformance import (
-    AtomicConformance,
-    CensusConformance,
-    NotesConformance,
-    RelocatesConformance,
-)
+from thermocline.testing.conformance import AtomicConformance, CensusConformance, NotesConformance, RelocatesConformance
 
 
 class Upkept(WarmTier):

@@ -95,12 +95,6 @@ class Place:
         return ["--redis-url", self.redis.url, *self.warm, *self.cold]
 
 
-@pytest.fixture(scope="module")
-def own_cosmos() -> Iterator[CosmosServer]:
-    with CosmosServer(kind="strict") as server:
-        yield server
-
-
 @pytest.fixture
 def place(
     redis_server: RedisServer, own_cosmos: CosmosServer, azurite: Azurite, unique_name: Callable[[str], str]

@@ -1,4 +1,4 @@
-"""The promises are tested through the client, against real servers. Faults of Cosmos DB belong to a whole server, so this folder has its own."""
+"""The promises are tested through the client, against real servers."""
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -9,19 +9,6 @@ from tests.promises.world import World
 
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
-
-
-@pytest.fixture(scope="session")
-def own_cosmos() -> Iterator[CosmosServer]:
-    with CosmosServer(kind="strict") as server:
-        yield server
-
-
-@pytest.fixture
-def control(own_cosmos: CosmosServer) -> Iterator[CosmosControl]:
-    control: CosmosControl = own_cosmos.control
-    yield control
-    control.reset("faults", "clock", "counters")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.virtual import Clients, on_virtual_time
 
 from thermocline import telemetry
 from thermocline.client import MemoryClient
@@ -82,52 +83,21 @@ class Counting(ProcessMemory):
         return await super().peek(key, deadline=deadline)
 
 
-class Ground:
-    """One hot tier and one authority, and clients over them as in processes of their own."""
-
-    def __init__(self, loop: SeededLoop, folder: Path) -> None:
-        self.loop = loop
-        self.hot = Counting(clock=loop.clock)
-        self.warm = Slow(folder / "memory.db", clock=loop.clock)
-        self.clients: list[MemoryClient] = []
+class Ground(Clients[Counting, Slow]):
+    def __init__(self, folder: Path, loop: SeededLoop) -> None:
+        super().__init__(loop, Counting(clock=loop.clock), Slow(folder / "memory.db", clock=loop.clock))
 
     async def client(self, **given: Any) -> MemoryClient:
         seconds = ROOMY | given.pop("seconds", {})
         spans: dict[str, Any] = {name: timedelta(seconds=value) for name, value in seconds.items()}
-        client = MemoryClient(
-            hot=self.hot, warm=self.warm, clock=self.loop.clock, budget=Budget(self.loop.clock, **spans), **given
-        )
-        await client.connect()
-        self.clients.append(client)
-        return client
+        return await super().client(budget=Budget(self.loop.clock, **spans), **given)
 
     async def evict(self) -> None:
         await self.hot.drop([KEY], deadline=NEVER)
 
 
-Main = Callable[[Ground], Coroutine[Any, Any, None]]
-
-
-def run(folder: Path, main: Main, seed: int = 1) -> None:
-    loop = SeededLoop(seed)
-
-    async def whole() -> None:
-        ground = Ground(loop, folder)
-        await ground.hot.connect()
-        await ground.warm.connect()
-        try:
-            await main(ground)
-        finally:
-            for client in ground.clients:
-                await client.close()
-            await ground.hot.close()
-            await ground.warm.close()
-
-    try:
-        loop.run_until_complete(whole())
-        assert loop.errors == []
-    finally:
-        loop.close()
+def run(folder: Path, main: Callable[[Ground], Coroutine[Any, Any, None]], seed: int = 1) -> None:
+    on_virtual_time(partial(Ground, folder), main, seed)
 
 
 async def spread(count: int, over: float, call: Callable[[], Awaitable[Any]]) -> list[Any]:

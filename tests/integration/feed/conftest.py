@@ -1,7 +1,7 @@
 """The change feed against real servers: a container of each test's own, its feed read by the official SDK, and its dead letters."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.integration.feed.world import FeedWorld
@@ -10,23 +10,10 @@ from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
 
-@pytest.fixture(scope="session")
-def feed_cosmos() -> Iterator[CosmosServer]:
-    with CosmosServer(kind="strict") as server:
-        yield server
-
-
-@pytest.fixture
-def control(feed_cosmos: CosmosServer) -> Iterator[CosmosControl]:
-    control: CosmosControl = feed_cosmos.control
-    yield control
-    control.reset("faults", "clock", "counters")
-
-
 @pytest.fixture
 async def world(
-    redis_server: RedisServer, feed_cosmos: CosmosServer, azurite: Azurite, control: CosmosControl
+    redis_server: RedisServer, own_cosmos: CosmosServer, azurite: Azurite, control: CosmosControl
 ) -> AsyncIterator[FeedWorld]:
-    world = FeedWorld(redis_server.url, feed_cosmos, azurite, f"f{uuid.uuid4().hex[:16]}")
+    world = FeedWorld(redis_server.url, own_cosmos, azurite, f"f{uuid.uuid4().hex[:16]}")
     yield world
     await world.close()

@@ -21,9 +21,3 @@ async def ground(
 ) -> AsyncIterator[Ground]:
     async for made in grounds(request.param, tmp_path, unique_name("rights"), redis_server, cosmos_server, azurite):
         yield made
-
-
-@pytest.fixture
-def tenant(unique_name: Callable[[str], str]) -> str:
-    """Of this test alone: Redis is shared."""
-    return unique_name("tenant")

@@ -1,7 +1,7 @@
-"""A strict emulator for the warm tier's tests alone, because they set faults, counters and clock of the whole server."""
+"""The warm tier in containers of each test's own, on a server whose faults, counters and clock the tests set."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,20 +12,6 @@ from thermocline.testing.conformance.samples import new_key, put, soon
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.rig import CosmosServer
 from thermocline.tiers.warm import WarmMemory
-
-
-@pytest.fixture(scope="session")
-def own_cosmos() -> Iterator[CosmosServer]:
-    with CosmosServer(kind="strict") as server:
-        yield server
-
-
-@pytest.fixture
-def control(own_cosmos: CosmosServer) -> Iterator[CosmosControl]:
-    control: CosmosControl = own_cosmos.control
-    yield control
-    control.reset("faults", "clock", "counters")
-    control.account(consistency="Session", multi_write=False, regions={})
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 from azure.cosmos.aio import ContainerProxy
+from tests.integration.warm.items import OpenWarm, keys_of, until_hit
 
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
@@ -24,19 +24,10 @@ from thermocline.keys import cosmos_id, cosmos_partition, payload_path
 from thermocline.model import Key, Pointer
 from thermocline.protocols import Effect, Write
 from thermocline.resilience import RetryBudget
-from thermocline.testing.conformance.samples import delete, new_key, put, soon, touch, value_of
+from thermocline.testing.conformance.samples import delete, put, soon, touch, value_of
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
 from thermocline.tiers.warm.change import LATE_MS
-
-OpenWarm = Callable[..., Awaitable[WarmMemory]]
-
-HOUR_MS = 3_600_000
-
-
-def keys_of(number: int) -> list[Key]:
-    scope = new_key()
-    return [Key(scope.tenant, scope.scope, f"n{place}") for place in range(number)]
 
 
 async def took(warm: WarmMemory, writes: list[Write], deadline: Deadline | None = None) -> list[int]:
@@ -49,12 +40,6 @@ async def states(items: ContainerProxy, keys: list[Key]) -> list[tuple[int, str]
     """Version and newest write of each."""
     found = [dict(await items.read_item(cosmos_id(key), cosmos_partition(key))) for key in keys]
     return [(item["v"], item["w"][0]) for item in found]
-
-
-async def until_hit(control: CosmosControl, number: int) -> None:
-    async with asyncio.timeout(20):
-        while not any(rule["number"] == number and rule["hits"] for rule in control.faults()):  # noqa: ASYNC110 - in another process
-            await asyncio.sleep(0.002)
 
 
 async def test_costs_a_query_and_a_batch(warm: WarmMemory, control: CosmosControl) -> None:

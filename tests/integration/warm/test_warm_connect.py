@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from azure.cosmos import PartitionKey
 from azure.cosmos.aio import ContainerProxy, CosmosClient
+from tests.integration.warm.items import DATABASE
 
 from thermocline.errors import (
     AccessDenied,
@@ -25,7 +26,6 @@ from thermocline.testing.rig import CosmosServer
 from thermocline.testing.rig.ports import free_port
 from thermocline.tiers.warm import WarmMemory, connection
 
-DATABASE = "warm"
 HIERARCHY: dict[str, Any] = {"path": ["/tenant", "/scope"], "kind": "MultiHash"}
 
 

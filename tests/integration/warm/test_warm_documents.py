@@ -1,39 +1,15 @@
 """Raw documents: what the code that WarmMemory replaces did, beside the cascade's records."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from azure.cosmos.aio import ContainerProxy
+from tests.integration.warm.items import stored
 
-from thermocline.errors import (
-    InvalidArgument,
-    NotFound,
-)
+from thermocline.errors import InvalidArgument, NotFound
 from thermocline.keys import cosmos_id, cosmos_partition
-from thermocline.model import Envelope, Key
-from thermocline.protocols import Effect
-from thermocline.testing.conformance.samples import new_key, put, soon
+from thermocline.testing.conformance.samples import new_key, soon
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
-
-Item = dict[str, Any]
-
-
-async def stored(warm: WarmMemory, key: Key, value: object, **options: Any) -> Envelope:
-    written = await warm.write(put(key, value, **options), deadline=soon())
-    assert written.effect is Effect.TOOK
-    envelope = await warm.read(key, deadline=soon())
-    assert envelope is not None
-    return envelope
-
-
-async def alter(items: ContainerProxy, key: Key, change: Callable[[Item], object]) -> None:
-    """As somebody would who edits the item by hand."""
-    item = dict(await items.read_item(cosmos_id(key), cosmos_partition(key)))
-    change(item)
-    await items.replace_item(cosmos_id(key), item)
-
 
 # --- raw documents ---------------------------------------------------------------------------------------------------
 

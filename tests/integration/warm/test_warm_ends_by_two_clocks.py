@@ -1,15 +1,11 @@
 """A record that has ended by the server's clock and not by ours: the write waits between its tries instead of asking as fast as it can."""
 
-import time
+from tests.integration.warm.items import now_ms
 
 from thermocline.protocols import Effect
 from thermocline.testing.conformance.samples import new_key, put, soon, touch
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 async def test_touch_of_a_record_that_has_just_ended_for_the_server(warm: WarmMemory, control: CosmosControl) -> None:

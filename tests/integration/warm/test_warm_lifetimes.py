@@ -1,13 +1,12 @@
 """Lifetimes of Cosmos DB items, touches, the server's clock, and items that other code left."""
 
-import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from azure.cosmos.aio import ContainerProxy
+from tests.integration.warm.items import HOUR_MS, item_of, now_ms, took
 
-from thermocline.clock import Deadline
 from thermocline.codec import Codec
 from thermocline.errors import TierUnavailable, UnreadableRecord
 from thermocline.keys import cosmos_id, cosmos_partition, payload_path
@@ -16,23 +15,6 @@ from thermocline.protocols import Effect, Verb, Write
 from thermocline.testing.conformance.samples import delete, new_id, new_key, put, sealed, soon, touch, value_of
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
-
-HOUR_MS = 3_600_000
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-async def took(tier: WarmMemory, write: Write, deadline: Deadline | None = None) -> int:
-    written = await tier.write(write, deadline=soon() if deadline is None else deadline)
-    assert written.effect is Effect.TOOK, written
-    return written.version
-
-
-async def item_of(items: ContainerProxy, key: Key) -> dict[str, Any]:
-    return dict(await items.read_item(cosmos_id(key), cosmos_partition(key)))
-
 
 # --- lifetimes -------------------------------------------------------------------------------------------------------
 

@@ -2,43 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from azure.cosmos.aio import ContainerProxy
+from tests.integration.warm.items import Item, alter, stored, until_hit
 
 from thermocline.clock import Deadline
-from thermocline.errors import (
-    ClientClosed,
-    CorruptRecord,
-    TierUnavailable,
-    UnknownOutcome,
-    UnreadableRecord,
-)
+from thermocline.errors import ClientClosed, CorruptRecord, TierUnavailable, UnknownOutcome, UnreadableRecord
 from thermocline.keys import cosmos_id, cosmos_partition
 from thermocline.model import Envelope, Key
-from thermocline.protocols import Effect
 from thermocline.testing.conformance.samples import VALUES, new_key, new_word, put, same, soon, value_of
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
-
-Item = dict[str, Any]
-
-
-async def stored(warm: WarmMemory, key: Key, value: object, **options: Any) -> Envelope:
-    written = await warm.write(put(key, value, **options), deadline=soon())
-    assert written.effect is Effect.TOOK
-    envelope = await warm.read(key, deadline=soon())
-    assert envelope is not None
-    return envelope
-
-
-async def alter(items: ContainerProxy, key: Key, change: Callable[[Item], object]) -> None:
-    """As somebody would who edits the item by hand."""
-    item = dict(await items.read_item(cosmos_id(key), cosmos_partition(key)))
-    change(item)
-    await items.replace_item(cosmos_id(key), item)
-
 
 # --- damage ----------------------------------------------------------------------------------------------------------
 
@@ -188,12 +163,6 @@ async def test_call_under_way_ends_when_the_tier_is_closed(warm: WarmMemory, con
 
     assert isinstance(read, ClientClosed | TierUnavailable)
     assert isinstance(write, UnknownOutcome)
-
-
-async def until_hit(control: CosmosControl, number: int, times: int) -> None:
-    async with asyncio.timeout(20):
-        while not any(rule["number"] == number and rule["hits"] >= times for rule in control.faults()):  # noqa: ASYNC110 - in another process
-            await asyncio.sleep(0.002)
 
 
 async def test_reads_are_one_request(warm: WarmMemory, control: CosmosControl) -> None:

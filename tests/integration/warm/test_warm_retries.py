@@ -1,46 +1,19 @@
 """What Cosmos DB did not carry out: tried again by one layer alone, or told in words that help."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from azure.cosmos.aio import ContainerProxy
+from tests.integration.warm.items import item_of, took
 
-from thermocline.clock import Deadline
 from thermocline.errors import Throttled, TierUnavailable, TooLarge, UnknownOutcome
-from thermocline.keys import cosmos_id, cosmos_partition
-from thermocline.model import Key
-from thermocline.protocols import Effect, Write
+from thermocline.keys import cosmos_partition
 from thermocline.testing.conformance.samples import new_key, put, soon, value_of
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
 from thermocline.tiers.warm.trouble import Trouble
 from thermocline.tiers.warm.watching import watching
-
-HOUR_MS = 3_600_000
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-async def took(tier: WarmMemory, write: Write, deadline: Deadline | None = None) -> int:
-    written = await tier.write(write, deadline=soon() if deadline is None else deadline)
-    assert written.effect is Effect.TOOK, written
-    return written.version
-
-
-async def item_of(items: ContainerProxy, key: Key) -> dict[str, Any]:
-    return dict(await items.read_item(cosmos_id(key), cosmos_partition(key)))
-
-
-async def until_hit(control: CosmosControl, number: int) -> None:
-    """Wait until a fault has struck."""
-    async with asyncio.timeout(20):
-        while not any(rule["number"] == number and rule["hits"] for rule in control.faults()):  # noqa: ASYNC110 - in another process
-            await asyncio.sleep(0.002)
 
 
 @pytest.mark.parametrize("fault", [0, 408, 429, 449, 500, 503])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from azure.cosmos.aio import ContainerProxy
-from tests.integration.warm.conftest import OpenWarm
+from tests.integration.warm.items import OpenWarm, keys_of
 
 from thermocline.clock import Deadline
 from thermocline.errors import AccessDenied, TooLarge, UnknownOutcome, UnreadableRecord
@@ -14,14 +14,9 @@ from thermocline.keys import cosmos_id, cosmos_partition
 from thermocline.model import Key
 from thermocline.protocols import Effect, Write, Written
 from thermocline.resilience import RetryBudget
-from thermocline.testing.conformance.samples import delete, new_key, put, soon, value_of
+from thermocline.testing.conformance.samples import delete, put, soon, value_of
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
-
-
-def keys_of(number: int) -> list[Key]:
-    scope = new_key()
-    return [Key(scope.tenant, scope.scope, f"n{place}") for place in range(number)]
 
 
 async def took(warm: WarmMemory, writes: Sequence[Write]) -> list[int]:

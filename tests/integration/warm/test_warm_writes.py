@@ -1,15 +1,13 @@
 """A write to Cosmos DB takes effect once, whatever is lost, refused or late on the way (COHERENCE section 4)."""
 
 import asyncio
-import time
-from typing import Any
 
 import pytest
 from azure.cosmos.aio import ContainerProxy
+from tests.integration.warm.items import HOUR_MS, item_of, now_ms, took, until_hit
 
 from thermocline.clock import Deadline
 from thermocline.errors import TierTimeout, TierUnavailable, UnknownOutcome
-from thermocline.keys import cosmos_id, cosmos_partition
 from thermocline.model import Key
 from thermocline.protocols import Effect, Write, Written
 from thermocline.resilience import RetryBudget
@@ -17,30 +15,6 @@ from thermocline.testing.conformance.samples import delete, new_key, put, soon, 
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.tiers.warm import WarmMemory
 from thermocline.tiers.warm.change import LATE_MS
-
-HOUR_MS = 3_600_000
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-async def took(tier: WarmMemory, write: Write, deadline: Deadline | None = None) -> int:
-    written = await tier.write(write, deadline=soon() if deadline is None else deadline)
-    assert written.effect is Effect.TOOK, written
-    return written.version
-
-
-async def item_of(items: ContainerProxy, key: Key) -> dict[str, Any]:
-    return dict(await items.read_item(cosmos_id(key), cosmos_partition(key)))
-
-
-async def until_hit(control: CosmosControl, number: int) -> None:
-    """Wait until a fault has struck."""
-    async with asyncio.timeout(20):
-        while not any(rule["number"] == number and rule["hits"] for rule in control.faults()):  # noqa: ASYNC110 - in another process
-            await asyncio.sleep(0.002)
-
 
 # --- what a write costs ----------------------------------------------------------------------------------------------
 

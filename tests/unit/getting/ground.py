@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from tests.unit.virtual import Clients
+
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
 from thermocline.errors import TierUnavailable
@@ -45,21 +47,9 @@ class Far(ProcessMemory):
         return await super().take_hold(key, token, lasting_ms, deadline=deadline)
 
 
-class Ground:
-    """One hot tier, one authority, and clients over them as in processes of their own."""
-
-    def __init__(self, loop: SeededLoop, folder: Path) -> None:
-        self.loop = loop
-        self.hot = ChaosTier(Far(clock=loop.clock))
-        self.warm = Warm(folder / "memory.db", clock=loop.clock)
-        self.clients: list[MemoryClient] = []
-
-    async def client(self, **given: Any) -> MemoryClient:
-        tiers: dict[str, Any] = {"hot": self.hot, "warm": self.warm, "clock": self.loop.clock}
-        client = MemoryClient(**(tiers | given))
-        await client.connect()
-        self.clients.append(client)
-        return client
+class Ground(Clients[ChaosTier, Warm]):
+    def __init__(self, folder: Path, loop: SeededLoop) -> None:
+        super().__init__(loop, ChaosTier(Far(clock=loop.clock)), Warm(folder / "memory.db", clock=loop.clock))
 
     def counted(self, client: MemoryClient, name: str) -> float:
         return client._engine.stats.get(name, "client")
@@ -93,25 +83,3 @@ class Factory:
 
 Main = Callable[[Ground], Coroutine[Any, Any, None]]
 Run = Callable[[Main], None]
-
-
-def on_virtual_time(folder: Path, main: Main) -> None:
-    loop = SeededLoop(1)
-
-    async def whole() -> None:
-        ground = Ground(loop, folder)
-        await ground.hot.connect()
-        await ground.warm.connect()
-        try:
-            await main(ground)
-        finally:
-            for client in ground.clients:
-                await client.close()
-            await ground.hot.close()
-            await ground.warm.close()
-
-    try:
-        loop.run_until_complete(whole())
-        assert loop.errors == []
-    finally:
-        loop.close()

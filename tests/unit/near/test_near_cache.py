@@ -9,15 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.near.ground import Ground
 
-from thermocline import (
-    Hit,
-    Key,
-    Lifetime,
-    LifetimeRule,
-    Lifetimes,
-    MemoryClient,
-    SqliteMemory,
-)
+from thermocline import Hit, Key, Lifetime, LifetimeRule, Lifetimes, MemoryClient, SqliteMemory
 from thermocline.client.near import MISSING
 from thermocline.errors import ClientClosed, InvalidKey
 

@@ -10,10 +10,7 @@ import msgspec
 import pytest
 from tests.unit.near.ground import Ground
 
-from thermocline import (
-    Key,
-    TypeMismatch,
-)
+from thermocline import Key, TypeMismatch
 from thermocline.client.near.sharing import size_if_immutable
 
 

@@ -2,56 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.folder.ground import KEY, put, soon
 
 from thermocline.blobs import wire
-from thermocline.clock import Deadline
-from thermocline.codec import Codec
-from thermocline.errors import (
-    ClientClosed,
-    TierTimeout,
-    UnknownOutcome,
-)
+from thermocline.errors import ClientClosed, TierTimeout, UnknownOutcome
 from thermocline.keys import head_path
-from thermocline.model import Key
-from thermocline.protocols import Effect, Verb, Write
-from thermocline.testing import ManualClock
+from thermocline.protocols import Effect
 from thermocline.tiers.local.files import Files, TemporaryFile
 from thermocline.tiers.local.folder import FolderMemory
-
-CODEC = Codec()
-KEY = Key("t", "s", "name")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def folder(tmp_path: Path, clock: ManualClock) -> AsyncIterator[FolderMemory]:
-    async with FolderMemory(tmp_path / "cold", clock=clock, fsync=False) as tier:
-        yield tier
-
-
-def soon(seconds: float = 20) -> Deadline:
-    return Deadline.after(seconds)
-
-
-def put(tier: FolderMemory, value: object, number: int, key: Key = KEY, **options: Any) -> Write:
-    encode = {name: options.pop(name) for name in ("expires_ms",) if name in options}
-    return Write(
-        Verb.PUT, f"{number:026d}", CODEC.encode(key, value, now_ms=tier._clock.wall_ms(), **encode), **options
-    )
-
-
-def deletion(tier: FolderMemory, number: int, key: Key = KEY) -> Write:
-    return Write(Verb.DELETE, f"{number:026d}", CODEC.tombstone(key, now_ms=tier._clock.wall_ms()))
 
 
 class GatedExecutor(Executor):

@@ -7,25 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.folder.ground import CODEC, KEY, put, soon
 
-from thermocline.clock import Deadline
-from thermocline.codec import Codec
-from thermocline.errors import (
-    ConfigurationError,
-    CorruptRecord,
-    InvalidArgument,
-    TierUnavailable,
-    UnreadableRecord,
-)
+from thermocline.errors import ConfigurationError, CorruptRecord, InvalidArgument, TierUnavailable, UnreadableRecord
 from thermocline.keys import head_path
-from thermocline.model import Key
-from thermocline.protocols import Effect, Payloads, Verb, Versions, Write
+from thermocline.protocols import Effect, Payloads, Versions
 from thermocline.testing import ManualClock
 from thermocline.tiers.local.files import MARK
 from thermocline.tiers.local.folder import FolderMemory
-
-CODEC = Codec()
-KEY = Key("t", "s", "name")
 
 
 class InlineExecutor(Executor):
@@ -45,29 +34,9 @@ class InlineExecutor(Executor):
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 async def folder(tmp_path: Path, clock: ManualClock) -> AsyncIterator[FolderMemory]:
     async with FolderMemory(tmp_path / "cold", clock=clock, executor=InlineExecutor(), fsync=False) as tier:
         yield tier
-
-
-def soon(seconds: float = 20) -> Deadline:
-    return Deadline.after(seconds)
-
-
-def put(tier: FolderMemory, value: object, number: int, key: Key = KEY, **options: Any) -> Write:
-    encode = {name: options.pop(name) for name in ("expires_ms",) if name in options}
-    return Write(
-        Verb.PUT, f"{number:026d}", CODEC.encode(key, value, now_ms=tier._clock.wall_ms(), **encode), **options
-    )
-
-
-def deletion(tier: FolderMemory, number: int, key: Key = KEY) -> Write:
-    return Write(Verb.DELETE, f"{number:026d}", CODEC.tombstone(key, now_ms=tier._clock.wall_ms()))
 
 
 def files_in(folder: Path) -> list[Path]:

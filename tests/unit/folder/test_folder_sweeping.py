@@ -1,46 +1,16 @@
 """`FolderMemory`, its sweeper and its listings."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.unit.folder.ground import KEY, put, soon
 
-from thermocline.clock import Deadline
-from thermocline.codec import Codec
 from thermocline.errors import CorruptRecord, InvalidKey, UnreadableRecord
 from thermocline.keys import PAYLOAD_ROOT, blob_prefix, head_path
 from thermocline.model import Key
-from thermocline.protocols import Verb, Write
 from thermocline.telemetry import CORRUPT
 from thermocline.testing import ManualClock
 from thermocline.tiers.local.folder import FolderMemory
-
-CODEC = Codec()
-KEY = Key("t", "s", "name")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def folder(tmp_path: Path, clock: ManualClock) -> AsyncIterator[FolderMemory]:
-    async with FolderMemory(tmp_path / "cold", clock=clock, fsync=False) as tier:
-        yield tier
-
-
-def soon(seconds: float = 20) -> Deadline:
-    return Deadline.after(seconds)
-
-
-def put(tier: FolderMemory, value: object, number: int, key: Key = KEY, **options: Any) -> Write:
-    encode = {name: options.pop(name) for name in ("expires_ms",) if name in options}
-    return Write(
-        Verb.PUT, f"{number:026d}", CODEC.encode(key, value, now_ms=tier._clock.wall_ms(), **encode), **options
-    )
 
 
 async def test_sweeping_takes_only_what_was_seen_and_is_old(folder: FolderMemory, clock: ManualClock) -> None:
