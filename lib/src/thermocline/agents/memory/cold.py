@@ -5,19 +5,17 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from thermocline.identity import Credential, default_credential
+from thermocline.agents.memory.first_use import SignsIn
+from thermocline.identity import Credential
 from thermocline.tiers import cold
 from thermocline.tiers.cold.service import BlobService
 
 __all__ = ["ColdMemory"]
 
 
-class ColdMemory(cold.ColdMemory):
+class ColdMemory(SignsIn, cold.ColdMemory):
     """`thermocline.ColdMemory`, whose direct methods connect it on their first use, and which signs in with the default Azure credential (made by `connect`,
     closed by `close`) where it has none and no SAS."""
-
-    _ended = False
-    _own: Credential | None = None
 
     def __init__(
         self,
@@ -43,42 +41,17 @@ class ColdMemory(cold.ColdMemory):
         self.connection_timeout = connection_timeout
         self.read_timeout = read_timeout
 
-    async def connect(self) -> None:
+    def _is_without(self) -> bool:
         account = self._account
         secured = "sig=" in urlsplit(account.url).query or account.connection_string is not None
-        if not self.connected and account.credential is None and not secured and account.url.startswith("https://"):
-            self._own = default_credential()
-            self._serve(self._own)
-        try:
-            await super().connect()
-        except BaseException:
-            await self._sign_out()
-            raise
-        self._ended = False
+        return not self.connected and account.credential is None and not secured and account.url.startswith("https://")
 
-    async def close(self) -> None:
-        self._ended = True
-        try:
-            await super().close()
-        finally:
-            await self._sign_out()
-
-    async def _sign_out(self) -> None:
-        own, self._own = self._own, None
-        if own is not None:
-            self._serve(None)
-            await own.close()
-
-    def _serve(self, credential: Any) -> None:
-        """A service of the same account, not open yet, that signs in with this."""
+    def _sign_in_with(self, credential: Credential | None) -> None:
+        """By a service of the same account that is not open yet."""
         stats = self._service.stats
         self._account = replace(self._account, credential=credential)
         self._service = BlobService(self._account, self._clock)
         self._service.stats = stats
-
-    async def _first(self) -> None:
-        if not self.connected and not self._ended:
-            await self.connect()
 
     async def upload_bytes(self, blob_name: str, data: bytes, *, timeout: timedelta | None = None) -> None:
         await self._first()

@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from thermocline.agents.memory.first_use import FirstUse
 from thermocline.tiers import hot
 
 __all__ = ["HotMemory"]
 
 
-class HotMemory(hot.HotMemory):
+class HotMemory(FirstUse, hot.HotMemory):
     """`thermocline.HotMemory`, whose direct methods connect it on their first use. Who lets them do so closes it: ``await hot.close()``; then it is closed
     until `connect`."""
-
-    _ended = False
 
     def __init__(
         self,
@@ -40,18 +39,6 @@ class HotMemory(hot.HotMemory):
         self.socket_connect_timeout = socket_connect_timeout
         self.health_check_interval = health_check_interval
         self.retry_on_timeout = retry_on_timeout
-
-    async def connect(self) -> None:
-        await super().connect()
-        self._ended = False
-
-    async def close(self) -> None:
-        self._ended = True
-        await super().close()
-
-    async def _first(self) -> None:
-        if not self.connected and not self._ended:
-            await self.connect()
 
     async def set(self, key: str, value: Any, ttl_seconds: float | timedelta | None = 900) -> None:
         await self._first()

@@ -3,18 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from thermocline.identity import Credential, default_credential
+from thermocline.agents.memory.first_use import SignsIn
+from thermocline.identity import Credential
 from thermocline.tiers import warm
 
 __all__ = ["WarmMemory"]
 
 
-class WarmMemory(warm.WarmMemory):
+class WarmMemory(SignsIn, warm.WarmMemory):
     """`thermocline.WarmMemory`, whose `upsert`, `read` and `delete` connect it on their first use, and which signs in with the default Azure credential
     (made by `connect`, closed by `close`) where it has neither ``credential`` nor ``key``."""
-
-    _ended = False
-    _own: Credential | None = None
 
     def __init__(
         self,
@@ -39,33 +37,11 @@ class WarmMemory(warm.WarmMemory):
         self.container = container
         self.connection_limit = connection_limit
 
-    async def connect(self) -> None:
-        if self.credential is None and self.key is None and self.account_uri.startswith("https://"):
-            self._own = default_credential()
-            self.credential = self._own
-        try:
-            await super().connect()
-        except BaseException:
-            await self._sign_out()
-            raise
-        self._ended = False
+    def _is_without(self) -> bool:
+        return self.credential is None and self.key is None and self.account_uri.startswith("https://")
 
-    async def close(self) -> None:
-        self._ended = True
-        try:
-            await super().close()
-        finally:
-            await self._sign_out()
-
-    async def _sign_out(self) -> None:
-        own, self._own = self._own, None
-        if own is not None:
-            self.credential = None
-            await own.close()
-
-    async def _first(self) -> None:
-        if not self.connected and not self._ended:
-            await self.connect()
+    def _sign_in_with(self, credential: Credential | None) -> None:
+        self.credential = credential
 
     async def upsert(self, item: Mapping[str, Any]) -> dict[str, Any]:
         await self._first()
