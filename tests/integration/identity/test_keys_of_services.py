@@ -2,9 +2,9 @@
 
 import base64
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 import pytest
 from azure.core.credentials import AzureNamedKeyCredential
@@ -28,6 +28,12 @@ from thermocline.wiring import builder, connect
 
 PATIENT = Budget(warm=timedelta(seconds=10), cold=timedelta(seconds=10))  # a slow machine is no outage
 ROTATIONS = 4
+
+
+@pytest.fixture
+def name(unique_name: Callable[[str], str]) -> str:
+    """Of the secret in the vault."""
+    return unique_name("key-of-a-service")
 
 
 async def under_load(memory: MemoryClient, rotate: Callable[[int], object], *, counted: bool) -> None:
@@ -55,6 +61,22 @@ async def under_load(memory: MemoryClient, rotate: Callable[[int], object], *, c
         assert [seen[-1] - seen[0] for seen in versions.values()] == [len(seen) - 1 for seen in versions.values()]
 
 
+class Policies(Protocol):
+    """Stored access policies: a SAS counts as long as its policy is there."""
+
+    async def only(self, *policies: str) -> None: ...
+
+    def sas(self, policy: str) -> str: ...
+
+
+def rotating(vault: KeyVaultServer, name: str, access: Policies) -> Callable[[int], Awaitable[None]]:
+    async def rotate(rotation: int) -> None:
+        vault.set(name, access.sas(f"policy-{rotation}"))
+        await access.only(f"policy-{rotation}")
+
+    return rotate
+
+
 # --- Cosmos DB ---------------------------------------------------------------------------------------------------------
 
 
@@ -72,9 +94,8 @@ async def test_cosmos_key_is_rotated_under_load(
     vault: KeyVaultServer,
     credential: ManagedIdentityCredential,
     cosmos: CosmosServer,
-    unique_name: Callable[[str], str],
+    name: str,
 ) -> None:
-    name = unique_name("cosmos-key")
     vault.set(name, cosmos.key)
     settings = MemorySettings(
         env_file=None,
@@ -96,33 +117,31 @@ async def test_cosmos_key_is_rotated_under_load(
 
 async def test_cosmos_key_that_is_refused_without_a_newer_one(
     vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
+    opened: Vault,
     cosmos: CosmosServer,
-    unique_name: Callable[[str], str],
+    name: str,
 ) -> None:
-    name = unique_name("cosmos-key")
     vault.set(name, cosmos.key)
-    async with Vault(vault.url, credential) as opened:
-        warm = WarmMemory(cosmos.url, "d", "c", key=opened.secret(name), create=True)
-        async with MemoryBuilder().with_warm(warm).with_options(budget=PATIENT).build() as memory:
-            await memory.set("key", 1)
-            vault.stats(reset=True)
-            cosmos.control.account(key=new_key())
-            with pytest.raises(AccessDenied, match="refused the signature"):
-                await memory.get("key")
-            assert vault.stats()["asked"] == {"vault 200": 1}, "read again once"
-            vault.enable(name, False)
-            vault.set(name, "no base64!", enabled=True)
-            await opened.secret(name).fetch()
-            with pytest.raises(ConfigurationError, match="no account key"):
-                await memory.get("key")
+    warm = WarmMemory(cosmos.url, "d", "c", key=opened.secret(name), create=True)
+    async with MemoryBuilder().with_warm(warm).with_options(budget=PATIENT).build() as memory:
+        await memory.set("key", 1)
+        vault.stats(reset=True)
+        cosmos.control.account(key=new_key())
+        with pytest.raises(AccessDenied, match="refused the signature"):
+            await memory.get("key")
+        assert vault.stats()["asked"] == {"vault 200": 1}, "read again once"
+        vault.enable(name, False)
+        vault.set(name, "no base64!", enabled=True)
+        await opened.secret(name).fetch()
+        with pytest.raises(ConfigurationError, match="no account key"):
+            await memory.get("key")
 
 
 # --- Blob Storage ------------------------------------------------------------------------------------------------------
 
 
-class Access:
-    """A container's stored access policies: a SAS counts as long as its policy is there."""
+class Access(Policies):
+    """Of a container."""
 
     def __init__(self, server: Azurite, container: str) -> None:
         self._server, self.container = server, container
@@ -156,9 +175,8 @@ async def test_sas_is_rotated_under_load(
     credential: ManagedIdentityCredential,
     azurite: Azurite,
     access: Access,
-    unique_name: Callable[[str], str],
+    name: str,
 ) -> None:
-    name = unique_name("blob-sas")
     vault.set(name, access.sas("policy-0"))
     settings = MemorySettings(
         env_file=None,
@@ -170,10 +188,7 @@ async def test_sas_is_rotated_under_load(
         cold_deadline_ms=10_000,
     )
 
-    async def rotate(rotation: int) -> None:
-        vault.set(name, access.sas(f"policy-{rotation}"))
-        await access.only(f"policy-{rotation}")
-
+    rotate = rotating(vault, name, access)
     async with await connect(settings, credential=credential) as memory:
         await memory.set("large", "x" * 3_000_000)
         await under_load(memory, rotate, counted=False)
@@ -185,44 +200,40 @@ async def test_sas_is_rotated_under_load(
 
 async def test_sas_that_is_none(
     vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
+    opened: Vault,
     azurite: Azurite,
     access: Access,
-    unique_name: Callable[[str], str],
+    name: str,
 ) -> None:
-    name = unique_name("blob-sas")
-    async with Vault(vault.url, credential) as opened:
-        for value in (azurite.key, f"{azurite.blob_url}?{access.sas('policy-0')}"):
-            vault.set(name, value)
-            await opened.secret(name).fetch()
-            cold = ColdMemory(azurite.blob_url, access.container, credential=opened.secret(name))
-            with pytest.raises(ConfigurationError, match="holds no SAS") as caught:
-                await cold.connect()
-            assert value not in str(caught.value)
+    for value in (azurite.key, f"{azurite.blob_url}?{access.sas('policy-0')}"):
+        vault.set(name, value)
+        await opened.secret(name).fetch()
+        cold = ColdMemory(azurite.blob_url, access.container, credential=opened.secret(name))
+        with pytest.raises(ConfigurationError, match="holds no SAS") as caught:
+            await cold.connect()
+        assert value not in str(caught.value)
 
 
 @pytest.mark.parametrize("transfer", ["sdk", "obstore"])
 async def test_sas_that_is_refused_without_a_newer_one(
     transfer: Literal["sdk", "obstore"],
     vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
+    opened: Vault,
     azurite: Azurite,
     access: Access,
-    unique_name: Callable[[str], str],
+    name: str,
 ) -> None:
-    name = unique_name("blob-sas")
     vault.set(name, "?" + access.sas("policy-0"))
-    async with Vault(vault.url, credential) as opened:
-        cold = ColdMemory(azurite.blob_url, access.container, credential=opened.secret(name), transfer=transfer)
-        async with cold:
-            await cold.upload_text("name", "text")
-            pointer = await cold.put_payload(Key("t", "s", "n"), b"content", deadline=Deadline.after(10))
-            await access.only("another")
-            vault.stats(reset=True)
-            with pytest.raises(AccessDenied) as caught:
-                await cold.get_payload(Key("t", "s", "n"), pointer, deadline=Deadline.after(10))
-            assert "sig=" not in str(caught.value)
-            assert vault.stats()["asked"] == {"vault 200": 1}, "read again once"
+    cold = ColdMemory(azurite.blob_url, access.container, credential=opened.secret(name), transfer=transfer)
+    async with cold:
+        await cold.upload_text("name", "text")
+        pointer = await cold.put_payload(Key("t", "s", "n"), b"content", deadline=Deadline.after(10))
+        await access.only("another")
+        vault.stats(reset=True)
+        with pytest.raises(AccessDenied) as caught:
+            await cold.get_payload(Key("t", "s", "n"), pointer, deadline=Deadline.after(10))
+        assert "sig=" not in str(caught.value)
+        assert vault.stats()["asked"] == {"vault 200": 1}, "read again once"
 
 
 # --- Table Storage -----------------------------------------------------------------------------------------------------
@@ -230,8 +241,8 @@ async def test_sas_that_is_refused_without_a_newer_one(
 KEY = Key("t", "s", "name")
 
 
-class TableAccess:
-    """A table's stored access policies: a SAS counts as long as its policy is there."""
+class TableAccess(Policies):
+    """Of a table."""
 
     def __init__(self, server: Azurite, table: str) -> None:
         self._key, self.table = AzureNamedKeyCredential(server.account, server.key), table
@@ -260,9 +271,8 @@ async def test_sas_of_a_table_is_rotated_under_load(
     credential: ManagedIdentityCredential,
     azurite: Azurite,
     table_access: TableAccess,
-    unique_name: Callable[[str], str],
+    name: str,
 ) -> None:
-    name = unique_name("table-sas")
     vault.set(name, table_access.sas("policy-0"))
     settings = MemorySettings(
         env_file=None,
@@ -273,10 +283,7 @@ async def test_sas_of_a_table_is_rotated_under_load(
         warm_deadline_ms=10_000,
     )
 
-    async def rotate(rotation: int) -> None:
-        vault.set(name, table_access.sas(f"policy-{rotation}"))
-        await table_access.only(f"policy-{rotation}")
-
+    rotate = rotating(vault, name, table_access)
     async with await connect(settings, credential=credential) as memory:
         vault.stats(reset=True)
         await under_load(memory, rotate, counted=False)
@@ -285,75 +292,67 @@ async def test_sas_of_a_table_is_rotated_under_load(
 
 async def test_sas_of_a_table_is_renewed_for_each_kind_of_request(
     vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
+    opened: Vault,
     azurite: Azurite,
     table_access: TableAccess,
-    unique_name: Callable[[str], str],
+    name: str,
 ) -> None:
     """A body of more than a megabyte and a transaction (whose answer the SDK streams) go a second time whole.
 
     Azurite takes no SAS of a table for a transaction, whose URL names none; so that is let in with one of the account.
     """
-    name = unique_name("table-sas")
     vault.set(name, "?" + table_access.sas("policy-0"))
-    async with Vault(vault.url, credential) as opened:
-        tier = TableMemory(azurite.table_url, table_access.table, credential=opened.secret(name))
-        async with tier:
-            account = generate_account_sas(
-                AzureNamedKeyCredential(azurite.account, azurite.key),
-                resource_types=ResourceTypes(object=True, service=True, container=True),
-                permission="raud",
-                expiry=datetime.now(UTC) + timedelta(hours=1),
-            )
-            large = "x" * 900_000  # in Base64, as the service takes it, above 1 MiB
+    tier = TableMemory(azurite.table_url, table_access.table, credential=opened.secret(name))
+    async with tier:
+        account = generate_account_sas(
+            AzureNamedKeyCredential(azurite.account, azurite.key),
+            resource_types=ResourceTypes(object=True, service=True, container=True),
+            permission="raud",
+            expiry=datetime.now(UTC) + timedelta(hours=1),
+        )
+        large = "x" * 900_000  # in Base64, as the service takes it, above 1 MiB
 
-            async def rotated(policy: str, sas: str | None = None) -> Deadline:
-                vault.set(name, table_access.sas(policy) if sas is None else sas)
-                await table_access.only(policy)
-                return Deadline.after(20.0)
+        async def rotated(policy: str, sas: str | None = None) -> Deadline:
+            vault.set(name, table_access.sas(policy) if sas is None else sas)
+            await table_access.only(policy)
+            return Deadline.after(20.0)
 
-            await tier.write(put(KEY, large), deadline=await rotated("put"))
-            assert value_of(await tier.read(KEY, deadline=await rotated("read"))) == large
-            both = [put(KEY, 2), put(Key("t", "s", "m"), 3)]
-            await tier.write_atomic(both, deadline=await rotated("nobody's", account))
-            vault.set(name, f"{account[:-6]}AAA%3D")  # refused again
-            await opened.secret(name).fetch()
-            page = await tier.scan("t", "s", "", limit=10, cursor=None, deadline=await rotated("list"))
-            assert [item.key.name for item in page.items] == ["m", "name"]
-            assert opened.secret(name).generation == 6
+        await tier.write(put(KEY, large), deadline=await rotated("put"))
+        assert value_of(await tier.read(KEY, deadline=await rotated("read"))) == large
+        both = [put(KEY, 2), put(Key("t", "s", "m"), 3)]
+        await tier.write_atomic(both, deadline=await rotated("nobody's", account))
+        vault.set(name, f"{account[:-6]}AAA%3D")  # refused again
+        await opened.secret(name).fetch()
+        page = await tier.scan("t", "s", "", limit=10, cursor=None, deadline=await rotated("list"))
+        assert [item.key.name for item in page.items] == ["m", "name"]
+        assert opened.secret(name).generation == 6
 
 
 async def test_sas_of_a_table_that_is_none(
     vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
+    opened: Vault,
     azurite: Azurite,
     table_access: TableAccess,
-    unique_name: Callable[[str], str],
+    name: str,
 ) -> None:
-    name = unique_name("table-sas")
-    async with Vault(vault.url, credential) as opened:
-        for value in (azurite.key, f"{azurite.table_url}?{table_access.sas('policy-0')}"):
-            vault.set(name, value)
-            await opened.secret(name).fetch()
-            tier = TableMemory(azurite.table_url, table_access.table, credential=opened.secret(name))
-            with pytest.raises(ConfigurationError, match="TABLE_SAS_SECRET_NAME names holds no SAS") as caught:
-                await tier.connect()
-            assert value not in str(caught.value)
+    for value in (azurite.key, f"{azurite.table_url}?{table_access.sas('policy-0')}"):
+        vault.set(name, value)
+        await opened.secret(name).fetch()
+        tier = TableMemory(azurite.table_url, table_access.table, credential=opened.secret(name))
+        with pytest.raises(ConfigurationError, match="TABLE_SAS_SECRET_NAME names holds no SAS") as caught:
+            await tier.connect()
+        assert value not in str(caught.value)
 
 
 async def test_sas_of_a_table_that_is_refused_without_a_newer_one(
     vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
+    opened: Vault,
     azurite: Azurite,
     table_access: TableAccess,
-    unique_name: Callable[[str], str],
+    name: str,
 ) -> None:
-    name = unique_name("table-sas")
     vault.set(name, table_access.sas("policy-0"))
-    async with (
-        Vault(vault.url, credential) as opened,
-        TableMemory(azurite.table_url, table_access.table, credential=opened.secret(name)) as tier,
-    ):
+    async with TableMemory(azurite.table_url, table_access.table, credential=opened.secret(name)) as tier:
         await tier.write(put(KEY), deadline=Deadline.after(20.0))
         await table_access.only("another")
         vault.stats(reset=True)
