@@ -118,7 +118,8 @@ async def test_write_of_unknown_outcome_took_effect_once_or_not_at_all(
     key = world.key()
     setup = await world.open(hot=None)
     await setup.set(key, 1)
-    memory = await world.open(budget=brisk())
+    assert await (await world.open()).get(key) == 1  # hot has it
+    memory = await world.open(budget=brisk(hot=10, warm=1))
     assert await memory.get(key) == 1
     control.drop(after=True)  # each request takes effect, and nothing comes back
     with pytest.raises(UnknownOutcome):

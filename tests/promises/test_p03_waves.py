@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from tests.promises.world import World, brisk, noise, roomy
+from tests.promises.world import World, noise, roomy
 
 from thermocline.client import MemoryClient
 from thermocline.errors import ClientClosed, InvalidArgument, TierUnavailable
@@ -173,7 +173,7 @@ async def test_what_hot_alone_cannot_say_is_an_outage_for_every_caller(
     """P1, of records that live in hot alone."""
     proxy = await chaos_proxy(redis_server.url)
     tenant = unique_name("t")
-    async with MemoryClient(hot=HotMemory(proxy.url), budget=brisk()) as memory:
+    async with MemoryClient(hot=HotMemory(proxy.url), budget=roomy(hot=1, call=3)) as memory:
         await memory.set(Key(tenant, "s", "there"), 1)
         wanted = [Key(tenant, "s", name) for name in ("there", "not there", "there")]
         assert await asyncio.gather(*[memory.get(key) for key in wanted]) == [1, None, 1]

@@ -124,8 +124,8 @@ async def test_route_that_refuses_writes_without_hot_writes_nothing(world: World
 async def test_write_of_unknown_outcome_is_asked_for_and_hot_is_mended(world: World, control: CosmosControl) -> None:
     """Neither the writer nor anybody else is told the old value once somebody was told the new one."""
     key = world.key()
-    memory, other = await world.open(budget=brisk(hot=5)), await world.open()
-    await memory.set(key, "old")
+    memory, other = await world.open(budget=brisk(hot=5, warm=1)), await world.open()
+    await other.set(key, "old")
     fault = control.drop(after=True, kinds=["writes"])
     control.drop(kinds=["reads"])
     with pytest.raises(UnknownOutcome):
@@ -216,7 +216,7 @@ async def test_own_writes_are_read_back_at_once(world: World, parts: dict[str, A
 async def test_lagging_replica_does_not_hide_an_own_write(world: World, control: CosmosControl) -> None:
     """Another client's reads come from a replica that is behind: it knows of the write by hot, and asks until it sees it."""
     key = world.key()
-    memory, other = await world.open(), await world.open(budget=roomy(warm=0.3, call=1))
+    memory, other = await world.open(), await world.open(budget=roomy(warm=1.5, call=3))
     await memory.set(key, "old")
     assert await other.get(key) == "old"
     await memory.touch(key, ttl=3600)  # published without a value: hot keeps its version as the floor

@@ -162,7 +162,7 @@ async def test_values_that_cannot_be_written_cost_only_themselves(world: World) 
 
 
 async def test_item_that_the_authority_refuses_costs_only_itself(world: World, control: CosmosControl) -> None:
-    memory = await world.open(budget=roomy(warm=0.3))
+    memory = await world.open(budget=roomy(warm=1))
     keys = keys_of(world)
     await memory.set_many({key: key.name for key in keys})
     sick = keys[7]
@@ -198,7 +198,7 @@ async def test_writes_of_a_batch_that_were_refused_leave_no_announcement(world: 
 
 async def test_scope_that_cannot_be_asked_costs_only_its_keys(world: World, control: CosmosControl) -> None:
     """One scope is one query; it fails, and the key that is read alone does not."""
-    memory = await world.open(budget=roomy(warm=0.3))
+    memory = await world.open(budget=roomy(warm=1))
     keys = keys_of(world)
     await memory.set_many({key: key.name for key in keys})
     await world.evict(*keys)
