@@ -1,21 +1,10 @@
-"""Every failure of the Blob SDK becomes an error of ours, and says rightly whether the request may have had an effect."""
+"""What Blob Storage answers becomes an error of ours, and says rightly whether the request may have had an effect."""
 
-import importlib
-import inspect
-import pkgutil
 from collections.abc import AsyncIterator
 from typing import Final
 
-import azure.core.exceptions
-import azure.storage.blob
 import pytest
 from aiohttp import web
-from azure.core.exceptions import (
-    ClientAuthenticationError,
-    HttpResponseError,
-    ServiceRequestError,
-    ServiceResponseTimeoutError,
-)
 
 from thermocline.clock import Deadline
 from thermocline.errors import (
@@ -32,86 +21,11 @@ from thermocline.model import Key, Pointer
 from thermocline.testing.rig.ports import free_port
 from thermocline.tiers.cold import ColdMemory
 from thermocline.tiers.cold.blobs import Transfer
-from thermocline.tiers.cold.door import KINDS, ContainerMissing, translate
+from thermocline.tiers.cold.door import ContainerMissing
 
 KEY = "Zm9ybnVsbA=="
 
 # Of the SDK's own little Avro reader, which only the query feature uses; we do not.
-AVRO = {"AvroException", "DataFileException", "Error", "SchemaParseException", "SchemaResolutionException"}
-
-
-NEED_A_RESPONSE = {
-    "PartialBatchErrorException",
-    "ODataV4Error",
-    "StreamConsumedError",
-    "StreamClosedError",
-    "ResponseNotReadError",
-}
-
-
-def exceptions_of_the_sdk() -> dict[str, type[BaseException]]:
-    modules = [azure.core.exceptions]
-    walked = pkgutil.walk_packages(azure.storage.blob.__path__, azure.storage.blob.__name__ + ".")
-    modules += [importlib.import_module(module.name) for module in walked]
-    return {
-        name: value
-        for module in modules
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__.startswith("azure.")
-    }
-
-
-def test_every_exception_of_the_sdk_is_mapped() -> None:
-    """It fails when the SDK grows an exception: decide what it means, and add it to `KINDS`."""
-    found = exceptions_of_the_sdk()
-
-    assert set(found) - AVRO == set(KINDS)
-    assert set(found) >= AVRO
-
-
-LONG = (
-    "DefaultAzureCredential failed to retrieve a token from the included credentials.\nAttempted credentials:\n\tmany"
-)
-
-
-@pytest.mark.parametrize(("said", "why"), [(LONG, ""), ("AADSTS7000222: it has expired.\nTrace", "AADSTS7000222")])
-def test_without_a_token_one_line_says_how_to_sign_in(said: str, why: str) -> None:
-    ours = translate(ClientAuthenticationError(said), "read a blob")
-
-    assert isinstance(ours, AccessDenied)
-    assert ours.sent is False
-    assert "not signed in to Azure" in str(ours)
-    assert "`az login`" in str(ours)
-    assert why in str(ours)
-    assert [word for word in ("\n", "DefaultAzure", "role", "Trace") if word in str(ours)] == []
-
-
-def test_a_key_that_cannot_sign_is_no_missing_sign_in() -> None:
-    signing = exceptions_of_the_sdk()["AzureSigningError"]("Invalid base64")
-    assert isinstance(signing, Exception)
-
-    assert str(translate(signing, "read a blob")) == "cold: read a blob cannot be signed, check the key: Invalid base64"
-
-
-def test_every_exception_of_the_sdk_becomes_one_of_ours() -> None:
-    for name, kind in exceptions_of_the_sdk().items():
-        if name in KINDS and name not in NEED_A_RESPONSE:
-            error = kind("something\nwith lines")
-            assert isinstance(error, Exception)
-            ours = translate(error, "read a blob")
-            assert isinstance(ours, TierUnavailable), name
-            assert "lines" not in str(ours)
-
-
-def test_broken_connection_may_have_carried_the_request() -> None:
-    """azure-core calls a connection that broke after sending a `ServiceRequestError` too."""
-    broken = translate(ServiceRequestError("x", error=OSError("reset")), "write a blob")
-    late = translate(ServiceResponseTimeoutError("x"), "write a blob")
-
-    assert isinstance(broken, TierUnavailable)
-    assert broken.sent
-    assert isinstance(late, TierTimeout)
-    assert late.sent
 
 
 class Service:
@@ -258,7 +172,3 @@ async def test_nobody_listens(transfer: Transfer) -> None:
         await tier.close()
 
     assert not caught.value.sent
-
-
-def test_answer_that_is_not_judged_by_its_class() -> None:
-    assert isinstance(translate(HttpResponseError("no response"), "read a blob"), TierUnavailable)

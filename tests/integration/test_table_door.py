@@ -1,25 +1,12 @@
-"""Every failure of the Tables SDK becomes an error of ours, and says rightly whether the request may have had an effect."""
+"""What Table Storage answers becomes an error of ours, and says rightly whether the request may have had an effect."""
 
-import importlib
-import inspect
 import json
 import logging
-import pkgutil
 import traceback
 from collections.abc import AsyncIterator
-from typing import Any
 
-import azure.core.exceptions
-import azure.data.tables
 import pytest
 from aiohttp import web
-from azure.core.exceptions import (
-    ClientAuthenticationError,
-    HttpResponseError,
-    ServiceRequestError,
-    ServiceResponseTimeoutError,
-)
-from azure.data.tables import TableTransactionError
 
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
@@ -39,69 +26,10 @@ from thermocline.protocols import Verb, Write
 from thermocline.testing.conformance.samples import put, soon
 from thermocline.testing.rig.ports import free_port
 from thermocline.tiers.table import TableMemory
-from thermocline.tiers.table.door import KINDS, TableMissing, translate
+from thermocline.tiers.table.door import TableMissing
 
 ACCOUNT_KEY = "Zm9ybnVsbA=="
 KEY = Key("t", "s", "n")
-NEED_A_RESPONSE = {"ODataV4Error", "StreamConsumedError", "StreamClosedError", "ResponseNotReadError"}
-LONG = (
-    "DefaultAzureCredential failed to retrieve a token from the included credentials.\nAttempted credentials:\n\tmany"
-)
-
-
-def exceptions_of_the_sdk() -> dict[str, type[BaseException]]:
-    modules = [azure.core.exceptions]
-    walked = pkgutil.walk_packages(azure.data.tables.__path__, azure.data.tables.__name__ + ".")
-    modules += [importlib.import_module(module.name) for module in walked]
-    return {
-        name: value
-        for module in modules
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__.startswith("azure.")
-    }
-
-
-def test_every_exception_of_the_sdk_is_mapped() -> None:
-    """It fails when the SDK grows an exception: decide what it means, and add it to `KINDS`."""
-    assert set(exceptions_of_the_sdk()) == set(KINDS)
-
-
-def test_every_exception_of_the_sdk_becomes_one_of_ours() -> None:
-    for name, kind in exceptions_of_the_sdk().items():
-        if name not in NEED_A_RESPONSE:
-            make: Any = kind
-            named = issubclass(kind, TableTransactionError)
-            error = make(message="something\nwith lines") if named else make("something\nwith lines")
-            assert isinstance(error, Exception)
-            ours = translate(error, "read a row")
-            assert isinstance(ours, TierUnavailable), name
-            assert "lines" not in str(ours)
-
-
-@pytest.mark.parametrize(("said", "why"), [(LONG, ""), ("AADSTS7000222: it has expired.\nTrace", "AADSTS7000222")])
-def test_without_a_token_one_line_says_how_to_sign_in(said: str, why: str) -> None:
-    ours = translate(ClientAuthenticationError(said), "read a row")
-
-    assert isinstance(ours, AccessDenied)
-    assert ours.sent is False
-    assert "`az login`" in str(ours)
-    assert why in str(ours)
-    assert [word for word in ("\n", "DefaultAzure", "role", "Trace") if word in str(ours)] == []
-
-
-def test_broken_connection_may_have_carried_the_request() -> None:
-    """azure-core calls a connection that broke after sending a `ServiceRequestError` too."""
-    broken = translate(ServiceRequestError("x", error=OSError("reset")), "write a row")
-    late = translate(ServiceResponseTimeoutError("x"), "write a row")
-
-    assert isinstance(broken, TierUnavailable)
-    assert broken.sent
-    assert isinstance(late, TierTimeout)
-    assert late.sent
-
-
-def test_answer_that_is_not_judged_by_its_class() -> None:
-    assert isinstance(translate(HttpResponseError("no response"), "read a row"), TierUnavailable)
 
 
 class Service:

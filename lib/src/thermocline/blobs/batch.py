@@ -24,3 +24,13 @@ async def each(items: Sequence[S], ask: Callable[[S], Awaitable[R]]) -> list[R |
                 return error
 
     return list(await asyncio.gather(*(one(item) for item in items)))
+
+
+async def all_of(items: Sequence[S], ask: Callable[[S], Awaitable[R]]) -> list[R]:
+    """As `each`; but where one failed, the first error is raised when all were asked."""
+    answers: list[R] = []
+    for answer in await each(items, ask):
+        if isinstance(answer, ThermoclineError):
+            raise answer
+        answers.append(answer)
+    return answers

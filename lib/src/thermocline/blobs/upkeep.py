@@ -1,15 +1,15 @@
 """What the tiers share that play `Census`, `Purges` and `Notes`: what they are given is checked, cursors are made, and a record is told. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from thermocline.codec import Codec
 from thermocline.cursors import pack_place, unpack_place
-from thermocline.errors import InvalidArgument, TooLarge
+from thermocline.errors import CorruptRecord, InvalidArgument, ThermoclineError, TooLarge, UnreadableRecord
 from thermocline.model import Envelope, Flags, Header, Key
-from thermocline.protocols import Stored, Verb, Write
+from thermocline.protocols import Inventory, Stored, Verb, Write
 
 NOTE_BYTES: Final = 32_768
 NOTE_NAME: Final = 200  # characters
@@ -82,6 +82,25 @@ def died_ms(header: Header) -> int:
     if header.flags & Flags.TOMBSTONE:
         return header.modified_ms
     return max(header.expires_ms, header.modified_ms) if header.expires_ms else 0
+
+
+def census_of(
+    answers: Iterable[tuple[str, Stored | ThermoclineError | None]],
+    tenant: str | None,
+    scope: str | None,
+    cursor: str | None,
+) -> Inventory:
+    """A census's page of what was answered for each place, which is named for those that are damaged. None: nothing of ours. Raises what kept a
+    record from being read."""
+    inventory = Inventory([], cursor)
+    for where, found in answers:
+        if isinstance(found, CorruptRecord | UnreadableRecord):
+            inventory.damaged.append(f"{where}: {found}")
+        elif isinstance(found, ThermoclineError):
+            raise found
+        elif found is not None and tenant in (None, found.key.tenant) and scope in (None, found.key.scope):
+            inventory.items.append(found)
+    return inventory
 
 
 def pack_census(tenant: str | None, scope: str | None, place: str) -> str:

@@ -1,15 +1,16 @@
-"""A write on a store of heads: `thermocline.blobs.heads` decides, a tier's two functions send, and this waits and judges failures between them."""
+"""A write and a move on a store of heads: `thermocline.blobs.heads` decides, a tier's two functions send, and this waits and judges failures between them."""
 
 import asyncio
 import math
 import zlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from thermocline.blobs import heads
 from thermocline.clock import Deadline
 from thermocline.errors import AccessDenied, ThermoclineError, TierUnavailable, UnknownOutcome
-from thermocline.model import Authority
+from thermocline.model import Authority, Envelope
 from thermocline.protocols import Verb, Write, Written
 from thermocline.writes import check_pointer
 
@@ -65,6 +66,24 @@ async def write_head(
     if isinstance(state, heads.Doubt):
         raise UnknownOutcome(f"{write.key}: more was written since than the head remembers", write_id=write.id)
     return state
+
+
+async def move_head(old: Envelope, new: Envelope, *, read: ReadHead, store: StoreHead, deadline: Deadline) -> bool:
+    """A read and a compare-and-set of the head; the ids of its last writes stay with it. After a lost answer the head is read again. False: it is no
+    longer ``old``."""
+    found = await read(deadline)
+    if not isinstance(found, heads.Found) or found.etag != old.etag:
+        return False
+    head = replace(found.head, envelope=replace(new, etag=None, raw=None))
+    try:
+        return await store(head, found.etag, deadline)
+    except TierUnavailable as error:
+        if not error.sent:
+            raise
+        again = await read(deadline)
+        if isinstance(again, heads.Found) and again.head == head:
+            return True
+        raise
 
 
 def bounded(deadline: Deadline) -> Deadline:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
+
+from thermocline.azure_storage.transport import Access
 
 Transfer = Literal["sdk", "obstore"]
 
@@ -14,17 +16,12 @@ PARALLEL: Final = 4  # blocks of one payload under way at once
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Where the container is and how to get in. ``credential``: an asynchronous TokenCredential, an account key, a SAS (perhaps `Rotating`), or None.
-    ``transfer``: what carries payloads and reads heads."""
+class Account(Access):
+    """Where the container is. ``transfer``: what carries payloads and reads heads."""
 
-    url: str
+    url: str = field(repr=False)  # may hold a SAS
     container: str
-    credential: Any = None
-    connection_string: str | None = None
-    pool_size: int = 100
-    connection_timeout: float = 5.0  # seconds, per connection
-    read_timeout: float = 30.0  # seconds of silence on a connection; the call's deadline is usually shorter
+    connection_string: str | None = field(default=None, repr=False)
     transfer: Transfer = "sdk"
 
 

@@ -18,13 +18,14 @@ from typing import Any, Final, TypeVar
 import obstore
 from obstore.store import AzureStore
 
+from thermocline.azure_storage.door import CAUGHT
 from thermocline.clock import Deadline
 from thermocline.cost.units import READS, WRITES
 from thermocline.errors import ConfigurationError, ThermoclineError, Throttled, TierTimeout, TierUnavailable
 from thermocline.resilience import Signing
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats
 from thermocline.tiers.cold.blobs import BLOCK, Account, Blob
-from thermocline.tiers.cold.door import CAUGHT, TIER, by_answer, missing, translate, unmet
+from thermocline.tiers.cold.door import TIER, by_answer, missing, translate, unmet
 
 SCOPE: Final = "https://storage.azure.com/.default"
 LONGEST: Final = timedelta(

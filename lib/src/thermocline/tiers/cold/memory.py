@@ -1,27 +1,27 @@
 """`ColdMemory`: Blob Storage as payloads, as authority, and by name as the code that it replaces used it."""
 
 import importlib.util
-import inspect
 from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, Final, Self
 
+from thermocline.azure_storage.connecting import StorageTier, check_credential, check_limits
+from thermocline.azure_storage.door import NotSignedIn
+from thermocline.azure_storage.transport import Access
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import AccessDenied, ConfigurationError, InvalidArgument, NotFound
 from thermocline.model import MemoryTier
-from thermocline.telemetry import Stats
 from thermocline.tiers.cold.blobs import Account, Transfer
-from thermocline.tiers.cold.door import ROLE, ContainerMissing, NotSignedIn
+from thermocline.tiers.cold.door import ROLE, TIER, ContainerMissing
 from thermocline.tiers.cold.payloads import BlobPayloads
 from thermocline.tiers.cold.plain import OWN_NAMES, PlainBlobs, named
 from thermocline.tiers.cold.service import BlobService
 from thermocline.tiers.cold.upkeep import HeadUpkeep
 
-_CONNECTING: Final = 15.0  # seconds
 _CALL: Final = timedelta(seconds=30)  # of a direct method, where no timeout is given
 
 
-class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
+class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep, StorageTier[BlobService]):
     """Blob Storage. Plays `Payloads`, `Versions`, `Census`, `Relocates`, `Purges` and `Notes` for a client; the direct methods read and write blobs by name.
 
     ``account_url`` is ``https://<account>.blob.core.windows.net``, perhaps with a SAS. ``credential`` is an asynchronous TokenCredential
@@ -51,67 +51,35 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
         connection_string: str | None = None,
         transfer: Transfer = "sdk",
     ) -> None:
-        _check_credential(credential)
+        check_credential(credential, tier=TIER)
         given: Any = container_name
         if not isinstance(given, str) or not given:
             raise ConfigurationError("cold: the container has no name (BLOB_CONTAINER)")
         if connection_string is None and not str(account_url).startswith(("https://", "http://")):
             raise ConfigurationError("cold: the account URL must begin with https:// (BLOB_ACCOUNT_URL)")
         _check_transfer(transfer)
-        default = Account("", "")
+        default = Access()
         account = Account(
             account_url,
             container_name,
-            credential,
             connection_string,
-            default.pool_size if connection_pool_size is None else connection_pool_size,
-            default.connection_timeout if connection_timeout is None else connection_timeout,
-            default.read_timeout if read_timeout is None else read_timeout,
             transfer,
+            credential=credential,
+            pool_size=default.pool_size if connection_pool_size is None else connection_pool_size,
+            connection_timeout=default.connection_timeout if connection_timeout is None else connection_timeout,
+            read_timeout=default.read_timeout if read_timeout is None else read_timeout,
         )
-        if account.pool_size < 1 or account.connection_timeout <= 0 or account.read_timeout <= 0:
-            raise ConfigurationError("cold: connection_pool_size, connection_timeout and read_timeout must be above 0")
+        check_limits(account, tier=TIER)
         self._account = account
         self._clock = clock
         self._executor = executor
         self._create = create
         self._service = BlobService(account, clock)
-        self._connected = False
 
     @classmethod
     def from_connection_string(cls, connection_string: str, container_name: str, **options: Any) -> Self:
         """The same from a connection string, as Azurite and the portal give it; ``options`` as of the constructor."""
         return cls("", container_name, connection_string=connection_string, **options)
-
-    @property
-    def stats(self) -> Stats:
-        """Where requests and bytes are counted under the name ``cold``; a client puts its own here."""
-        return self._service.stats
-
-    @stats.setter
-    def stats(self, stats: Stats) -> None:
-        self._service.stats = stats
-
-    @property
-    def connected(self) -> bool:
-        """Whether it is open: a client neither connects nor closes a tier that was opened before."""
-        return self._connected
-
-    async def connect(self) -> None:
-        """Open the connections and look at the container, within 15 s. Idempotent.
-
-        Raises `ConfigurationError` if the container is missing (and ``create`` was not asked for) or open to the public, `AccessDenied` for a
-        wrong credential or role, `TierUnavailable` if the service cannot be reached.
-        """
-        opened = await self._service.open()
-        if not opened:
-            return
-        try:
-            await self._examine(Deadline.after(_CONNECTING, self._clock))
-        except BaseException:
-            await self._service.close()
-            raise
-        self._connected = True
 
     async def _examine(self, deadline: Deadline) -> None:
         name = self._account.container
@@ -141,18 +109,6 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep):
             text = str(error)
             hint = "" if ROLE in text else f"; the role it takes is '{ROLE}'"
             raise AccessDenied(f"{text}{hint}", tier=error.tier, sent=False) from denied
-
-    async def close(self) -> None:
-        """Close the connections. Idempotent. The credential is its owner's to close."""
-        self._connected = False
-        await self._service.close()
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     async def ping(self, *, deadline: Deadline) -> None:
         """List at most one blob: reaches the container, with the right to list it."""
@@ -213,11 +169,3 @@ def _check_transfer(transfer: object) -> None:
         raise ConfigurationError(f'cold: transfer is "sdk" or "obstore", not {transfer!r}')
     if transfer == "obstore" and importlib.util.find_spec("obstore") is None:
         raise ConfigurationError('cold: transfer="obstore" needs obstore: pip install "thermocline[obstore]"')
-
-
-def _check_credential(credential: Any) -> None:
-    get_token = getattr(credential, "get_token", None) or getattr(credential, "get_token_info", None)
-    if get_token is not None and not inspect.iscoroutinefunction(get_token):
-        raise ConfigurationError(
-            f"cold: {type(credential).__name__} is a synchronous credential, which would block the event loop: take the one of azure.identity.aio"
-        )

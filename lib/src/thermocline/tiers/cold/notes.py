@@ -9,7 +9,6 @@ it is written anew or purged.
 from datetime import timedelta
 from typing import Final
 
-from thermocline.blobs.batch import each
 from thermocline.blobs.upkeep import (
     check_note,
     check_note_conditions,
@@ -19,7 +18,6 @@ from thermocline.blobs.upkeep import (
     unpack_notes,
 )
 from thermocline.clock import Deadline
-from thermocline.errors import ThermoclineError
 from thermocline.protocols import Note
 from thermocline.tiers.cold.blobs import Blob, Entry
 from thermocline.tiers.cold.service import BlobService
@@ -83,21 +81,17 @@ class BlobNotes:
         names = [_name(entry.name) for entry in entries if not self._over(entry)]
         return names, None if following is None else pack_notes(prefix, following)
 
-    async def purge_notes(self, *, deadline: Deadline) -> None:
-        """Remove the notes whose time is over, each under the ETag that was listed."""
-        token = None
-        while True:
-            entries, token = await self._service.page(NOTE_ROOT, limit=_PAGE, token=token, deadline=deadline)
-            over = [entry for entry in entries if self._over(entry)]
-            for done in await each(over, lambda one: self._service.delete(one.name, etag=one.etag, deadline=deadline)):
-                if isinstance(done, ThermoclineError):
-                    raise done
-            if token is None:
-                return
+    async def _notes_over(self, now_ms: int, place: str | None, deadline: Deadline) -> tuple[list[Entry], str | None]:
+        entries, following = await self._service.page(NOTE_ROOT, limit=_PAGE, token=place, deadline=deadline)
+        return [entry for entry in entries if 0 < _until_ms(entry) <= now_ms], following
 
     def _over(self, blob: Blob | Entry) -> bool:
-        until = blob.metadata.get("tce", "0")
-        return until.isdigit() and 0 < int(until) <= self._service.now_ms()
+        return 0 < _until_ms(blob) <= self._service.now_ms()
+
+
+def _until_ms(blob: Blob | Entry) -> int:
+    until = blob.metadata.get("tce", "0")
+    return int(until) if until.isdigit() else 0
 
 
 def _path(name: str) -> str:

@@ -4,94 +4,49 @@ The SDK's own retries are off (its first would come after 15 s), and aiohttp's s
 call sends its request at most once; only reads may be asked again underneath. Every call ends by its deadline.
 """
 
-import asyncio
-import inspect
-import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
-from urllib.request import getproxies
+from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient
 
+from thermocline.azure_storage.service import StorageService
 from thermocline.clock import Clock, Deadline
 from thermocline.cost.units import of_blobs
-from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
-from thermocline.resilience import Lookups, Rotating, Signing, Skew, unsigned
-from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
+from thermocline.errors import ConfigurationError
+from thermocline.resilience import Rotating, Signing
 from thermocline.tiers.cold.blobs import BLOCK, FAST_AT_ONCE, PARALLEL, Account, Blob, Entry, Put
-from thermocline.tiers.cold.door import CAUGHT, TIER, absent, code_of, refused, translate
-from thermocline.tiers.cold.transport import Parts, Transport
+from thermocline.tiers.cold.door import DOOR, TIER, absent, code_of, refused, translate
+from thermocline.tiers.cold.transport import BlobTransport, Parts
 
 if TYPE_CHECKING:
     from thermocline.tiers.cold.fast import FastBlobs
 
-AT_ONCE: Final = (
-    2**18
-)  # bytes of an answer that are read in one go; the default, where the SDK is given a session, is 4 kB
-SENT: Final = "thermocline sent"  # in a request's context: when it was sent, in ms
-
 _KEPT: Final = 128  # clients of blobs
 
-T = TypeVar("T")
 
-
-class BlobService:
+class BlobService(StorageService[ContainerClient]):
     """One container. `open` binds it to the running loop."""
 
-    def __init__(self, account: Account, clock: Clock) -> None:
-        self._account = account
-        self._clock = clock
-        self._client: ContainerClient | None = None
-        self._fast: FastBlobs | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._blobs: dict[str, BlobClient] = {}  # least recently used first
-        self._skew = Skew()
-        self.stats = Stats()
+    door = DOOR
+    sas_variable = "BLOB_SAS_SECRET_NAME"
+    _account: Account
 
-    async def open(self) -> bool:
-        """Bind to the running loop; nothing is sent. False: it was open already."""
-        if self._client is not None:
-            self._open()
-            return False
+    def __init__(self, account: Account, clock: Clock) -> None:
+        super().__init__(account, clock)
+        self._fast: FastBlobs | None = None
+        self._blobs: dict[str, BlobClient] = {}  # least recently used first
+
+    def _transport(self, signing: Signing | None) -> BlobTransport:
+        return BlobTransport(self._account, signing)
+
+    def _made(self, signing: Signing | None, options: dict[str, Any]) -> ContainerClient:
         account = self._account
-        credential = account.credential
-        signing: Signing | None = None
-        if isinstance(credential, Rotating):
-            signing = Signing(credential, tier=TIER, variable="BLOB_SAS_SECRET_NAME")
-            await signing.check()
-            credential = None
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=account.pool_size, resolver=cast(Any, Lookups())),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            read_bufsize=AT_ONCE,
-            # Without a proxy in the environment aiohttp need not look for one: it would for each request, in a thread, and into ~/.netrc as well.
-            trust_env=bool(getproxies()),
-            middlewares=(unsigned, _send_once),
-        )
-        options: dict[str, Any] = {
-            "transport": Transport(
-                signing,
-                session=session,
-                connection_timeout=account.connection_timeout,
-                read_timeout=account.read_timeout,
-                connection_data_block_size=AT_ONCE,
-            ),
-            "retry_total": 0,
-            "retry_connect": 0,
-            "retry_read": 0,
-            "retry_status": 0,
-            "retry_to_secondary": False,
-            "max_single_get_size": BLOCK,
-            "max_chunk_get_size": BLOCK,
-            "raw_request_hook": self._on_request,
-            "raw_response_hook": self._on_response,
-        }
+        credential = None if isinstance(account.credential, Rotating) else account.credential
+        options |= {"max_single_get_size": BLOCK, "max_chunk_get_size": BLOCK}
         try:
             if account.connection_string is not None:
                 client = ContainerClient.from_connection_string(
@@ -100,30 +55,17 @@ class BlobService:
             else:
                 client = ContainerClient(account.url, account.container, credential, **options)
         except (ValueError, TypeError) as error:
-            await session.close()
             raise ConfigurationError(f"cold: account URL, container or credential cannot be used: {error}") from error
         if account.transfer == "obstore":
             from thermocline.tiers.cold.fast import FastBlobs
 
             self._fast = FastBlobs(account, client.url, client.credential, signing, lambda: self.stats)
-        self._client, self._loop = client, asyncio.get_running_loop()
-        return True
+        return client
 
     async def close(self) -> None:
-        client, self._client, self._loop = self._client, None, None
         self._fast = None
         self._blobs.clear()
-        if client is not None:
-            await client.close()
-
-    def now_ms(self) -> int:
-        """The wall clock, corrected by the service's where they differ by more than a second."""
-        return self._clock.wall_ms() + self._skew.ms
-
-    @property
-    def skew_ms(self) -> int:
-        """The service's clock less this machine's, in ms; 0 where the difference is below a second."""
-        return self._skew.ms
+        await super().close()
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -285,14 +227,7 @@ class BlobService:
         etag = await self._fast.create(name, data, metadata, deadline)
         return None if etag is None else Put(_mark(etag), before_ms)
 
-    # --- the door ----------------------------------------------------------------------------------------------------
-
-    def _open(self) -> ContainerClient:
-        if self._client is None:
-            raise ClientClosed("cold: not connected, or closed; call connect() first")
-        if self._loop is not asyncio.get_running_loop():
-            raise ClientClosed("cold: connected in another event loop; make one client per loop")
-        return self._client
+    # --- the client --------------------------------------------------------------------------------------------------
 
     def _blob(self, name: str) -> BlobClient:
         """The SDK's client of a blob. To make one costs a tenth of a request, so those last used are kept; they own no connections."""
@@ -305,73 +240,12 @@ class BlobService:
         self._blobs[name] = client
         return client
 
-    async def _unless(
-        self,
-        answer: Callable[[HttpResponseError], bool],
-        call: Awaitable[T],
-        deadline: Deadline,
-        doing: str,
-    ) -> T | None:
-        """The call's result; None where the service gives that ``answer``."""
-        try:
-            return await self._call(call, deadline, doing, raw=True)
-        except HttpResponseError as error:
-            if answer(error):
-                return None
-            raise self._failed(error, doing) from error
-
-    async def _call(self, call: Awaitable[T], deadline: Deadline, doing: str, *, raw: bool = False) -> T:
-        """Await a call of the SDK within the deadline, all its exceptions translated; with ``raw`` an answer of the service is left as it is."""
-        remaining = deadline.remaining()
-        if remaining <= 0:
-            if inspect.iscoroutine(call):
-                call.close()
-            raise TierTimeout(f"cold: no time left to {doing}", tier=TIER, sent=False)
-        limit = asyncio.timeout(None if math.isinf(remaining) else remaining)
-        try:
-            async with limit:
-                return await call
-        except ThermoclineError:
-            raise  # a credential's own
-        except CAUGHT as error:
-            if limit.expired():
-                raise TierTimeout(f"cold: no answer in time to {doing}", tier=TIER) from error
-            if raw and isinstance(error, HttpResponseError):
-                raise
-            raise self._failed(error, doing) from error
-
-    def _failed(self, error: Exception, doing: str) -> ThermoclineError:
-        failure = translate(error, doing)
-        if isinstance(failure, Throttled):
-            self.stats.count(THROTTLED, TIER)
-        return failure
-
-    def _on_request(self, request: Any) -> None:
-        self.stats.count(REQUESTS, TIER)
-        correlate(request.http_request.headers)
-        request.context[SENT] = self._clock.wall_ms()
-
     def _on_response(self, response: Any) -> None:
         request, answer = response.http_request, response.http_response
         size = request.headers.get("Content-Length") or answer.headers.get("Content-Length") or ""
         operation = of_blobs(request.method, request.url)
         self.stats.operated(TIER, operation, int(size) if size.isdigit() and request.method != "HEAD" else 0)
-        date = response.http_response.headers.get("Date")
-        if date is not None:
-            now = self._clock.wall_ms()
-            self._skew.answered(date, response.context.get(SENT, now), now)
-
-
-async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """aiohttp sends a PUT or DELETE again by itself if a kept-alive connection breaks. A writer must know of each copy, so end that here."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise  # never sent, and never sent again
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        if request.method in ("GET", "HEAD"):
-            raise
-        raise aiohttp.ClientConnectionError(f"the connection broke: {error}") from error
+        super()._on_response(response)
 
 
 async def _next(parts: AsyncIterator[bytes]) -> bytes | None:

@@ -1,37 +1,14 @@
-"""How requests to Blob Storage leave: large bodies in parts, and signed with the SAS of this moment where that changes while the program runs.
+"""How requests to Blob Storage leave: signed with the SAS of this moment, but where no SAS of a container helps.
 And how what comes is kept: as it came, without a copy for every layer."""
 
-import io
-from typing import Any, Final
 from urllib.parse import urlsplit
 
-from azure.core.pipeline.transport import AioHttpTransport
-
-from thermocline.resilience import Signing
-
-_WHOLE: Final = 2**20  # bytes that aiohttp takes as they are
+from thermocline.azure_storage.transport import Transport
 
 
-class Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it out by __getattr__, without a type
-    """Hands large bodies to aiohttp as a file: as bytes they would be written in one go, which holds the event loop up (and warns).
-
-    ``signing``: puts a SAS that changes on each request's URL.
-    """
-
-    def __init__(self, signing: Signing | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self._signing = signing
-
-    async def send(self, request: Any, **options: Any) -> Any:
-        data = request.data
-        if self._signing is None:
-            return await self._send(request, data, **options)
-        again = not _about_the_container(request.url)
-        return await self._signing.send(request, lambda: self._send(request, data, **options), again=again)
-
-    async def _send(self, request: Any, data: Any, **options: Any) -> Any:
-        request.data = io.BytesIO(data) if isinstance(data, bytes) and len(data) > _WHOLE else data
-        return await super().send(request, **options)
+class BlobTransport(Transport):
+    def renewable(self, url: str) -> bool:
+        return not _about_the_container(url)
 
 
 class Parts:

@@ -1,14 +1,15 @@
 """Keeping head blobs in order: counting them, moving their payloads, removing the dead."""
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Final
 
 from thermocline.blobs import heads, wire
 from thermocline.blobs.batch import each
-from thermocline.blobs.upkeep import check_census, check_limit, check_move, pack_census, stored_of, unpack_census
+from thermocline.blobs.purging import Purging
+from thermocline.blobs.upkeep import census_of, check_census, check_move, pack_census, stored_of, unpack_census
+from thermocline.blobs.writing import move_head
 from thermocline.clock import Deadline
-from thermocline.errors import CorruptRecord, InvalidKey, ThermoclineError, TierUnavailable, TooLarge, UnreadableRecord
+from thermocline.errors import CorruptRecord, InvalidKey, TooLarge
 from thermocline.keys import HEAD_ROOT, blob_prefix, from_head_path, head_path, tenant_prefix
 from thermocline.model import Envelope
 from thermocline.protocols import Inventory, Stored
@@ -16,21 +17,13 @@ from thermocline.tiers.cold.blobs import Entry
 from thermocline.tiers.cold.door import TIER
 from thermocline.tiers.cold.notes import BlobNotes
 from thermocline.tiers.cold.versions import HeadVersions
-from thermocline.writes import PAYLOAD_GRACE_MS, check_pointer
+from thermocline.writes import check_pointer
 
 PAGE: Final = 5000  # heads of one listing request, the service's most
 
 
-class HeadUpkeep(HeadVersions, BlobNotes):
-    """The parts `Census`, `Relocates` and `Purges`."""
-
-    _grace_ms = PAYLOAD_GRACE_MS
-    _swept: str | None = None  # where the last purge stopped
-
-    @property
-    def grace(self) -> timedelta:
-        """How long a head outlives its record, at least: T."""
-        return timedelta(milliseconds=self._grace_ms)
+class HeadUpkeep(HeadVersions, BlobNotes, Purging[Entry, str]):
+    """The parts `Census`, `Relocates` and `Purges`. A purge goes by path; one listing request tells of 5,000 heads."""
 
     async def census(
         self, *, tenant: str | None = None, scope: str | None = None, limit: int, cursor: str | None, deadline: Deadline
@@ -43,15 +36,11 @@ class HeadUpkeep(HeadVersions, BlobNotes):
         if tenant is not None:
             start = tenant_prefix(tenant) if scope is None else blob_prefix(tenant, scope)
         entries, following = await self._service.page(start, limit=limit, token=token, deadline=deadline)
-        inventory = Inventory([], None if following is None else pack_census(tenant, scope, following))
-        for entry, found in zip(entries, await each(entries, lambda one: self._stored(one, deadline)), strict=True):
-            if isinstance(found, CorruptRecord | UnreadableRecord):
-                inventory.damaged.append(f"the head {entry.name}: {found}")
-            elif isinstance(found, ThermoclineError):
-                raise found
-            elif found is not None and tenant in (None, found.key.tenant) and scope in (None, found.key.scope):
-                inventory.items.append(found)
-        return inventory
+        answers = await each(entries, lambda entry: self._stored(entry, deadline))
+        place = None if following is None else pack_census(tenant, scope, following)
+        return census_of(
+            zip((f"the head {entry.name}" for entry in entries), answers, strict=True), tenant, scope, place
+        )
 
     async def _stored(self, entry: Entry, deadline: Deadline) -> Stored | None:
         """None: it is gone, or nothing of ours."""
@@ -80,54 +69,26 @@ class HeadUpkeep(HeadVersions, BlobNotes):
             raise TooLarge(
                 f"a payload of {len(new.payload)} bytes is too large for a head (at most {heads.INLINE_LIMIT})"
             )
-        key = old.key
-        path = head_path(key)
-        found = await self._read_head(key, path, deadline)
-        if not isinstance(found, heads.Found) or found.etag != old.etag:
-            return False
-        head = replace(found.head, envelope=replace(new, etag=None, raw=None))
-        metadata = wire.metadata_of(head, path)
-        try:
-            put = await self._service.put(
-                path, wire.pack_head(head), etag=found.etag, metadata=metadata, deadline=deadline
-            )
-        except TierUnavailable as error:
-            if not error.sent:
-                raise
-            again = await self._read_head(key, path, deadline)
-            if isinstance(again, heads.Found) and again.head == head:
-                return True
-            raise
-        return put is not None
+        path = head_path(old.key)
+        return await move_head(
+            old,
+            new,
+            read=lambda share: self._read_head(old.key, path, share),
+            store=lambda head, etag, share: self._store_head(path, head, etag, share),
+            deadline=deadline,
+        )
 
-    async def purge(self, *, dead_before_ms: int, limit: int, deadline: Deadline) -> int:
-        """By path, from where the last call stopped (in this process), each head under the ETag that was listed. One listing request for 5,000 heads and one
-        for each that is removed. At the end of the listing notes whose time is over are removed too, uncounted."""
-        check_limit(limit)
-        before = min(dead_before_ms, self._service.now_ms() - self._grace_ms)
-        began, token = self._swept, self._swept
-        while True:
-            entries, following = await self._service.page(HEAD_ROOT, limit=PAGE, token=token, deadline=deadline)
-            old = [entry for entry in entries if _died(entry) < before]
-            removed = await self._remove(old[:limit], deadline)
-            if removed or len(old) > limit:
-                self._swept = token if len(old) > limit else following
-                return removed
-            if following is None:
-                await self.purge_notes(deadline=deadline)
-                self._swept = token = None
-                if began is None:
-                    return 0
-                began = None  # what lies before where this call began was not looked at
-                continue
-            token = following
+    # --- purging -----------------------------------------------------------------------------------------------------
 
-    async def _remove(self, old: list[Entry], deadline: Deadline) -> int:
-        done = await each(old, lambda entry: self._service.delete(entry.name, etag=entry.etag, deadline=deadline))
-        for result in done:
-            if isinstance(result, ThermoclineError):
-                raise result
-        return sum(result is True for result in done)
+    def _now_ms(self) -> int:
+        return self._service.now_ms()
+
+    async def _dead(self, before_ms: int, place: str | None, deadline: Deadline) -> tuple[list[Entry], str | None]:
+        entries, following = await self._service.page(HEAD_ROOT, limit=PAGE, token=place, deadline=deadline)
+        return [entry for entry in entries if _died(entry) < before_ms], following
+
+    async def _drop(self, item: Entry, deadline: Deadline) -> bool:
+        return await self._service.delete(item.name, etag=item.etag, deadline=deadline)
 
 
 def _died(entry: Entry) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from thermocline.blobs import heads, wire
-from thermocline.blobs.batch import each
+from thermocline.blobs.batch import all_of, each
 from thermocline.blobs.writing import write_head
 from thermocline.clock import Clock, Deadline
 from thermocline.cursors import pack_cursor, unpack_cursor
@@ -49,14 +49,10 @@ class HeadVersions:
         """
         path = head_path(write.key)
 
-        async def store(head: heads.Head, etag: str | None, share: Deadline) -> bool:
-            data, metadata = wire.pack_head(head), wire.metadata_of(head, path)
-            return await self._service.put(path, data, etag=etag, metadata=metadata, deadline=share) is not None
-
         return await write_head(
             write,
             read=lambda share: self._read_head(write.key, path, share),
-            store=store,
+            store=lambda head, etag, share: self._store_head(path, head, etag, share),
             authority=self.authority,
             now_ms=self._service.now_ms,
             tier=TIER,
@@ -108,11 +104,8 @@ class HeadVersions:
             for e in entries
             if 0 < (wire.dead_since(e.metadata) or 0) < dead_before_ms and e.modified_ms < dead_before_ms
         ]
-        done = await each(old, lambda e: self._service.delete(e.name, etag=e.etag, deadline=deadline))
-        for result in done:
-            if isinstance(result, ThermoclineError):
-                raise result
-        return sum(result is True for result in done), following
+        done = await all_of(old, lambda e: self._service.delete(e.name, etag=e.etag, deadline=deadline))
+        return sum(done), following
 
     # --- one request -------------------------------------------------------------------------------------------------
 
@@ -121,6 +114,10 @@ class HeadVersions:
         if blob is None:
             return heads.Missing()
         return heads.Found(wire.unpack_head(blob.data, key), blob.etag)
+
+    async def _store_head(self, path: str, head: heads.Head, etag: str | None, deadline: Deadline) -> bool:
+        data, metadata = wire.pack_head(head), wire.metadata_of(head, path)
+        return await self._service.put(path, data, etag=etag, metadata=metadata, deadline=deadline) is not None
 
     async def _line(self, entry: Entry, deadline: Deadline) -> Listed | None:
         """What a listing says of a head; None: it is dead, gone, or nothing of ours."""

@@ -7,7 +7,6 @@ request, a listing one a page, but for a note whose time is over: it is as if it
 from datetime import timedelta
 from typing import Final
 
-from thermocline.blobs.batch import each
 from thermocline.blobs.upkeep import (
     check_note,
     check_note_conditions,
@@ -17,7 +16,6 @@ from thermocline.blobs.upkeep import (
     unpack_notes,
 )
 from thermocline.clock import Deadline
-from thermocline.errors import ThermoclineError
 from thermocline.protocols import Note
 from thermocline.tiers.table.rows import pack_token, unpack_token
 from thermocline.tiers.table.service import PAGE, Placing, Row, TableService
@@ -78,19 +76,11 @@ class RowNotes:
         names = [row.row.translate(_NAMES) for row in rows if not self._over(row)]
         return names, None if following is None else pack_notes(prefix, pack_token(following))
 
-    async def purge_notes(self, *, deadline: Deadline) -> None:
-        """Remove the notes whose time is over, each under the ETag that was listed."""
-        where = f"PartitionKey eq '{NOTES}' and tcd gt 0L and tcd le {self._service.now_ms()}L"
-        token = None
-        while True:
-            over, token = await self._service.page(where, limit=PAGE, token=token, deadline=deadline, select=())
-            for done in await each(
-                over, lambda row: self._service.delete(row.partition, row.row, etag=row.etag, deadline=deadline)
-            ):
-                if isinstance(done, ThermoclineError):
-                    raise done
-            if token is None:
-                return
+    async def _notes_over(
+        self, now_ms: int, place: dict[str, str] | None, deadline: Deadline
+    ) -> tuple[list[Row], dict[str, str] | None]:
+        where = f"PartitionKey eq '{NOTES}' and tcd gt 0L and tcd le {now_ms}L"
+        return await self._service.page(where, limit=PAGE, token=place, deadline=deadline, select=())
 
     def _over(self, row: Row) -> bool:
         return 0 < row.dies_ms <= self._service.now_ms()

@@ -4,53 +4,38 @@ The SDK's own retries are off, and aiohttp's silent resend of a PUT over a conne
 reads may be asked again underneath. Every call ends by its deadline.
 """
 
-import asyncio
-import inspect
-import io
-import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import getproxies
 
-import aiohttp
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.exceptions import HttpResponseError
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables import EdmType, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient
 
-from thermocline.clock import Clock, Deadline
-from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, Throttled, TierTimeout
-from thermocline.resilience import Lookups, Rotating, Signing, Skew, unsigned
-from thermocline.telemetry import REQUESTS, THROTTLED, Stats, correlate
-from thermocline.tiers.table.door import CAUGHT, TIER, absent, code_of, refused, translate
+from thermocline.azure_storage.service import StorageService
+from thermocline.azure_storage.transport import Access
+from thermocline.clock import Deadline
+from thermocline.errors import ConfigurationError
+from thermocline.resilience import Rotating, Signing
+from thermocline.tiers.table.door import DOOR, absent, code_of, refused, translate
 
 CHUNK: Final = 64 * 1024  # bytes of one binary property
 PAGE: Final = 1000  # rows of one answer, the service's most
-SENT: Final = "thermocline sent"  # in a request's context: when it was sent, in ms
-_WHOLE: Final = 2**20  # bytes that aiohttp takes in one piece without complaint
 _KEYS: Final = ("PartitionKey", "RowKey")
 _DATA: Final = "p"
 _DIES: Final = "tcd"
 _NO_CONTENT: Final = "return-no-content"
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Where the table is and how to get in. ``credential``: an asynchronous TokenCredential, an account key, a SAS (perhaps `Rotating`), or the
-    SDK's credential."""
+class Account(Access):
+    """Where the table is."""
 
     url: str = field(repr=False)  # may hold a SAS
     table: str
-    credential: Any = field(default=None, repr=False)
-    pool_size: int = 100
-    connection_timeout: float = 5.0  # seconds, per connection
-    read_timeout: float = 30.0  # seconds of silence on a connection; the call's deadline is usually shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,73 +59,19 @@ class Placing:
     etag: str | None
 
 
-class TableService:
+class TableService(StorageService[TableClient]):
     """One table. `open` binds it to the running loop."""
 
-    def __init__(self, account: Account, clock: Clock) -> None:
-        self._account = account
-        self._clock = clock
-        self._client: TableClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._skew = Skew()
-        self.stats = Stats()
+    door = DOOR
+    sas_variable = "TABLE_SAS_SECRET_NAME"
+    _account: Account
 
-    async def open(self) -> bool:
-        """Bind to the running loop; nothing is sent. False: it was open already."""
-        if self._client is not None:
-            self._open()
-            return False
-        account = self._account
-        url, credential = _login(account)
-        signing: Signing | None = None
-        if isinstance(account.credential, Rotating):
-            signing = Signing(account.credential, tier=TIER, variable="TABLE_SAS_SECRET_NAME")
-            await signing.check()
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=account.pool_size, resolver=cast(Any, Lookups())),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            # Without a proxy in the environment aiohttp need not look for one: it would for each request, in a thread, and into ~/.netrc as well.
-            trust_env=bool(getproxies()),
-            middlewares=(unsigned, _send_once),
-        )
-        transport = _Transport(
-            signing,
-            session=session,
-            connection_timeout=account.connection_timeout,
-            read_timeout=account.read_timeout,
-        )
-        options: dict[str, Any] = {
-            "transport": transport,
-            "retry_total": 0,
-            "retry_connect": 0,
-            "retry_read": 0,
-            "retry_status": 0,
-            "retry_to_secondary": False,
-            "raw_request_hook": self._on_request,
-            "raw_response_hook": self._on_response,
-        }
+    def _made(self, signing: Signing | None, options: dict[str, Any]) -> TableClient:
         try:
-            client = TableClient(url, account.table, credential=credential, **options)
+            url, credential = _login(self._account)
+            return TableClient(url, self._account.table, credential=credential, **options)
         except (ValueError, TypeError) as error:
-            await session.close()
             raise ConfigurationError(f"warm_plus: account URL or credential cannot be used: {error}") from error
-        self._client, self._loop = client, asyncio.get_running_loop()
-        return True
-
-    async def close(self) -> None:
-        client, self._client, self._loop = self._client, None, None
-        if client is not None:
-            await client.close()
-
-    def now_ms(self) -> int:
-        """The wall clock, corrected by the service's where they differ by more than a second."""
-        return self._clock.wall_ms() + self._skew.ms
-
-    @property
-    def skew_ms(self) -> int:
-        """The service's clock less this machine's, in ms; 0 where the difference is below a second."""
-        return self._skew.ms
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -226,98 +157,6 @@ class TableService:
         rows = await self._call(read(), deadline, "list rows")
         following = pager.continuation_token
         return rows, {name: value for name, value in following.items() if value is not None} if following else None
-
-    # --- the door ----------------------------------------------------------------------------------------------------
-
-    def _open(self) -> TableClient:
-        if self._client is None:
-            raise ClientClosed("warm_plus: not connected, or closed; call connect() first")
-        if self._loop is not asyncio.get_running_loop():
-            raise ClientClosed("warm_plus: connected in another event loop; make one client per loop")
-        return self._client
-
-    async def _unless(
-        self, answer: Callable[[HttpResponseError], bool], call: Awaitable[T], deadline: Deadline, doing: str
-    ) -> T | None:
-        """The call's result; None where the service gives that ``answer``."""
-        try:
-            return await self._call(call, deadline, doing, raw=True)
-        except HttpResponseError as error:
-            if answer(error):
-                return None
-            raise self._failed(error, doing) from error
-
-    async def _call(self, call: Awaitable[T], deadline: Deadline, doing: str, *, raw: bool = False) -> T:
-        """Await a call of the SDK within the deadline, all its exceptions translated; with ``raw`` an answer of the service is left as it is."""
-        remaining = deadline.remaining()
-        if remaining <= 0:
-            if inspect.iscoroutine(call):
-                call.close()
-            raise TierTimeout(f"warm_plus: no time left to {doing}", tier=TIER, sent=False)
-        limit = asyncio.timeout(None if math.isinf(remaining) else remaining)
-        try:
-            async with limit:
-                return await call
-        except ThermoclineError:
-            raise  # a credential's own
-        except CAUGHT as error:
-            if limit.expired():
-                raise TierTimeout(f"warm_plus: no answer in time to {doing}", tier=TIER) from error
-            if raw and isinstance(error, HttpResponseError):
-                raise
-            raise self._failed(error, doing) from error
-
-    def _failed(self, error: Exception, doing: str) -> ThermoclineError:
-        failure = translate(error, doing)
-        if isinstance(failure, Throttled):
-            self.stats.count(THROTTLED, TIER)
-        return failure
-
-    def _on_request(self, request: Any) -> None:
-        self.stats.count(REQUESTS, TIER)
-        correlate(request.http_request.headers)
-        request.context[SENT] = self._clock.wall_ms()
-
-    def _on_response(self, response: Any) -> None:
-        date = response.http_response.headers.get("Date")
-        if date is not None:
-            now = self._clock.wall_ms()
-            self._skew.answered(date, response.context.get(SENT, now), now)
-
-
-class _Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it out by __getattr__, without a type
-    """Hands large bodies to aiohttp as a file: as bytes they would be written in one go, which holds the event loop up (and warns).
-
-    ``signing``: puts a SAS that changes on each request's URL.
-    """
-
-    def __init__(self, signing: Signing | None, **options: Any) -> None:
-        super().__init__(**options)
-        self._signing = signing
-
-    async def send(self, request: Any, **options: Any) -> Any:
-        send = super().send
-        if self._signing is None:
-            return await send(request, **options)
-        return await self._signing.send(request, lambda: send(request, **options))
-
-    def _get_request_data(self, request: Any) -> Any:
-        data = super()._get_request_data(request)
-        if isinstance(data, str):
-            data = data.encode()
-        return io.BytesIO(data) if isinstance(data, bytes) and len(data) > _WHOLE else data
-
-
-async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """aiohttp sends a PUT or DELETE again by itself if a kept-alive connection breaks. A writer must know of each copy, so end that here."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise  # never sent, and never sent again
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        if request.method in ("GET", "HEAD"):
-            raise
-        raise aiohttp.ClientConnectionError(f"the connection broke: {error}") from error
 
 
 def _login(account: Account) -> tuple[str, Any]:

@@ -39,13 +39,10 @@ class RowVersions:
         `thermocline.blobs.writing.write_head` says. Raises `TooLarge` above 960 KiB of payload."""
         check(write)
 
-        async def store(head: heads.Head, etag: str | None, share: Deadline) -> bool:
-            return await self._service.place(Placing(row_of(head), etag), share) is not None
-
         return await write_head(
             write,
             read=lambda share: self._find(write.key, share),
-            store=store,
+            store=self._store,
             authority=self.authority,
             now_ms=self._service.now_ms,
             tier=TIER,
@@ -98,6 +95,9 @@ class RowVersions:
         if whole is None:
             return None
         return told_of(replace(head_of(whole).envelope, etag=whole.etag))
+
+    async def _store(self, head: heads.Head, etag: str | None, deadline: Deadline) -> bool:
+        return await self._service.place(Placing(row_of(head), etag), deadline) is not None
 
     async def _find(self, key: Key, deadline: Deadline) -> heads.Found | heads.Missing:
         row = await self._service.get(table_partition(key), table_row(key), deadline)

@@ -1,0 +1,84 @@
+"""Connecting a tier on Azure Storage, and closing it."""
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any, Final, Generic, Self, TypeVar
+
+from thermocline.azure_storage.service import StorageService
+from thermocline.azure_storage.transport import Access
+from thermocline.clock import Clock, Deadline
+from thermocline.errors import ConfigurationError
+from thermocline.telemetry import Stats
+
+_CONNECTING: Final = 15.0  # seconds
+
+S = TypeVar("S", bound=StorageService[Any])
+
+
+class StorageTier(ABC, Generic[S]):
+    """A tier's own side of its service. Nothing is sent before `connect`; `close` is needed, or use it in ``async with``."""
+
+    _service: S
+    _clock: Clock
+    _connected = False
+
+    @property
+    def stats(self) -> Stats:
+        """Where requests, and bytes where they are billed, are counted under the tier's name; a client puts its own here."""
+        return self._service.stats
+
+    @stats.setter
+    def stats(self, stats: Stats) -> None:
+        self._service.stats = stats
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is open: a client neither connects nor closes a tier that was opened before."""
+        return self._connected
+
+    async def connect(self) -> None:
+        """Open the connections and look at what the tier is kept in, a container or a table, within 15 s. Idempotent.
+
+        Raises `ConfigurationError` if that is missing (and ``create`` was not asked for), or is a container that is open to the public; `AccessDenied`
+        for a wrong credential or role; `TierUnavailable` if the service cannot be reached.
+        """
+        opened = await self._service.open()
+        if not opened:
+            return
+        try:
+            await self._examine(Deadline.after(_CONNECTING, self._clock))
+        except BaseException:
+            await self._service.close()
+            raise
+        self._connected = True
+
+    @abstractmethod
+    async def _examine(self, deadline: Deadline) -> None:
+        """Look at what the tier is kept in, and make it first if that was asked for."""
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent. The credential is its owner's to close."""
+        self._connected = False
+        await self._service.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def check_credential(credential: Any, *, tier: str) -> None:
+    """Raise `ConfigurationError` for a credential that would block the event loop."""
+    get_token = getattr(credential, "get_token", None) or getattr(credential, "get_token_info", None)
+    if get_token is not None and not inspect.iscoroutinefunction(get_token):
+        raise ConfigurationError(
+            f"{tier}: {type(credential).__name__} is a synchronous credential, which would block the event loop: take the one of azure.identity.aio"
+        )
+
+
+def check_limits(access: Access, *, tier: str) -> None:
+    """Raise `ConfigurationError` for numbers that leave no connection, or no time."""
+    if access.pool_size < 1 or access.connection_timeout <= 0 or access.read_timeout <= 0:
+        raise ConfigurationError(f"{tier}: connection_pool_size, connection_timeout and read_timeout must be above 0")
