@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from azure.core.exceptions import ResourceNotFoundError
 from azure.cosmos.aio import ContainerProxy, DatabaseProxy
 from azure.storage.blob.aio import ContainerClient
 from redis.asyncio import Redis
@@ -81,3 +82,22 @@ class Old:
         self.clients.append(client)
         await client.connect()
         return client
+
+
+async def put_everywhere(old: Old, name: str, value: str) -> None:
+    await old.redis.set(name, value, ex=900)
+    await old.documents.upsert_item({"id": name, "pk": name, "value": value})
+    await old.blobs.upload_blob(name, value)
+
+
+async def left(old: Old, name: str) -> list[str]:
+    """Where the old code's copies of a name still are."""
+    found = ["hot"] if await old.redis.exists(name) else []
+    try:
+        await old.documents.read_item(name, name)
+        found.append("warm")
+    except ResourceNotFoundError:
+        pass
+    if await old.blobs.get_blob_client(name).exists():
+        found.append("cold")
+    return found

@@ -1,8 +1,7 @@
 """What a server that refuses, drops and stalls sign-ins makes of a call: the right error, in time, and no connection half signed in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from azure.core.credentials import AccessToken
 from azure.identity.aio import ManagedIdentityCredential
+from tests.integration.answering import answering
 from tests.integration.identity.load import Door, until
 
 from thermocline import MemoryBuilder, MemorySettings
@@ -41,45 +41,6 @@ class Values:
         return Value(self._left.pop(0) if len(self._left) > 1 else self._left[0])
 
 
-Behaviour = Callable[[int, str], str | None]
-"""Of the connection's number and what it was sent: the answer; "" for none, None to hang up."""
-
-
-@asynccontextmanager
-async def serving(behaviour: Behaviour) -> AsyncIterator[str]:
-    """A server that reads commands of RESP and answers as it is told. Gives its URL."""
-    count, writers = 0, []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal count
-        count += 1
-        number = count
-        writers.append(writer)
-        try:
-            while head := await reader.readline():
-                words = []
-                for _ in range(int(head[1:])):
-                    size = int((await reader.readline())[1:])
-                    words.append((await reader.readexactly(size + 2))[:-2].decode())
-                answer = behaviour(number, " ".join(words))
-                if answer is None:
-                    return
-                writer.write(answer.encode())
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        for writer in writers:
-            writer.close()
-        server.close()
-        await server.wait_closed()
-
-
 WRONG = "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
 
 
@@ -105,7 +66,7 @@ async def test_server_that_goes_away_after_a_refusal_is_no_refusal() -> None:
         return WRONG if number == 1 else None
 
     held, source = await rotated("word-0", "word-1")
-    async with serving(behaviour) as url:
+    async with answering(behaviour) as url:
         hot = HotMemory(url, credential_provider=PasswordLogins(held), cluster=False)
         with pytest.raises(TierUnavailable) as caught:
             await hot._link.call(("PING",), Deadline.after(10))
@@ -121,7 +82,7 @@ async def test_sign_in_that_stalls_after_a_refusal_ends_with_the_deadline() -> N
         return WRONG if number == 1 else ""
 
     held, source = await rotated("word-0", "word-1")
-    async with serving(behaviour) as url:
+    async with answering(behaviour) as url:
         hot = HotMemory(url, credential_provider=PasswordLogins(held), cluster=False)
         with pytest.raises(TierTimeout):
             await hot._link.call(("PING",), Deadline.after(0.2))

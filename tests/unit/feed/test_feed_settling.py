@@ -1,115 +1,19 @@
 """The verb `settle` and the feed's settling over the embedded tiers: every state of the hot entry, every kind of key, every failure."""
 
-import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.feed.ground import KEY, Small, document, letter_for, soon
 
 from thermocline import Key, MemoryClient, MemoryRules, Route, telemetry
-from thermocline.clock import Deadline
-from thermocline.errors import (
-    AccessDenied,
-    ConfigurationError,
-    InvalidArgument,
-    InvalidKey,
-    ThermoclineError,
-    TierUnavailable,
-)
+from thermocline.errors import AccessDenied, ConfigurationError, InvalidArgument, InvalidKey, TierUnavailable
 from thermocline.feed import Replay, Settling, letters_of
-from thermocline.keys import cosmos_id
-from thermocline.letters import Cause, Letter, LetterFilter
-from thermocline.model import Authority, Envelope
-from thermocline.protocols import Announce, EntryOperation, Found, Leased, Look, Publish, Settle
-from thermocline.testing import ChaosTier, ManualClock
+from thermocline.letters import Cause
+from thermocline.model import Authority
+from thermocline.protocols import Announce, Leased, Look, Publish, Settle
 from thermocline.tiers.local.process import ProcessMemory
-from thermocline.tiers.local.sqlite import SqliteMemory
-
-KEY = Key("t", "s", "name")
-
-
-def soon() -> Deadline:
-    return Deadline.after(30)
-
-
-class Pauses:
-    """Waits for nothing, and remembers for how long it should have."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    async def __call__(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-
-
-class SickHot(ProcessMemory):
-    """Hot memory of which the shards of some keys are away."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        super().__init__(clock=clock)
-        self.sick: dict[Key, ThermoclineError] = {}
-
-    async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
-        if operation.key in self.sick:
-            raise self.sick[operation.key]
-        return await super().operate(operation, deadline=deadline)
-
-    async def operate_many(
-        self, operations: Sequence[EntryOperation], *, deadline: Deadline
-    ) -> list[Found | ThermoclineError | None]:
-        well = [one for one in operations if one.key not in self.sick]
-        answers = iter(await super().operate_many(well, deadline=deadline))
-        return [self.sick[one.key] if one.key in self.sick else next(answers) for one in operations]
-
-
-class Small:
-    """One memory over embedded tiers, and what lies in them."""
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.clock = ManualClock()
-        self.hot = SickHot(self.clock)
-        self.warm = SqliteMemory(folder / "warm.sqlite3", clock=self.clock)
-        self.chaos: Any = ChaosTier(self.hot)
-        self.pauses = Pauses()
-        tiers: dict[str, Any] = {"hot": self.chaos, "warm": self.warm}
-        self.client = MemoryClient(clock=self.clock, **tiers, **options)
-
-    async def version(self, key: Key = KEY, value: Any = "value") -> int:
-        return (await self.client.set(key, value)).version
-
-    async def entry(self, key: Key = KEY) -> Envelope | None:
-        return await self.hot.peek(key, deadline=soon())
-
-    def settling(self, **options: Any) -> Settling:
-        return Settling(self.client, letters_of(self.client), clock=self.clock, pause=self.pauses, **options)
-
-    async def letters(self) -> list[Letter]:
-        return (await letters_of(self.client).page(LetterFilter(), deadline=soon())).letters
-
-
-def document(key: Key, version: Any, **instead: Any) -> dict[str, Any]:
-    item = {"id": cosmos_id(key), "tenant": key.tenant, "scope": key.scope, "n": key.name, "v": version, "r": {"z": 1}}
-    return item | instead
-
-
-@pytest.fixture
-async def small(tmp_path: Path) -> AsyncIterator[Small]:
-    made = Small(tmp_path)
-    async with made.client:
-        yield made
-
-
-@pytest.fixture
-def sick(small: Small) -> Callable[..., Callable[[], None]]:
-    """Takes a key's shard away; what it returns brings it back."""
-
-    def take(key: Key, error: ThermoclineError | None = None) -> Callable[[], None]:
-        small.hot.sick[key] = error if error is not None else TierUnavailable("the shard is away", tier="hot")
-        return small.hot.sick.clear
-
-    return take
-
 
 # --- the verb, on each state of the entry (COHERENCE section 3, settle by feed) ---------------------------------------
 
@@ -336,99 +240,3 @@ async def test_a_memory_that_lacks_a_tier_settles_and_replays_nothing(small: Sma
             Settling(hot_alone, place)
 
     assert len(await small.letters()) == 1
-
-
-# --- letters among notes, and their replay ----------------------------------------------------------------------------
-
-
-async def test_replayed_letters_are_settled_by_the_present_version(small: Small, sick: Callable[..., Any]) -> None:
-    version = await small.version(value="old")
-    heal = sick(KEY)
-    await small.settling(attempts=1).settle([document(KEY, version)])
-    heal()
-    async with MemoryClient(warm=small.warm, clock=small.clock) as silent:
-        await silent.set(KEY, "new")
-
-    done = await Replay(small.client, letters_of(small.client)).all(LetterFilter(cause=Cause.UNAVAILABLE))
-
-    assert (done.settled, done.kept, done.stopped) == (1, {}, "")
-    assert await small.letters() == []
-    assert await small.client.get(KEY) == "new"
-
-
-async def test_what_cannot_be_replayed_stays(small: Small, sick: Callable[..., Any]) -> None:
-    sick(KEY)
-    nameless = document(Key("t", "s", "p"), None, scope=None)
-    await small.settling(attempts=1).settle([document(KEY, 5), nameless])
-    place = letters_of(small.client)
-
-    small.clock.advance(3601)  # a young letter's version would be waited for
-    done = await Replay(small.client, place, clock=small.clock).all(LetterFilter())
-    missing = await Replay(small.client, place).these(["0" * 40])
-
-    assert done.settled == 1  # nothing is known of that key by now, so there is nothing to tell
-    (poison,) = await small.letters()
-    assert done.stopped == ""
-    assert "which key it was" in str(done.kept[poison.id])
-    assert [str(error) for error in missing.kept.values()] == [f"there is no dead letter {'0' * 40}"]
-
-
-async def test_replay_stops_while_hot_is_down(small: Small, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR)
-    keys = [Key("t", "s", f"k{n}") for n in range(3)]
-    place = letters_of(small.client)
-    for key in keys:
-        version = await small.version(key)
-        await place.put(letter_for(key, version), deadline=soon())
-    small.chaos.down = True
-
-    done = await Replay(small.client, place).all(LetterFilter())
-
-    assert done.settled == 0
-    assert "none of 3 letters" in done.stopped
-    small.chaos.down = False
-    assert (await Replay(small.client, place).all(LetterFilter(), limit=2)).settled == 2
-    assert (await Replay(small.client, place).all(LetterFilter())).settled == 1
-
-
-def letter_for(key: Key, version: int) -> Letter:
-    item = document(key, version)
-    return Letter(
-        cosmos_id(key).replace("tc1.", "") * 2, Cause.UNAVAILABLE, "away", key, ("t", key.scope), version, 5, 1000, item
-    )
-
-
-async def test_letters_come_in_pages_and_by_filter(small: Small) -> None:
-    place = letters_of(small.client)
-    for n in range(7):
-        key = Key("t", f"s{n % 2}", f"k{n}")
-        await place.put(letter_for(key, n + 1), deadline=soon())
-    seen: list[Letter] = []
-    cursor = None
-    while True:
-        page = await place.page(LetterFilter(), limit=3, cursor=cursor, deadline=soon())
-        seen += page.letters
-        cursor = page.cursor
-        if cursor is None:
-            break
-
-    assert sorted(letter.version for letter in seen) == [1, 2, 3, 4, 5, 6, 7]
-    ones = (await place.page(LetterFilter(tenant="t", scope="s1"), deadline=soon())).letters
-    assert sorted(letter.version for letter in ones) == [2, 4, 6]
-    assert await place.read(seen[0].id, deadline=soon()) == seen[0]
-    with pytest.raises(InvalidArgument, match="tenant"):
-        LetterFilter(scope="s1")
-    with pytest.raises(InvalidArgument, match="letters"):
-        await place.page(LetterFilter(), limit=0, deadline=soon())
-
-
-async def test_exactly_the_letter_that_was_read_is_dropped(small: Small) -> None:
-    place = letters_of(small.client)
-    await place.put(letter_for(KEY, 1), deadline=soon())
-    (first,) = await small.letters()
-    await place.put(letter_for(KEY, 2), deadline=soon())
-
-    assert not await place.drop(first, deadline=soon())
-    (second,) = await small.letters()
-    assert await place.drop(second, deadline=soon())
-    assert await small.letters() == []
