@@ -134,6 +134,20 @@ async def test_purge_that_began_in_the_middle_looks_at_all(store: Store, direct:
     assert answers == [1, 1, 0]
 
 
+async def test_purge_goes_round_within_one_call(store: Store, direct: Any) -> None:
+    """What lies before the place where it began is not put off: 0 says that nothing is left."""
+    direct._grace_ms = -60_000
+    keys = [Key("t", "s", f"n{number}") for number in range(4)]
+    for key in keys:
+        await stored(direct, key)
+    await direct.write(delete(keys[0]), deadline=soon())
+    _, direct._swept = await store.heads(direct, 2)
+
+    answers = [await direct.purge(dead_before_ms=now_ms() + 60_000, limit=10, deadline=soon()) for _ in range(2)]
+
+    assert answers == [1, 0]
+
+
 async def test_version_grows_over_purging_and_creation(direct: Tier) -> None:
     """P4."""
     key = new_key()
