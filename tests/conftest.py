@@ -1,11 +1,13 @@
-"""Fixtures of all tests: the servers of the public rig."""
+"""Fixtures of all tests: the servers of the public rig. And Hypothesis' settings: no example is judged by the clock, since a machine of two cores looks away
+for longer than its 200 ms now and then."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.rig import CosmosServer
@@ -13,6 +15,9 @@ from thermocline.testing.rig import CosmosServer
 ROOT = str(Path(__file__).parents[1])
 if ROOT not in sys.path:  # tests import their parts as ``tests.…``, and ``benchmarks.…``, wherever pytest was started
     sys.path.insert(0, ROOT)
+
+settings.register_profile("busy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 pytest_plugins = ["thermocline.testing.pytest_plugin", "pytester"]
 
@@ -46,3 +51,14 @@ def control(own_cosmos: CosmosServer) -> Iterator[CosmosControl]:
     yield control
     control.reset("faults", "clock", "counters")
     control.account(consistency="Session", multi_write=False, regions={})
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Callable[[object], None]:
+    """Prints a report though the test passes."""
+
+    def it(report: object) -> None:
+        with capsys.disabled():
+            print(f"\n{report}")
+
+    return it

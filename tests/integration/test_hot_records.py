@@ -64,7 +64,7 @@ steps = st.tuples(
 )
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(steps, max_size=12))
 async def test_any_sequence_of_writes_has_the_answers_of_process_memory(
     redis_server: RedisServer, sequence: list[Step]

@@ -234,7 +234,7 @@ operations = st.one_of(
 pauses = st.one_of(st.integers(0, 3_000), st.integers(0, 20_000), st.just(3_600_000))
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(operations, pauses), min_size=1, max_size=20))
 def test_any_sequence_under_a_moving_clock(server: Any, sequence: list[tuple[Operation, int]]) -> None:
     server.delete(b"sequence")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from thermocline import HotMemory, MemoryClient, NearCache, SqliteMemory
 from thermocline.client import Verdict
@@ -17,7 +18,7 @@ from thermocline.model import Hit, Key
 from thermocline.testing import ManualClock
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import RedisCluster, RedisServer
-from thermocline.tiers.hot.invalidations import Listening, _Changed
+from thermocline.tiers.hot.invalidations import PATIENCE, PROBES, Listening, _Changed
 
 SECOND = timedelta(seconds=1)
 Make = Callable[..., Awaitable[MemoryClient]]
@@ -289,6 +290,21 @@ async def test_beyond_the_bound_nothing_is_served_unheard(
     assert isinstance(found, Hit)
     assert (found.value, "near cache" in found.bound) == ("new", False)
     assert await reader.get(fresh_prefix) == "new"
+
+
+async def test_a_probe_lasts_for_longer_than_its_trial_may_take(own_server: RedisServer, make: Make) -> None:
+    """The removal of what has ended by itself is told no more: a machine that looked away for a second had a server for one that does not tell."""
+    reader = await make(own_server.url, near=True)
+    listening = reader._near._listening  # type: ignore[union-attr]
+    assert isinstance(listening, Listening)
+    async with redis.asyncio.from_url(own_server.url) as client, client.monitor() as monitor:
+        wire, how = await listening._begin("")
+        await wire.close()
+        words: list[str] = []
+        while words[:1] != ["SET"]:
+            words = (await monitor.next_command())["command"].split()
+    assert (how, words[-2]) == ("tracking", "PX")
+    assert int(words[-1]) > 1000 * PATIENCE * (PROBES + 2)
 
 
 async def test_words_that_are_late_are_not_lost(

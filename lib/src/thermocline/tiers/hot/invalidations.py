@@ -35,6 +35,7 @@ REFUSED_PAUSE: Final = 60.0  # ... where the servers refuse to tell
 BEATS: Final = 4  # times within the bound that a server is asked whether it is heard
 TRIED: Final = 500  # names, before others have a turn
 PROBES: Final = 3  # questions after which what was written must have been told
+_LEFT_MS: Final = 60_000  # until a probe goes by itself; longer than its trial, since the removal of what has ended already is not told
 
 TRACKING: Final = "tracking"
 KEYSPACE: Final = "keyspace notifications"
@@ -206,7 +207,7 @@ class Listening:
         else:
             await wire.say(*words)
         probe = await self._probe(name)
-        changes: tuple[Command, ...] = (("SET", probe, b"", "PX", 1000), ("UNLINK", probe))
+        changes: tuple[Command, ...] = (("SET", probe, b"", "PX", _LEFT_MS), ("UNLINK", probe))
         for change in changes:
             wire.watched, wire.seen = probe, False
             await self._link.call_node(name, change, self._soon())
