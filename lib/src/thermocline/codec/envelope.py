@@ -84,7 +84,7 @@ def pack(envelope: Envelope) -> bytes:
 
 
 def unpack(data: bytes | memoryview, key: Key, raw_limit: int = RAW_LIMIT) -> Envelope:
-    """The envelope of ``key``. Raises `CorruptRecord` or `UnreadableRecord`; a marker is corrupt here, see `is_marker`. Of a view the payload is copied once."""
+    """The envelope of ``key``. Raises `CorruptRecord` or `UnreadableRecord`; a marker is corrupt here, see `is_marker`. A view's payload is copied once."""
     if len(data) < HEADER_LENGTH or data[:3] != MAGIC:
         raise CorruptRecord("not an envelope: it is too short or has another beginning")
     fields = data[:84]
@@ -138,12 +138,10 @@ def unpack(data: bytes | memoryview, key: Key, raw_limit: int = RAW_LIMIT) -> En
         raw_length,
     )
     check_header(header, payload_length, raw_limit)
-    if not isinstance(payload, bytes):
-        payload = bytes(payload)
     if not meta_length:
-        return Envelope(key, header, payload, MEDIA_TYPES[serialiser])
+        return Envelope(key, header, bytes(payload), MEDIA_TYPES[serialiser])
     media_type, tags = _unpack_meta(bytes(meta))
-    return Envelope(key, header, payload, media_type, tags)
+    return Envelope(key, header, bytes(payload), media_type, tags)
 
 
 def check_header(header: Header, payload_length: int, raw_limit: int = RAW_LIMIT) -> None:
