@@ -8,6 +8,7 @@ import redis.asyncio
 from tests.promises.test_command_counts import Metered, metered
 from tests.promises.world import World
 
+from thermocline import telemetry
 from thermocline.client import MemoryClient
 from thermocline.clock import Deadline
 from thermocline.keys import redis_key
@@ -39,7 +40,8 @@ async def test_thousand_keys_of_a_scope_are_at_most_twelve_calls_to_cosmos(world
     bill = await meter.of(prefetch())
     assert len(results[0].promoted) == THOUSAND
     assert sum(bill.warm.values()) <= 12
-    assert bill.hot.total() == 2 * THOUSAND  # a lease and a settle each
+    renewed = memory.stats()["hot"].get(telemetry.LEASES_RENEWED, 0)  # where a busy machine took longer over it
+    assert bill.hot.total() - renewed == 2 * THOUSAND  # a lease and a settle each
 
     bill = await meter.of(prefetch())
     assert sorted(results[1].present) == sorted(items)
