@@ -13,6 +13,8 @@ from thermocline.model import Key
 from thermocline.testing.cosmos.control import CosmosControl
 from thermocline.testing.rig import Azurite, CosmosServer, RedisServer
 
+pytestmark = pytest.mark.timeout(300)  # it takes long, and longer where others have the machine
+
 KILLS = 20
 MOST_STEPS = 9  # of a round with a few documents: look at the numbers that this test prints when it changes
 SWEEPS_KILLED = 6

@@ -16,6 +16,8 @@ from thermocline.clock import Deadline
 from thermocline.model import Authority, Key
 from thermocline.transfer import DualMemory, Migration, Phase, Space
 
+pytestmark = pytest.mark.timeout(300)  # it takes long, and longer where others have the machine
+
 KILLS = 20
 KEYS = 30
 VERBS = {

@@ -21,6 +21,8 @@ from thermocline.model import Envelope, Flags, Header, Key
 from thermocline.protocols import Effect, Verb, Write, Written
 from thermocline.writes import Answer, Create, Doubt, Patch, Plain, Read, Rules, Seen, Step, Took, after, begin
 
+pytestmark = pytest.mark.timeout(300)  # it takes long, and longer where others have the machine
+
 SCALE = 10  # versions per tick; a million per second in the real thing
 FIRST = 5  # the version of an item that is there at the beginning
 SMALL = Rules(ring=2, window=2)
