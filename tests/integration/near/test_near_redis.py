@@ -15,12 +15,16 @@ from thermocline import HotMemory, MemoryClient, NearCache, SqliteMemory
 from thermocline.client import Verdict
 from thermocline.keys import redis_key
 from thermocline.model import Hit, Key
+from thermocline.resilience import Budget
 from thermocline.testing import ManualClock
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import RedisCluster, RedisServer
 from thermocline.tiers.hot.invalidations import PATIENCE, PROBES, Listening, _Changed
 
 SECOND = timedelta(seconds=1)
+PATIENT = Budget(
+    call=timedelta(minutes=1), hot=timedelta(seconds=10), warm=timedelta(seconds=15)
+)  # a slow machine is no outage
 Make = Callable[..., Awaitable[MemoryClient]]
 
 
@@ -41,6 +45,8 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         async def one(
             url: str, *, near: bool = False, hears: bool = True, alone: bool = False, **options: Any
         ) -> MemoryClient:
+            if "clock" not in options:
+                options["budget"] = PATIENT
             if near:
                 options["near"] = NearCache(stale_at_most=SECOND)
             if not alone:
