@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from thermocline.testing.scenarios import FEATURES, SCENARIOS, Places, Report, Scenario, by_name, page, play
+from thermocline.testing.scenarios import FEATURES, SCENARIOS, Places, Scenario, by_name, page, play
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 SECONDS = 0.8
 NAMES = [scenario.name for scenario in SCENARIOS]
 
-Show = Callable[[Report], None]
+Show = Callable[[object], None]
 
 
 def kept_folder(name: str) -> Path | None:
@@ -25,15 +25,6 @@ def kept_folder(name: str) -> Path | None:
     folder = Path(where) / name.replace(" ", "-")
     folder.mkdir(parents=True)
     return folder
-
-
-@pytest.fixture
-def show(capsys: pytest.CaptureFixture[str]) -> Show:
-    def it(report: Report) -> None:
-        with capsys.disabled():
-            print(f"\n{report}")
-
-    return it
 
 
 @pytest.mark.timeout(180)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from datetime import timedelta
@@ -11,13 +12,16 @@ from typing import Any, ClassVar
 import pytest
 import redis
 from azure.cosmos.aio import CosmosClient
+from azure.storage.blob.aio import ContainerClient
 from redis.cluster import RedisCluster as ClusterClient
 
 from thermocline.keys import cosmos_id, cosmos_partition, head_path
 from thermocline.model import Key
 from thermocline.testing import ManualClock
 from thermocline.testing.conformance import Capability, TierConformance
-from thermocline.testing.rig import CosmosServer, RedisCluster, RedisServer
+from thermocline.testing.rig import Azurite, CosmosServer, RedisCluster, RedisServer
+from thermocline.tiers.cold import ColdMemory
+from thermocline.tiers.cold.blobs import Transfer
 from thermocline.tiers.hot import HotMemory
 from thermocline.tiers.hot.records import record_key
 from thermocline.tiers.local.folder import FolderMemory
@@ -164,3 +168,40 @@ def flip_in_file(path: Path) -> None:
     """Its last byte."""
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+class ColdTier:
+    """Blob Storage, in a container of the class's own."""
+
+    gaps: ClassVar[Mapping[Capability, str]] = {Capability.MOVABLE_CLOCK: "Blob Storage stamps by its own clock"}
+    container = f"conformance-{uuid.uuid4().hex[:12]}"
+    transfer: ClassVar[Transfer] = "sdk"
+
+    def _at(self, azurite: Azurite, **options: Any) -> ColdMemory:
+        return ColdMemory.from_connection_string(
+            azurite.connection_string, self.container, transfer=self.transfer, **options
+        )
+
+    @pytest.fixture
+    async def tier(self, azurite: Azurite) -> AsyncIterator[ColdMemory]:
+        self.azurite = azurite
+        async with self._at(azurite, create=True) as tier:
+            yield tier
+
+    async def reopen(self, tier: ColdMemory) -> ColdMemory:
+        second = self._at(self.azurite)
+        await second.connect()
+        return second
+
+    async def flip(self, path: str, metadata: dict[str, str] | None = None) -> None:
+        """The last byte of a blob; its metadata stay, or become these."""
+        async with (
+            ContainerClient.from_connection_string(
+                self.azurite.connection_string, self.container, max_single_put_size=2**20, max_block_size=2**20
+            ) as client,
+            client.get_blob_client(path) as blob,
+        ):
+            stream = await blob.download_blob()
+            data = await stream.readall()
+            kept = stream.properties.metadata if metadata is None else metadata
+            await blob.upload_blob(data[:-1] + bytes([data[-1] ^ 1]), overwrite=True, metadata=kept)

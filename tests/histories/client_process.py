@@ -1,6 +1,6 @@
 """One client process: ``python -m tests.histories.client_process FILE``, its Spec on standard input.
 
-It says ``ready``, its progress, and ``done`` on standard output; told ``drain`` it waits until hot knows all that it missed, and ends.
+It says ``ready``, and told ``go`` its progress and ``done`` on standard output; told ``drain`` it waits until hot knows all that it missed, and ends.
 """
 
 import asyncio
@@ -65,6 +65,7 @@ async def run(spec: Spec, recorder: Recorder) -> None:
             return
         watching = asyncio.create_task(watch(memory, work, recorder)) if spec.watched else None
         say("ready")
+        await asyncio.to_thread(sys.stdin.readline)
         await work.run()
         say("done")
         await asyncio.to_thread(sys.stdin.readline)

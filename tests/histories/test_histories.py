@@ -62,20 +62,11 @@ SEED = int(os.environ.get("HISTORY_SEED", "1"))
 SOAK = int(os.environ.get("HISTORY_SOAK", "1000000"))
 NAMES = [world.name for world in WORLDS]
 
-Show = Callable[[Report], None]
+Show = Callable[[object], None]
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="needs a CLOCK_MONOTONIC that processes share, as Linux has"
 )
-
-
-@pytest.fixture
-def show(capsys: pytest.CaptureFixture[str]) -> Show:
-    def it(report: Report) -> None:
-        with capsys.disabled():
-            print(f"\n{report}")
-
-    return it
 
 
 @pytest.fixture

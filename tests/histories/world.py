@@ -19,6 +19,7 @@ from thermocline.testing.history import Bound, Fault, History, Verdict, check, r
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import RedisServer
 from thermocline.testing.scenarios import Needs, Stage
+from thermocline.testing.scenarios.breaking import leave_room
 from thermocline.testing.scenarios.stage import staged
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +138,8 @@ class Client:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         await self.say(spec.dump())
+        if self.life:
+            await self.say("go")  # the others are at work
         self.reading = asyncio.create_task(self._read(self.process))
 
     async def say(self, line: str) -> None:
@@ -220,6 +223,8 @@ class Run:
     async def _work(self, stage: Stage) -> None:
         await asyncio.gather(*(client.start() for client in self.clients))
         await self._all("ready")
+        for client in self.clients:  # together, so that they meet at their keys
+            await client.say("go")
         faults = Faults(stage, self._kill, log=self.log)
         breaking = [asyncio.create_task(faults.run(list(self.world.faults), self.world.pace))]
         breaking += [asyncio.create_task(FAULTS[name](stage, float("inf"))) for name in self.world.always]
@@ -302,19 +307,11 @@ class Run:
                 stage.proxies["table"] = proxy
                 tiers = replace(tiers, blob="", table=proxy.url, table_key=stage.azurite.key)
             if world.room is not None:
-                await asyncio.to_thread(limit, stage.redis, world.room)
+                await asyncio.to_thread(leave_room, stage.redis, world.room)
             if world.proxied:
                 for number in range(world.processes):
                     stage.proxies[f"{WAY}{number}"] = await stack.enter_async_context(ChaosProxy(stage.redis.url))
             yield stage, tiers
-
-
-def limit(redis: RedisServer, room: int) -> None:
-    """Until its next start."""
-    with redis.connection() as connection:
-        used = int(connection.fields("INFO", "memory")["used_memory"])
-        connection.call("CONFIG", "SET", "maxmemory-clients", "0")
-        connection.call("CONFIG", "SET", "maxmemory", str(used + room))
 
 
 def evictions(redis: RedisServer) -> int:

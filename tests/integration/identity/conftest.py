@@ -1,6 +1,6 @@
 """A vault of these tests alone, for they change its roles and take it down; and real Redis servers whose ACL the tests hold."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from azure.identity.aio import ManagedIdentityCredential
@@ -36,6 +36,12 @@ async def credential(vault: KeyVaultServer) -> AsyncIterator[ManagedIdentityCred
     """azure-identity's own, which asks the endpoint over TLS."""
     async with ManagedIdentityCredential(connection_verify=str(vault.ca_file)) as made:
         yield made
+
+
+@pytest.fixture
+def name(unique_name: Callable[[str], str]) -> str:
+    """Of a secret in the vault, which is shared."""
+    return unique_name("secret")
 
 
 @pytest.fixture

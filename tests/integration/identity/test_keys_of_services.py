@@ -30,12 +30,6 @@ PATIENT = Budget(warm=timedelta(seconds=10), cold=timedelta(seconds=10))  # a sl
 ROTATIONS = 4
 
 
-@pytest.fixture
-def name(unique_name: Callable[[str], str]) -> str:
-    """Of the secret in the vault."""
-    return unique_name("key-of-a-service")
-
-
 async def under_load(memory: MemoryClient, rotate: Callable[[int], object], *, counted: bool) -> None:
     """Eight workers write and read, while a key is rotated; where versions are ``counted``, each write took effect once, for they have no gap."""
     versions: dict[int, list[int]] = {}

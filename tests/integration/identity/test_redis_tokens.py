@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -120,6 +120,27 @@ async def test_token_is_renewed_before_it_expires(
     await logins.close()
 
 
+async def changing(
+    logins: EntraLogins, door: Door, work: Callable[[int, int], Awaitable[None]], *, changes: int, calls: int
+) -> Load:
+    """``calls`` of the load lie between two changes of the token. No call fails."""
+
+    async def script(load: Load) -> None:
+        for change in range(changes):
+            await load.reach(calls)
+            assert await logins.renew(logins.generation)
+            if change % 2:
+                await load.pause()
+                assert await door.throw_out() > 0
+                load.resume()
+        await load.reach(calls)
+
+    load = Load(work)
+    await load.during(script)
+    assert load.failed == []
+    return load
+
+
 async def test_no_call_fails_while_tokens_change_under_load(
     locked_redis: RedisServer, door: Door, user: str, fresh_prefix: str
 ) -> None:
@@ -134,19 +155,7 @@ async def test_no_call_fails_while_tokens_change_under_load(
             await memory.set(key, turn)
             assert await memory.get(key) == turn
 
-        async def script(load: Load) -> None:
-            for rotation in range(6):
-                await load.reach(60)
-                assert await logins.renew(logins.generation)
-                if rotation % 2:
-                    await load.pause()
-                    assert await door.throw_out() > 0
-                    load.resume()
-            await load.reach(60)
-
-        load = Load(work)
-        await load.during(script)
-        assert load.failed == []
+        load = await changing(logins, door, work, changes=6, calls=60)
         assert load.done >= 60 * 7
     assert credential.issued == 7
 
@@ -166,19 +175,7 @@ async def test_no_call_fails_on_a_cluster(user: str) -> None:
                 found = await memory.get_many([f"key-{worker}-{n}" for n in range(min(turn, 6) + 1)])
                 assert len(found) == min(turn, 6) + 1
 
-            async def script(load: Load) -> None:
-                for rotation in range(4):
-                    await load.reach(40)
-                    assert await logins.renew(logins.generation)
-                    if rotation % 2:
-                        await load.pause()
-                        assert await door.throw_out() > 0
-                        load.resume()
-                await load.reach(40)
-
-            load = Load(work)
-            await load.during(script)
-            assert load.failed == []
+            await changing(logins, door, work, changes=4, calls=40)
 
 
 @pytest.mark.parametrize("cluster", [False, True])

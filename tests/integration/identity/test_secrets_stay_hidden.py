@@ -156,78 +156,78 @@ async def test_secrets_that_cannot_be_used(
 
 
 async def test_key_of_cosmos(
+    search: Search,
     vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
+    opened: Vault,
+    name: str,
     cosmos_server: CosmosServer,
     unique_name: Callable[[str], str],
-    search: Search,
 ) -> None:
-    name = unique_name("hidden")
     vault.set(name, SECRET)
-    async with Vault(vault.url, credential) as opened:
-        for warm in (
-            WarmMemory(cosmos_server.url, "d", "c", key=opened.secret(name)),
-            WarmMemory(cosmos_server.url, "d", "c", key=SECRET),
-        ):
-            search.look(warm)
-            await failing(search, warm.connect())
-        bad = unique_name("bad")
-        vault.set(bad, f"{SECRET} with something behind")
-        await failing(search, WarmMemory(cosmos_server.url, "d", "c", key=opened.secret(bad)).connect())
+    for warm in (
+        WarmMemory(cosmos_server.url, "d", "c", key=opened.secret(name)),
+        WarmMemory(cosmos_server.url, "d", "c", key=SECRET),
+    ):
+        search.look(warm)
+        await failing(search, warm.connect())
+    bad = unique_name("bad")
+    vault.set(bad, f"{SECRET} with something behind")
+    await failing(search, WarmMemory(cosmos_server.url, "d", "c", key=opened.secret(bad)).connect())
+    await opened.close()
     search.nothing_found()
 
 
 async def test_sas_of_blob_storage(
+    search: Search,
     vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
+    opened: Vault,
+    name: str,
     azurite: Azurite,
     unique_name: Callable[[str], str],
-    search: Search,
 ) -> None:
-    name = unique_name("hidden")
     vault.set(name, SAS)
-    async with Vault(vault.url, credential) as opened:
-        cold = ColdMemory(azurite.blob_url, "hidden", credential=opened.secret(name))
-        search.look(cold, opened.secret(name))
-        await failing(search, cold.connect())
-        gone = ColdMemory("http://127.0.0.1:9/account", "hidden", credential=opened.secret(name))
-        await failing(search, gone.connect())
-        bad = unique_name("bad")
-        vault.set(bad, f"https://host/?{SAS}")
-        await failing(search, ColdMemory(azurite.blob_url, "hidden", credential=opened.secret(bad)).connect())
+    cold = ColdMemory(azurite.blob_url, "hidden", credential=opened.secret(name))
+    search.look(cold, opened.secret(name))
+    await failing(search, cold.connect())
+    gone = ColdMemory("http://127.0.0.1:9/account", "hidden", credential=opened.secret(name))
+    await failing(search, gone.connect())
+    bad = unique_name("bad")
+    vault.set(bad, f"https://host/?{SAS}")
+    await failing(search, ColdMemory(azurite.blob_url, "hidden", credential=opened.secret(bad)).connect())
+    await opened.close()
     search.nothing_found()
 
 
 async def test_sas_of_table_storage(
+    search: Search,
     vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
+    opened: Vault,
+    name: str,
     azurite: Azurite,
     unique_name: Callable[[str], str],
-    search: Search,
 ) -> None:
-    name, bad = unique_name("hidden"), unique_name("bad")
+    bad = unique_name("bad")
     vault.set(name, SAS)
     vault.set(bad, f"https://host/?{SAS}")
-    async with Vault(vault.url, credential) as opened:
-        table = TableMemory(azurite.table_url, "hidden", credential=opened.secret(name))
-        search.look(table, table._account, table._service, opened.secret(name))
-        await failing(search, table.connect())
-        gone = TableMemory("http://127.0.0.1:9/account", "hidden", credential=opened.secret(name))
-        await failing(search, gone.connect())
-        await failing(search, TableMemory(azurite.table_url, "hidden", credential=opened.secret(bad)).connect())
+    table = TableMemory(azurite.table_url, "hidden", credential=opened.secret(name))
+    search.look(table, table._account, table._service, opened.secret(name))
+    await failing(search, table.connect())
+    gone = TableMemory("http://127.0.0.1:9/account", "hidden", credential=opened.secret(name))
+    await failing(search, gone.connect())
+    await failing(search, TableMemory(azurite.table_url, "hidden", credential=opened.secret(bad)).connect())
+    await opened.close()
     search.nothing_found()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_sas_of_a_service_that_does_not_speak(
-    vault: KeyVaultServer,
-    credential: ManagedIdentityCredential,
-    unique_name: Callable[[str], str],
     search: Search,
+    vault: KeyVaultServer,
+    opened: Vault,
+    name: str,
     scheme: str,
 ) -> None:
     """An answer that is no HTTP, and TLS that never comes about: aiohttp tells of both with the whole URL."""
-    name = unique_name("hidden")
     vault.set(name, SAS)
     closed: list[asyncio.StreamWriter] = []
 
@@ -240,7 +240,7 @@ async def test_sas_of_a_service_that_does_not_speak(
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/account"
     told = "no HTTP" if scheme == "http" else "Connection timeout"
-    async with server, Vault(vault.url, credential) as opened:
+    async with server:
         for sas in (SAS, opened.secret(name)):
             for tier in (
                 ColdMemory(url, "hidden", credential=sas, connection_timeout=0.1),
@@ -251,6 +251,7 @@ async def test_sas_of_a_service_that_does_not_speak(
                 search.error(caught.value)
         for writer in closed:
             writer.close()
+    await opened.close()
     search.nothing_found()
 
 

@@ -1,7 +1,6 @@
 """Secrets of Key Vault: read over TLS by the real SDKs, kept, read again, and what is said where one cannot be read."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -17,16 +16,13 @@ from thermocline.testing.vault.tokens import PRINCIPAL
 SOON = timedelta(milliseconds=20)
 
 
-async def test_secret_is_read_once_and_kept(
-    vault: KeyVaultServer, credential: ManagedIdentityCredential, unique_name: Callable[[str], str]
-) -> None:
-    name = unique_name("kept")
+async def test_secret_is_read_once_and_kept(vault: KeyVaultServer, opened: Vault, name: str) -> None:
     vault.set(name, "first")
-    async with Vault(vault.url, credential) as opened:
-        secret = opened.secret(name)
-        assert [await secret.current() for _ in range(5)] == ["first"] * 5
-        assert secret.generation == 1
-        assert opened.secret(name) is secret
+    secret = opened.secret(name)
+    assert [await secret.current() for _ in range(5)] == ["first"] * 5
+    assert secret.generation == 1
+    assert opened.secret(name) is secret
+    await opened.close()
     stats = vault.stats()
     assert stats["asked"].pop("vault 401", 1) == 1, "a challenge, which the SDK keeps for all clients of this process"
     assert stats["asked"] == {"identity 200": 1, "vault 200": 1}, "a token, the secret"
@@ -34,20 +30,16 @@ async def test_secret_is_read_once_and_kept(
     assert stats["issued"][0]["oid"] == PRINCIPAL
 
 
-async def test_many_who_ask_at_once_share_one_request(
-    vault: KeyVaultServer, credential: ManagedIdentityCredential, unique_name: Callable[[str], str]
-) -> None:
-    name = unique_name("shared")
+async def test_many_who_ask_at_once_share_one_request(vault: KeyVaultServer, opened: Vault, name: str) -> None:
     vault.set(name, "v")
-    async with Vault(vault.url, credential) as opened:
-        assert await asyncio.gather(*(opened.secret(name).current() for _ in range(20))) == ["v"] * 20
+    assert await asyncio.gather(*(opened.secret(name).current() for _ in range(20))) == ["v"] * 20
+    await opened.close()
     assert vault.stats()["asked"]["vault 200"] == 1
 
 
 async def test_new_version_is_found_in_the_background(
-    vault: KeyVaultServer, credential: ManagedIdentityCredential, unique_name: Callable[[str], str]
+    vault: KeyVaultServer, credential: ManagedIdentityCredential, name: str
 ) -> None:
-    name = unique_name("refreshed")
     vault.set(name, "old")
     async with Vault(vault.url, credential, refresh=SOON) as opened:
         secret = opened.secret(name)
@@ -58,9 +50,8 @@ async def test_new_version_is_found_in_the_background(
 
 
 async def test_secret_is_read_again_before_it_expires(
-    vault: KeyVaultServer, credential: ManagedIdentityCredential, unique_name: Callable[[str], str]
+    vault: KeyVaultServer, credential: ManagedIdentityCredential, name: str
 ) -> None:
-    name = unique_name("expiring")
     vault.set(name, "short", expires_in=3)
     async with Vault(vault.url, credential, refresh=timedelta(hours=1)) as opened:
         secret = opened.secret(name)
@@ -71,27 +62,22 @@ async def test_secret_is_read_again_before_it_expires(
         assert secret.previous == "short"
 
 
-async def test_refused_secret_is_read_again_once(
-    vault: KeyVaultServer, credential: ManagedIdentityCredential, unique_name: Callable[[str], str]
-) -> None:
-    name = unique_name("refused")
+async def test_refused_secret_is_read_again_once(vault: KeyVaultServer, opened: Vault, name: str) -> None:
     vault.set(name, "old")
-    async with Vault(vault.url, credential) as opened:
-        secret = opened.secret(name)
-        await secret.current()
-        assert not await secret.renew(1), "there is no newer one"
-        assert not await secret.renew(1)
-        assert vault.stats()["asked"]["vault 200"] == 2, "who is refused again at once does not ask again"
-        assert await secret.renew(0), "another has fetched it meanwhile"
+    secret = opened.secret(name)
+    await secret.current()
+    assert not await secret.renew(1), "there is no newer one"
+    assert not await secret.renew(1)
+    assert vault.stats()["asked"]["vault 200"] == 2, "who is refused again at once does not ask again"
+    assert await secret.renew(0), "another has fetched it meanwhile"
 
 
 async def test_vault_that_went_down_leaves_what_was_read(
     vault: KeyVaultServer,
     credential: ManagedIdentityCredential,
-    unique_name: Callable[[str], str],
+    name: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    name = unique_name("kept")
     vault.set(name, "kept")
     async with Vault(vault.url, credential, refresh=SOON, options={"retry_total": 0}) as opened:
         secret = opened.secret(name)
@@ -106,14 +92,11 @@ async def test_vault_that_went_down_leaves_what_was_read(
         await until(lambda: secret.generation == 2)
 
 
-async def test_throttled_vault_is_asked_again_as_it_says(
-    vault: KeyVaultServer, credential: ManagedIdentityCredential, unique_name: Callable[[str], str]
-) -> None:
-    name = unique_name("throttled")
+async def test_throttled_vault_is_asked_again_as_it_says(vault: KeyVaultServer, opened: Vault, name: str) -> None:
     vault.set(name, "v")
     vault.throttle(1, retry_after=0)
-    async with Vault(vault.url, credential) as opened:
-        assert await opened.secret(name).current() == "v"
+    assert await opened.secret(name).current() == "v"
+    await opened.close()
     assert vault.stats()["asked"]["vault 429"] == 1
 
 
@@ -150,11 +133,10 @@ async def test_missing_secret(vault: KeyVaultServer, credential: ManagedIdentity
 async def test_secret_that_may_not_be_used(
     vault: KeyVaultServer,
     credential: ManagedIdentityCredential,
-    unique_name: Callable[[str], str],
+    name: str,
     how: dict[str, float],
     told: str,
 ) -> None:
-    name = unique_name("unusable")
     vault.set(name, "the value itself", **how)  # type: ignore[arg-type]
     error = await refusal(vault, credential, name)
     assert isinstance(error, AccessDenied)
@@ -171,17 +153,15 @@ async def test_missing_role_is_named(vault: KeyVaultServer, credential: ManagedI
 
 
 async def test_token_that_counts_no_more_is_fetched_anew_or_told(
-    vault: KeyVaultServer, credential: ManagedIdentityCredential, unique_name: Callable[[str], str]
+    vault: KeyVaultServer, opened: Vault, name: str
 ) -> None:
-    name = unique_name("revoked")
     vault.set(name, "v")
-    async with Vault(vault.url, credential) as opened:
-        secret = opened.secret(name)
-        await secret.current()
-        vault.tokens(revoke=True)  # azure-identity still keeps its token, so the vault goes on refusing
-        with pytest.raises(AccessDenied, match="Key Vault Secrets User"):
-            await secret.renew(1)
-        assert await secret.current() == "v"
+    secret = opened.secret(name)
+    await secret.current()
+    vault.tokens(revoke=True)  # azure-identity still keeps its token, so the vault goes on refusing
+    with pytest.raises(AccessDenied, match="Key Vault Secrets User"):
+        await secret.renew(1)
+    assert await secret.current() == "v"
 
 
 @pytest.mark.parametrize("part", ["vault", "identity"])

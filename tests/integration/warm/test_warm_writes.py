@@ -172,11 +172,7 @@ async def test_copy_that_arrives_after_nine_other_writes_is_not_let_in(
     key = new_key()
     first = await took(warm, put(key, 0))
     late = put(key, "late", known=first)
-    slow = control.delay(60_000, kinds=["patch"], count=1)
-    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.5)))
-    await until_hit(control, slow)
-    with pytest.raises(UnknownOutcome):
-        await task
+    slow = await held_up(warm, control, late)
     for number in range(9):
         await took(warm, put(key, number, known=first + number))
     assert control.release(slow)
@@ -193,11 +189,7 @@ async def test_copy_that_arrives_late_takes_effect_once(
     key = new_key()
     first = await took(warm, put(key, 0))
     late = put(key, "late", known=first)
-    slow = control.delay(60_000, kinds=["patch"], count=1)
-    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.5)))
-    await until_hit(control, slow)
-    with pytest.raises(UnknownOutcome):
-        await task
+    slow = await held_up(warm, control, late)
     version = await took(warm, late)
     assert control.release(slow)
     await answered(control, 2)
@@ -213,16 +205,22 @@ async def test_copy_that_arrives_long_after_its_deadline_is_let_in_no_more(
     key = new_key()
     first = await took(warm, put(key, 0))
     late = put(key, "late", known=first)
-    slow = control.delay(60_000, kinds=["patch"], count=1)
-    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.5)))
-    await until_hit(control, slow)
-    with pytest.raises(UnknownOutcome):
-        await task
+    slow = await held_up(warm, control, late)
     control.advance(LATE_MS / 1000 + 1)
     assert control.release(slow)
     await answered(control, 1)
 
     assert (await item_of(items, key))["v"] == first
+
+
+async def held_up(warm: WarmMemory, control: CosmosControl, late: Write) -> int:
+    """A copy of it is under way beyond its caller's deadline. Returns the fault's number, by which that is let go on."""
+    slow = control.delay(60_000, kinds=["patch"], count=1)
+    task = asyncio.create_task(warm.write(late, deadline=Deadline.after(0.5)))
+    await until_hit(control, slow)
+    with pytest.raises(UnknownOutcome):
+        await task
+    return slow
 
 
 async def answered(control: CosmosControl, patches: int) -> None:

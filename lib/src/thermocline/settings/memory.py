@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
@@ -67,6 +67,8 @@ class MemorySettings(BaseSettings):
     """
 
     model_config = READ_AS
+
+    _environment_counts: ClassVar[bool] = True
 
     redis_url: RedisUrl | None = Field(None, validation_alias="REDIS_URL", repr=False)
     redis_host: Host | None = Field(None, validation_alias="REDIS_HOST")
@@ -144,10 +146,11 @@ class MemorySettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        for source in (env_settings, dotenv_settings):
+        given = (env_settings, dotenv_settings) if cls._environment_counts else (dotenv_settings,)
+        for source in given:
             if isinstance(source, EnvSettingsSource):
                 _refuse_unknown(source.env_vars)
-        return init_settings, env_settings, dotenv_settings
+        return init_settings, *given
 
     def any_service(self) -> bool:
         """Whether any service is named; if none is, the embedded tiers are used."""
@@ -340,18 +343,7 @@ def _check_sign_in(settings: MemorySettings) -> None:
 class FileSettings(MemorySettings):
     """The settings of one file alone. The environment does not count, so that two sets of tiers can be named beside each other."""
 
+    _environment_counts = False
+
     def __init__(self, *, env_file: Path | str | None, **values: Any) -> None:
         super().__init__(env_file=env_file, **values)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        if isinstance(dotenv_settings, EnvSettingsSource):
-            _refuse_unknown(dotenv_settings.env_vars)
-        return init_settings, dotenv_settings

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from thermocline.testing.proxy import ChaosProxy, http_refusal
+from thermocline.testing.rig import RedisServer
 from thermocline.testing.scenarios.model import Break
 from thermocline.testing.scenarios.stage import Stage
 
@@ -56,17 +57,19 @@ async def fail_over(stage: Stage, seconds: float) -> None:
 
 async def fill_redis(stage: Stage, seconds: float) -> None:
     """Redis has no room for any more entries, and evicts none."""
-
-    def limit(room: int | None) -> None:
-        with stage.redis.connection() as connection:
-            used = int(connection.fields("INFO", "memory")["used_memory"])
-            connection.call("CONFIG", "SET", "maxmemory", 0 if room is None else max(1, used + room))
-
-    await asyncio.to_thread(limit, 0)
+    await asyncio.to_thread(leave_room, stage.redis, 0)
     try:
         await asyncio.sleep(seconds)
     finally:
-        await asyncio.to_thread(limit, None)
+        await asyncio.to_thread(leave_room, stage.redis, None)
+
+
+def leave_room(redis: RedisServer, room: int | None) -> None:
+    """Until its next start it may have so many bytes besides those that it has now; None: no end."""
+    with redis.connection() as connection:
+        used = int(connection.fields("INFO", "memory")["used_memory"])
+        connection.call("CONFIG", "SET", "maxmemory-clients", "0")
+        connection.call("CONFIG", "SET", "maxmemory", 0 if room is None else max(1, used + room))
 
 
 # --- the ways to the tiers ---------------------------------------------------------------------------------------------
