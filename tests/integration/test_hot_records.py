@@ -183,6 +183,23 @@ async def test_a_large_record_over_one_that_was_cut_short(tier: HotMemory, fresh
     assert found.payload == LARGE
 
 
+@SIZES
+async def test_a_record_of_no_bytes_is_damaged_for_a_condition_as_well(
+    tier: HotMemory, fresh_prefix: str, payload: bytes
+) -> None:
+    key = Key("tenant", fresh_prefix, "name")
+    await tier.client.set(record_key(key), b"")
+    for version in (0, 1):
+        with pytest.raises(CorruptRecord, match="put it anew"):
+            await tier.write(
+                replace(write(Verb.PUT, f"a-{version}", key, payload=payload), if_version=version), deadline=soon()
+            )
+    await tier.write(write(Verb.PUT, "b", key, payload=payload), deadline=soon())
+    found = await tier.read(key, deadline=soon())
+    assert found is not None
+    assert found.payload == payload
+
+
 async def test_a_record_over_the_limit_is_too_large(tier: HotMemory, fresh_prefix: str) -> None:
     key = Key("tenant", fresh_prefix, "name")
     with pytest.raises(TooLarge, match="max_value_bytes"):

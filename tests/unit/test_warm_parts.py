@@ -76,6 +76,25 @@ def test_answer_that_comes_late_moves_no_clock(late: int) -> None:
     assert skew.ms == 0
 
 
+@pytest.mark.parametrize("difference", [-900, -300, 300, 900])
+@pytest.mark.parametrize("late", [2_500, 9_000])
+def test_late_first_answer_moves_no_clock_that_is_nearly_right(difference: int, late: int) -> None:
+    """As the first one is, which waits for a token. The middle of its bounds had moved a clock by half of what it was late, until the next answer."""
+    for begun in range(NOW, NOW + 1000, 50):
+        for at in (0, late):  # when the server looked at its clock
+            skew = Skew()
+            skew.answered(date(begun + at + difference), begun, begun + late)
+            assert abs(skew.ms - difference) <= 1000
+
+
+@pytest.mark.parametrize("difference", [-5_000, 5_000])
+def test_late_answer_that_shows_a_difference_is_believed_as_far_as_it_shows_one(difference: int) -> None:
+    for begun in range(NOW, NOW + 1000, 50):
+        skew = Skew()
+        skew.answered(date(begun + (3_000 if difference > 0 else 0) + difference), begun, begun + 3_000)
+        assert abs(skew.ms - difference) <= 500
+
+
 def test_clock_that_is_set_is_believed_anew() -> None:
     skew = Skew()
     skew.answered(date(NOW), NOW, NOW)

@@ -34,6 +34,13 @@ class Skew:
             self._low, self._high = low, high
         else:
             self._low, self._high = max(low, self._low), min(high, self._high)
-        middle = (self._low + self._high) / 2
-        possible = self._low <= 0 <= self._high  # that there is none: an answer that came late says no more
-        self.ms = round(middle) if abs(middle) > BELIEVED_MS and not possible else 0
+        self.ms = self._believed()
+
+    def _believed(self) -> int:
+        """Of a late answer's wide bounds the end that is nearer to no difference at all, and half of a Date's second: such an answer moves no clock far."""
+        low, high = self._low, self._high
+        if low <= 0 <= high:
+            return 0
+        middle = (low + high) / 2
+        believed = min(middle, low + SECOND_MS / 2) if low > 0 else max(middle, high - SECOND_MS / 2)
+        return round(believed) if abs(believed) > BELIEVED_MS else 0

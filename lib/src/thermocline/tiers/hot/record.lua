@@ -65,7 +65,7 @@ end
 local raw, size = nil, nil
 if LONG then
   raw, size = redis.call('GETRANGE', KEY, 0, HEADER - 1), redis.call('STRLEN', KEY)
-  raw = raw ~= '' and raw
+  raw = raw ~= '' and raw or redis.call('GET', KEY)  -- nothing, or a record of no bytes, which is damaged
 else
   raw = redis.call('GET', KEY)
 end
