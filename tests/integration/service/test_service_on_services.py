@@ -116,6 +116,7 @@ async def test_sigterm_lets_requests_end_and_closes_the_memory(environment: Envi
             served.client() as http,
             http.stream("POST", "/invoke/stream", json={"numbers": 1, "then": "pipe", "pipe": str(pipe)}) as answer,
         ):
+            assert answer.status_code == 200, await answer.aread()
             told = events(answer.aiter_lines())
             first = await anext(told)
             served.ask_to_end()
