@@ -1,5 +1,6 @@
 """`sweep` over SQLite and a folder: orphans, dead records, temporary files, and tenants that it must not mix."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from tests.integration.moving.home import DAY, SIZE, Home, noise
 from thermocline.client.moving.sweep import Sweep
 from thermocline.clock import Deadline
 from thermocline.codec import Codec
-from thermocline.errors import TierUnavailable
+from thermocline.errors import ThermoclineError, TierUnavailable
+from thermocline.model import Envelope, Key
 from thermocline.tiers.local.folder import FolderMemory
 from thermocline.tiers.local.sqlite import SqliteMemory
 
@@ -210,3 +212,29 @@ async def test_moves_of_one_tenant_touch_no_other(home: Home, tenant: str) -> No
     assert (report.orphans, report.pointed) == (1, 7)
     fresh = await home.open(hot=None)
     assert [await fresh.get(key) for key in keys.values()] == [noise(len(name)) for name in tenants]
+
+
+async def test_records_are_read_a_hundred_at_a_time(home: Home) -> None:
+    """In cold each may be a megabyte with its value: a page of 500 took half a gigabyte."""
+
+    class Counting(SqliteMemory):
+        most = 0
+
+        async def read_many(
+            self, keys: Sequence[Key], *, deadline: Deadline
+        ) -> list[Envelope | ThermoclineError | None]:
+            self.most = max(self.most, len(keys))
+            return await super().read_many(keys, deadline=deadline)
+
+    warm = Counting(home.folder / "warm.sqlite3", clock=home.clock)
+    memory = await home.open(hot=None, warm=warm)
+    items = await home.fill(memory, 210)
+    assert (await memory.demote(items)).moved == 210
+    assert 0 < warm.most <= 100
+    assert (await memory.promote(items)).moved == 210
+    home.clock.advance(2 * DAY)
+    warm.most = 0
+    report = await memory.sweep()
+    assert (report.orphans, report.unresolved, report.failures) == (210, 0, 0)
+    assert 0 < warm.most <= 100
+    assert home.payloads() == []

@@ -10,7 +10,7 @@ from thermocline.client.fences import LONGEST_WRITE
 from thermocline.client.moving.prefetch import Prefetch
 from thermocline.client.moving.result import Fate, Moved
 from thermocline.client.moving.transfer import LEAST_BYTES, Transfer
-from thermocline.client.moving.walk import PAGE, Selection, live, pages, reads_for
+from thermocline.client.moving.walk import TOGETHER, Selection, live, pages, reads_for
 from thermocline.clock import Deadline
 from thermocline.errors import ThermoclineError
 from thermocline.model import Envelope, Key
@@ -59,8 +59,8 @@ class Moves:
         """What is to be moved: live, and of the selection."""
         engine, route = self._engine, self._engine.routes.route
         if not isinstance(chosen, Selection):
-            for at in range(0, len(chosen), PAGE):
-                yield await self._looked_up(chosen[at : at + PAGE], result)
+            for at in range(0, len(chosen), TOGETHER):
+                yield await self._looked_up(chosen[at : at + TOGETHER], result)
             return
         reads = await reads_for(engine, chosen.idle_ms)
         async with aclosing(pages(engine, chosen)) as found:

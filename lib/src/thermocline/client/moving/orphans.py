@@ -18,12 +18,12 @@ from typing import Final
 from thermocline.client.engine import Engine
 from thermocline.client.held import Held, Sweepable
 from thermocline.client.moving.report import SweepReport
-from thermocline.client.moving.walk import page_of
+from thermocline.client.moving.walk import TOGETHER, page_of
 from thermocline.clock import Deadline
 from thermocline.errors import InvalidKey, ThermoclineError
 from thermocline.keys import from_payload_path, payload_path, scope_of_payload
 from thermocline.model import Envelope, Key, MemoryTier
-from thermocline.protocols import Census
+from thermocline.protocols import Census, Versions
 from thermocline.writes import PAYLOAD_GRACE_MS
 
 _SHARES: Final = 4.0
@@ -88,20 +88,24 @@ class Orphans:
             asked = [key for key, mine in payloads.items() if _loose(mine, pointed[key])]
             if not asked:
                 break
-            answers: Sequence[Envelope | ThermoclineError | None]
-            try:
-                answers = await self._engine.guards[authority.tier].call(
-                    "read_many", authority.read_many, asked, deadline=self._engine.budget.call(), times=_SHARES
-                )
-            except ThermoclineError as error:
-                answers = [error] * len(asked)
-            for key, answer in zip(asked, answers, strict=True):
-                self._note(pointed, key, answer)
+            for at in range(0, len(asked), TOGETHER):
+                await self._ask(authority, asked[at : at + TOGETHER], pointed)
         for key, mine in payloads.items():
             paths = pointed[key]
             for payload in mine:
                 if paths is not None:
                     await self._judge(payload, payload.path in paths, old_ms)
+
+    async def _ask(self, authority: Versions, asked: Sequence[Key], pointed: dict[Key, set[str] | None]) -> None:
+        answers: Sequence[Envelope | ThermoclineError | None]
+        try:
+            answers = await self._engine.guards[authority.tier].call(
+                "read_many", authority.read_many, asked, deadline=self._engine.budget.call(), times=_SHARES
+            )
+        except ThermoclineError as error:
+            answers = [error] * len(asked)
+        for key, answer in zip(asked, answers, strict=True):
+            self._note(pointed, key, answer)
 
     def _note(self, pointed: dict[Key, set[str] | None], key: Key, answer: Envelope | ThermoclineError | None) -> None:
         paths = pointed[key]

@@ -13,6 +13,7 @@ from thermocline.model import DEFAULT_TENANT, Authority, Key
 from thermocline.protocols import Census, Inventory, Stored
 
 PAGE: Final = 500  # records of one page of a census: a larger query costs less per record
+TOGETHER: Final = 100  # records that are read by one call: in cold a record has up to a megabyte in its head
 _SHARES: Final = 8.0  # of the authority's share of a call: a page of a census is no read of one key
 
 Span = timedelta | float | None
