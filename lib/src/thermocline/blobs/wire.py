@@ -48,7 +48,7 @@ def pack_head(head: Head) -> bytes:
     return b"".join((start, ledger, _CODEC.pack(head.envelope)))
 
 
-def unpack_head(data: bytes, key: Key) -> Head:
+def unpack_head(data: bytes | memoryview, key: Key) -> Head:
     """The head of ``key``. Raises `CorruptRecord` for what is cut, altered or of another key, `UnreadableRecord` for a newer format."""
     head = unpack_any_head(data)
     if head.envelope.key != key:
@@ -56,14 +56,14 @@ def unpack_head(data: bytes, key: Key) -> Head:
     return head
 
 
-def unpack_any_head(data: bytes) -> Head:
+def unpack_any_head(data: bytes | memoryview) -> Head:
     """A head of whatever key it says it has; raises as `unpack_head`. Check that it was found under that key's path."""
     if len(data) < _START or data[:3] != MAGIC:
         raise CorruptRecord("not a head: it is too short or has another beginning")
     if data[3] != FORMAT:
         raise UnreadableRecord(f"a head of format {data[3]}, this program reads format {FORMAT}: upgrade it")
     end = _START + int.from_bytes(data[4:8])
-    ledger = data[_START:end]
+    ledger = bytes(data[_START:end])
     if end > len(data) or crc32(ledger) != int.from_bytes(data[8:12]):
         raise CorruptRecord("a head's ledger does not fit its checksum")
     try:

@@ -33,6 +33,14 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """The bytes of a blob, perhaps in the memory of who received them."""
+
+    data: bytes | memoryview
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
     """What was stored: its new ETag, and when by the service's clock (whole seconds, as ms since 1970)."""
 

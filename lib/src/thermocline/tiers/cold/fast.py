@@ -24,7 +24,7 @@ from thermocline.cost.units import READS, WRITES
 from thermocline.errors import ConfigurationError, ThermoclineError, Throttled, TierTimeout, TierUnavailable
 from thermocline.resilience import Signing
 from thermocline.telemetry import REQUESTS, THROTTLED, Stats
-from thermocline.tiers.cold.blobs import BLOCK, Account, Blob
+from thermocline.tiers.cold.blobs import BLOCK, Account, Fetched
 from thermocline.tiers.cold.door import TIER, by_answer, missing, translate, unmet
 
 SCOPE: Final = "https://storage.azure.com/.default"
@@ -70,10 +70,10 @@ class FastBlobs:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    async def get(self, name: str, deadline: Deadline) -> Blob | None:
-        """The whole blob, by one request; None: the container has none of that name."""
+    async def get(self, name: str, deadline: Deadline) -> Fetched | None:
+        """The whole blob, by one request, and not copied; None: the container has none of that name."""
         try:
-            return (await self._asked(name, {}, deadline, _READING))[0]
+            return (await self._asked(name, {}, deadline))[0]
         except Refusal as refusal:
             if missing(refusal.status, refusal.code):
                 return None
@@ -83,7 +83,7 @@ class FastBlobs:
         """The blob's bytes, by one request for the first ``size`` of them: obstore answers that in one step, and a whole blob in two."""
         if size == 0:
             blob = await self.get(name, deadline)
-            return None if blob is None else blob.data
+            return None if blob is None else bytes(blob.data)
 
         async def send(store: AzureStore) -> bytes:
             return bytes(await obstore.get_range_async(store, name, start=0, end=size))
@@ -107,7 +107,7 @@ class FastBlobs:
             if etag is not None:
                 options["if_match"] = etag
             try:
-                blob, whole = await self._asked(name, options, wait(), _READING)
+                blob, whole = await self._asked(name, options, wait())
             except Refusal as refusal:
                 if offset == 0 and missing(refusal.status, refusal.code):
                     raise LookupError(name) from None
@@ -117,7 +117,7 @@ class FastBlobs:
             etag = blob.etag
             offset += len(blob.data)
             if blob.data:
-                yield blob.data
+                yield bytes(blob.data)
             if offset >= whole or not blob.data:
                 return
 
@@ -138,17 +138,16 @@ class FastBlobs:
         self._stats().operated(TIER, WRITES, len(data))
         return etag
 
-    async def _asked(self, name: str, options: dict[str, Any], deadline: Deadline, doing: str) -> tuple[Blob, int]:
+    async def _asked(self, name: str, options: dict[str, Any], deadline: Deadline) -> tuple[Fetched, int]:
         """What was asked for, and the size of the whole blob. Raises `Refusal`."""
 
-        async def send(store: AzureStore) -> tuple[Blob, int]:
+        async def send(store: AzureStore) -> tuple[Fetched, int]:
             answer: Any = await obstore.get_async(store, name, options=options)  # type: ignore[arg-type]
             data = await answer.bytes_async()
             meta = answer.meta
-            metadata = {str(one): str(value) for one, value in answer.attributes.items()}
-            return Blob(bytes(data), str(meta["e_tag"]), metadata), int(meta["size"])
+            return Fetched(memoryview(data), str(meta["e_tag"])), int(meta["size"])
 
-        found = await self._call(send, deadline, doing)
+        found = await self._call(send, deadline, _READING)
         self._stats().operated(TIER, READS, len(found[0].data))
         return found
 

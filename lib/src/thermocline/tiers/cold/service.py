@@ -18,7 +18,7 @@ from thermocline.clock import Clock, Deadline
 from thermocline.cost.units import of_blobs
 from thermocline.errors import ConfigurationError
 from thermocline.resilience import Rotating, Signing
-from thermocline.tiers.cold.blobs import BLOCK, FAST_AT_ONCE, PARALLEL, Account, Blob, Entry, Put
+from thermocline.tiers.cold.blobs import BLOCK, FAST_AT_ONCE, PARALLEL, Account, Blob, Entry, Fetched, Put
 from thermocline.tiers.cold.door import DOOR, TIER, absent, code_of, refused, translate
 from thermocline.tiers.cold.transport import BlobTransport, Parts
 
@@ -195,10 +195,13 @@ class BlobService(StorageService[ContainerClient]):
 
     # --- by the transfer that was chosen ------------------------------------------------------------------------------
 
-    async def fetch(self, name: str, deadline: Deadline) -> Blob | None:
+    async def fetch(self, name: str, deadline: Deadline) -> Fetched | None:
         """As `get`, of a name that we made."""
         self._open()
-        return await (self.get(name, deadline) if self._fast is None else self._fast.get(name, deadline))
+        if self._fast is not None:
+            return await self._fast.get(name, deadline)
+        blob = await self.get(name, deadline)
+        return None if blob is None else Fetched(blob.data, blob.etag)
 
     async def content(self, name: str, size: int, deadline: Deadline) -> bytes | None:
         """The bytes of a blob that should have ``size`` (for the caller to check); None: the container has none of that name."""
