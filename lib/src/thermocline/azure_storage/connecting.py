@@ -32,6 +32,11 @@ class StorageTier(ABC, Generic[S]):
         self._service.stats = stats
 
     @property
+    def skew_ms(self) -> int:
+        """By how much the service's clock is ahead of this machine's, 0 within a second."""
+        return self._service.skew_ms
+
+    @property
     def connected(self) -> bool:
         """Whether it is open: a client neither connects nor closes a tier that was opened before."""
         return self._connected

@@ -286,7 +286,11 @@ async def _agree(parts: Parts) -> None:
                 engine.turns = Turns(engine.clock)
             watch = _watch(parts, tier, durable)
             parts.watching = _behind(watch, "thermocline epoch")
-            break
+            return
+    dated = next((tier for tier in durable if hasattr(tier, "skew_ms")), None)
+    if dated is not None:
+        turns = engine.turns = Turns(engine.clock)
+        parts.watching = _behind(_watch_clock(engine, turns, dated, durable), "thermocline clock")
 
 
 def _correct(engine: Engine, authorities: Sequence[Versions]) -> None:
@@ -325,6 +329,19 @@ async def _watch(parts: Parts, authority: HasEpoch, authorities: Sequence[Versio
         if epoch != parts.epoch:
             log.warning("the authority's epoch was raised to %d: hot entries and floors are void", epoch)
             _enter(parts, epoch)
+
+
+async def _watch_clock(engine: Engine, turns: Turns, tier: Versions, authorities: Sequence[Versions]) -> None:
+    """Where no authority has an epoch: its answers show its time, and it is asked for nothing else but when this machine's clock was turned."""
+    while True:
+        await turns.wait(_EPOCH_SECONDS)
+        if turns.by_ms():
+            try:
+                await tier.ping(deadline=engine.budget.call())
+            except ThermoclineError:
+                await asyncio.sleep(_RECONNECT_SECONDS)
+                continue
+        _correct(engine, authorities)
 
 
 async def _connect(tier: Tier, name: MemoryTier, seconds: float) -> None:

@@ -69,11 +69,6 @@ class TableMemory(RowsAtOnce, StorageTier[TableService]):
         self._create = create
         self._service = TableService(self._account, clock)
 
-    @property
-    def skew_ms(self) -> int:
-        """By how much the service's clock is ahead of this machine's, 0 within a second."""
-        return self._service.skew_ms
-
     async def _examine(self, deadline: Deadline) -> None:
         if self._create:
             await self._service.create(deadline)
