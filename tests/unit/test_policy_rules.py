@@ -170,7 +170,10 @@ def test_payloads_go_to_cold_by_size_or_by_rule() -> None:
     assert plan_of().cold_above == 131072
     assert plan_of(MemoryRules(write_cold=True)).cold_above == 0
     assert plan_of(None, HOT, WARM).cold_above is None
-    assert plan_of(None, HOT, COLD).cold_above == 2**20, "one blob of the authority's own: one request"
+    assert plan_of(None, COLD).cold_above == 2**20, "one blob of the authority's own: one request"
+    assert plan_of(None, HOT, COLD).cold_above == 1_000_000 - 16_384, "of larger ones hot holds the pointer"
+    assert plan_of(MemoryRules(hot_max_bytes=0), HOT, COLD).cold_above == 131072
+    assert plan_of(MemoryRules(hot_max_bytes=2**24), HOT, COLD).cold_above == 2**20
     assert plan_of(MemoryRules(cold_threshold_bytes=10), HOT, COLD).cold_above == 10
     assert plan_of(MemoryRules(write_cold=True), COLD).cold_above == 0
 

@@ -50,7 +50,8 @@ class MemoryRules:
     - ``refuse_without_hot``: a write is refused while hot cannot be told of it. Else it is taken, and its result says until when others may see
       the old value.
     - ``cold_threshold_bytes``: stored payloads above this go to cold (if there is one), into a blob of their own. None: above 128 KiB, since a larger item
-      makes every Cosmos write dear; above 1 MiB where cold itself is the authority, since a record in one blob costs one request instead of two.
+      makes every Cosmos write dear; above 1 MiB where cold itself is the authority, since a record in one blob costs one request instead of two
+      (with hot above it no more than hot keeps: of larger values hot holds the pointer).
     - ``hot_max_bytes``: stored payloads above this are kept in hot as a pointer or not at all; 1 MB by default, since Redis serves one command at a time.
     - ``max_value_bytes``: serialised values above this are refused; 512 MiB by default, Redis' own limit. Streams are not bound by it.
     """
@@ -98,6 +99,7 @@ class MemoryRules:
 
 _OWN_BLOB_OF_WARM: Final = 128 * 1024
 _OWN_BLOB: Final = 2**20  # a quarter of what a head takes: who writes a known key reads the old head
+_AROUND: Final = 16 * 1024  # bytes: what hot's bound counts besides a payload is less
 _SWITCHES: Final = (
     "read_fallback",
     "promote_on_read",
@@ -322,14 +324,18 @@ def _plan(route: Route, tiers: Collection[MemoryTier], where: str) -> Plan:
             f"{where}: write_cold=True needs a durable authority, and here it is hot; drop one of them"
         )
     hot_ms = lifetime_ms(rules.hot_ttl_seconds)
+    uses_hot = route.hot and not in_hot and MemoryTier.HOT in tiers
     above = rules.cold_threshold_bytes
     if above is None:
-        above = _OWN_BLOB if authority is Authority.COLD else _OWN_BLOB_OF_WARM
+        above = _OWN_BLOB_OF_WARM
+        if authority is Authority.COLD:
+            kept = rules.hot_max_bytes - _AROUND if uses_hot else _OWN_BLOB
+            above = max(above, min(_OWN_BLOB, kept))
     return Plan(
         rules=rules,
         authority=authority,
         tier=_TIER_OF[authority],
-        uses_hot=route.hot and not in_hot and MemoryTier.HOT in tiers,
+        uses_hot=uses_hot,
         hot_lifetime_ms=min(hot_ms, _CEILING_MS) if hot_ms else _CEILING_MS,
         default_lifetime_ms=hot_ms if in_hot else lifetime_ms(rules.warm_ttl_seconds),
         cold_above=None if in_hot or MemoryTier.COLD not in tiers else 0 if rules.write_cold else above,
