@@ -1,7 +1,7 @@
 """Stampedes: readers who miss together, in one client and in several, ask the authority once; a lease lives as long as its holder's read. In virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -58,18 +58,30 @@ class Counting(ProcessMemory):
         super().__init__(**given)
         self.asked: list[str] = []
         self.late = 0.0  # seconds that the next answer of `operate` is on its way
+        self.lost: list[
+            type[EntryOperation]
+        ] = []  # whose next call breaks: a look has arrived by then, a settle has not
 
     async def operate(self, operation: EntryOperation, *, deadline: Deadline) -> Found | None:
         self.asked.append(type(operation).__name__)
         await asyncio.sleep(0.001)
+        self._break([operation], Settle)
         found = await super().operate(operation, deadline=deadline)
+        self._break([operation], Look)
         await self._on_its_way(deadline)
         return found
 
     async def operate_many(self, operations: Any, *, deadline: Deadline) -> Any:
+        self._break(operations, Settle)
         found = await super().operate_many(operations, deadline=deadline)
+        self._break(operations, Look)
         await self._on_its_way(deadline)
         return found
+
+    def _break(self, operations: Iterable[EntryOperation], kind: type[EntryOperation]) -> None:
+        if kind in self.lost and any(isinstance(operation, kind) for operation in operations):
+            self.lost.remove(kind)
+            raise TierUnavailable("the connection broke", tier="hot", sent=True)
 
     async def _on_its_way(self, deadline: Deadline) -> None:
         late, self.late = self.late, 0.0
@@ -297,6 +309,27 @@ def test_a_lease_whose_taker_never_heard_of_it_is_given_back(tmp_path: Path, way
         assert ground.loop.time() - began < 0.2
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
+
+    run(tmp_path, main)
+
+
+@pytest.mark.parametrize("kind", [Look, Settle])
+@pytest.mark.parametrize("many", [False, True], ids=["get", "get_many"])
+def test_a_lease_beside_which_the_connection_broke_is_given_back(
+    tmp_path: Path, kind: type[EntryOperation], many: bool
+) -> None:
+    """Found by a newcomer who cut connections: the next reader waited for three seconds."""
+
+    async def main(ground: Ground) -> None:
+        first, second = await ground.client(), await ground.client()
+        await first.set(KEY, "kept")
+        await ground.evict()
+        ground.hot.lost.append(kind)
+        assert (await first.get_many([KEY]))[KEY] == "kept" if many else await first.get(KEY) == "kept"
+        assert not ground.hot.lost, "it broke"
+        began = ground.loop.time()
+        assert await second.get(KEY) == "kept"
+        assert ground.loop.time() - began < 0.2
 
     run(tmp_path, main)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from thermocline import telemetry
 from thermocline.client.cascade import Cascade, damaged
 from thermocline.client.engine import LEASE_MS, Engine
+from thermocline.client.leases import in_doubt
 from thermocline.client.recovery import Recovery
 from thermocline.client.together import chunks, together
 from thermocline.client.waiting import waits_for
@@ -216,6 +217,8 @@ class Batches:
         except asyncio.CancelledError:
             self._cascade.leases.orphaned([(look.key, look.reader) for look in looks])
             raise
+        unheard = [look for look, answer in zip(looks, answers, strict=True) if in_doubt(answer)]
+        self._cascade.leases.orphaned((look.key, look.reader) for look in unheard)
         results: Reads = {}
         leases: dict[Key, tuple[str, int] | None] = {}
         held: dict[Key, str] = {}
@@ -338,3 +341,8 @@ class Batches:
         for settle, error in zip(settles, errors, strict=True):
             if error is not None and settle.version:
                 self._recovery.add(settle.key, settle.version)
+        self._cascade.leases.orphaned(
+            (settle.key, settle.reader)
+            for settle, error in zip(settles, errors, strict=True)
+            if settle.reader is not None and in_doubt(error)
+        )

@@ -8,7 +8,7 @@ from typing import Final
 from thermocline import telemetry
 from thermocline.client.engine import Engine
 from thermocline.client.flight import Flight, Flights
-from thermocline.client.leases import Leases
+from thermocline.client.leases import Leases, in_doubt
 from thermocline.client.legacy import LegacyReads, unknown
 from thermocline.client.recovery import Recovery
 from thermocline.client.result import Answer
@@ -263,7 +263,9 @@ class Cascade:
         operation = Settle(key, reader, version, copy, lasting)
         try:
             await engine.convoys.settle.call(operation, engine.hot_deadline())
-        except TierUnavailable:
+        except TierUnavailable as error:
+            if in_doubt(error):  # else the next reader would wait for a lease that is over
+                self.leases.orphaned([(key, reader)])
             if version:
                 self._recovery.add(key, version)
             return

@@ -13,7 +13,7 @@ from typing import Any, Final
 from thermocline import telemetry
 from thermocline.client.engine import LEASE_MS, Engine
 from thermocline.clock import Deadline
-from thermocline.errors import ThermoclineError
+from thermocline.errors import ThermoclineError, TierUnavailable
 from thermocline.model import Key, MemoryTier
 from thermocline.protocols import EntryOperation, Found, Leased, Renew, Settle
 
@@ -23,6 +23,11 @@ EVERY: Final = 1.0  # seconds between the renewals of a lease: a third of what i
 _YOUNG: Final = 0.6  # seconds: a lease that is younger waits for the next turn, before which it does not run out
 _AT_ONCE: Final = 500  # leases in one pipeline
 _A_SHARE: Final = 100  # of which so many are as much work as one call
+
+
+def in_doubt(answer: object) -> bool:
+    """Whether this stands for an answer that nobody has, though hot may have heard the question."""
+    return isinstance(answer, TierUnavailable) and answer.sent
 
 
 class _Held:
@@ -107,8 +112,8 @@ class Leases:
                 log.debug("a lease could not be given back, and runs out: %s", answer)
 
     def orphaned(self, pairs: Iterable[tuple[Key, str]]) -> None:
-        """Looks were sent, and nobody has their answers (the caller was cancelled, or hot was too late): a lease that they took is given back behind the
-        callers' backs, or the next reader would wait for nobody."""
+        """Looks were sent, and nobody has their answers (the caller was cancelled, hot was too late, a connection broke), or what ends a lease may not have
+        arrived: such a lease is given back behind the callers' backs, or the next reader would wait for nobody."""
         if self._closed:
             return
         self._orphans.extend(pairs)

@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from thermocline import telemetry
 from thermocline.client.engine import LEASE_MS, Engine
+from thermocline.client.leases import in_doubt
 from thermocline.clock import Deadline
-from thermocline.errors import ClientClosed, ThermoclineError, TierTimeout
+from thermocline.errors import ClientClosed, ThermoclineError, TierUnavailable
 from thermocline.model import Key, MemoryTier
 from thermocline.policy import Plan
 from thermocline.protocols import Busy, Found, Leased, Look
@@ -92,8 +93,8 @@ class Waits:
         look = Look(key, token, LEASE_MS)
         try:
             found = await engine.guards[MemoryTier.HOT].call("look", engine.hot.operate, look, deadline=deadline)
-        except (asyncio.CancelledError, TierTimeout) as error:
-            if not isinstance(error, TierTimeout) or error.sent:
+        except (asyncio.CancelledError, TierUnavailable) as error:
+            if not isinstance(error, TierUnavailable) or in_doubt(error):
                 self._orphaned([(key, token)])
             raise
         return Seen(found, token)
