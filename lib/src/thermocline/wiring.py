@@ -173,7 +173,7 @@ class MemoryBuilder:
         *,
         max_entries: int | None = None,
         max_bytes: int | None = None,
-        stale_at_most: timedelta | None = None,
+        stale_at_most: timedelta | float | None = None,
     ) -> Self:
         """Keep what hot answers inside the process, too, as a `NearCache` or as its fields (docs/near-cache.md). Raises `ConfigurationError`."""
         fields: dict[str, Any] = {"max_entries": max_entries, "max_bytes": max_bytes, "stale_at_most": stale_at_most}

@@ -142,7 +142,8 @@ async def test_a_large_value_is_left_to_hot(ground: Ground) -> None:
         {"max_entries": 0},
         {"max_entries": True},
         {"max_bytes": 1.5},
-        {"stale_at_most": 1},
+        {"stale_at_most": "1 s"},
+        {"stale_at_most": 0.019},
         {"stale_at_most": timedelta(milliseconds=19)},
         {"stale_at_most": timedelta(seconds=61)},
     ],
@@ -152,6 +153,10 @@ def test_what_cannot_be_is_refused(fields: dict[str, Any]) -> None:
         NearCache(**fields)
     with pytest.raises(ConfigurationError):
         MemoryBuilder().with_near(**fields)
+
+
+def test_a_bound_in_seconds_is_the_same_as_a_timedelta() -> None:
+    assert NearCache(stale_at_most=0.25) == NearCache(stale_at_most=timedelta(milliseconds=250))
 
 
 def test_what_is_no_near_cache_is_refused() -> None:

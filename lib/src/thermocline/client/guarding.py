@@ -13,6 +13,7 @@ from thermocline.client.guard import Guard
 from thermocline.client.probing import Prober
 from thermocline.client.recovery import Recovery
 from thermocline.clock import Clock
+from thermocline.configured import seconds_of
 from thermocline.model import MemoryTier
 from thermocline.policy import Routes
 from thermocline.protocols import Tier
@@ -52,10 +53,10 @@ class Guarding:
         breaker = CircuitBreaker(
             clock,
             failures=limits.failures,
-            window_s=limits.window.total_seconds(),
+            window_s=seconds_of(limits.window),
             slow_calls=limits.slow_calls,
-            open_for_s=limits.open_for.total_seconds(),
-            open_at_most_s=limits.open_at_most.total_seconds(),
+            open_for_s=seconds_of(limits.open_for),
+            open_at_most_s=seconds_of(limits.open_at_most),
             closing=1 if copies else limits.probes,  # of copies the prober counts them
             pays=self._faster_below if copies else lambda _: True,
             opened=lambda cause: stats.count(

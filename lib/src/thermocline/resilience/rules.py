@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from thermocline.configured import duration, part, share, whole
 from thermocline.errors import ConfigurationError
 from thermocline.model import MemoryTier
 
@@ -24,10 +25,9 @@ class Hedging:
     samples: int = 50
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1 or not 0 < self.quantile < 1 or not 1 <= self.samples <= 256:
-            raise ConfigurationError(
-                "Hedging needs a share over 0 and up to 1, a quantile between 0 and 1, and 1 to 256 samples"
-            )
+        share(self.share, "Hedging: share")
+        share(self.quantile, "Hedging: quantile", one=False)
+        whole(self.samples, "Hedging: samples", least=1, most=256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +39,30 @@ class Limits:
     The breaker opens when ``failures`` calls failed within ``window`` and no more than that went well meanwhile; and, where ``slow_after`` is given, when
     ``slow_calls`` were answered later than that part of the tier's share (0.5: half of it) and no more than that were quick. (For hot only while the
     tier below is faster.) Open, it leaves the tier alone for ``open_for``, and after each try that fails for twice as long, ``open_at_most`` at the longest;
-    it closes after ``probes`` good tries in a row. Raises `ConfigurationError`.
+    it closes after ``probes`` good tries in a row. Durations are timedeltas or seconds, and timedeltas afterwards. Raises `ConfigurationError`.
     """
 
     at_once: int = AT_ONCE
     waiting: int = WAITING
     failures: int = 5
-    window: timedelta = timedelta(seconds=10)
+    window: timedelta | float = timedelta(seconds=10)
     slow_after: float | None = None
     slow_calls: int = 20
-    open_for: timedelta = timedelta(seconds=1)
-    open_at_most: timedelta = timedelta(seconds=30)
+    open_for: timedelta | float = timedelta(seconds=1)
+    open_at_most: timedelta | float = timedelta(seconds=30)
     probes: int = 1
 
     def __post_init__(self) -> None:
-        whole = (self.at_once, self.failures, self.slow_calls, self.probes)
-        if min(whole) < 1 or self.waiting < 0:
+        for name, least in (("at_once", 1), ("waiting", 0), ("failures", 1), ("slow_calls", 1), ("probes", 1)):
+            whole(getattr(self, name), f"Limits: {name}", least=least)
+        for name in ("window", "open_for", "open_at_most"):
+            object.__setattr__(self, name, duration(getattr(self, name), f"Limits: {name}"))
+        if self.open_for > self.open_at_most:  # type: ignore[operator]  # both are timedeltas by now
             raise ConfigurationError(
-                "Limits needs at_once, failures, slow_calls and probes of 1 or more, and waiting of 0 or more"
+                f"Limits: open_for ({self.open_for}) is at most open_at_most ({self.open_at_most}): make one fit the other"
             )
-        if not timedelta(0) < self.open_for <= self.open_at_most or self.window <= timedelta(0):
-            raise ConfigurationError("Limits needs a window over zero, and open_for over zero and at most open_at_most")
-        if self.slow_after is not None and not 0 < self.slow_after <= 1:
-            raise ConfigurationError(
-                f"slow_after is a part of the tier's share, over 0 and up to 1, or None; not {self.slow_after!r}"
-            )
+        if self.slow_after is not None:
+            share(self.slow_after, "Limits: slow_after (a part of the tier's share, or None)")
 
 
 HOT: Final = Limits(slow_after=0.5, probes=3)
@@ -86,8 +85,12 @@ class Resilience:
     cold: Limits = field(default=Limits())
 
     def __post_init__(self) -> None:
-        if not 0 <= self.retry_ratio <= 1 or self.retry_burst < 1:
-            raise ConfigurationError("Resilience needs a retry_ratio from 0 to 1 and a retry_burst of 1 or more")
+        if self.hedge is not None:
+            part(self.hedge, "Resilience: hedge", Hedging)
+        share(self.retry_ratio, "Resilience: retry_ratio", zero=True)
+        whole(self.retry_burst, "Resilience: retry_burst", least=1)
+        for name in ("hot", "warm", "cold"):
+            part(getattr(self, name), f"Resilience: {name}", Limits)
 
     def limits(self, tier: MemoryTier) -> Limits:
         """Those of ``tier``."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 from thermocline import telemetry
@@ -20,6 +21,7 @@ from thermocline.client.near.sharing import size_if_immutable
 from thermocline.client.near.shelf import Entry, Shelf, weight_of
 from thermocline.client.result import Answer, Batch
 from thermocline.codec import UNCOMPRESSED
+from thermocline.configured import seconds_of
 from thermocline.errors import CorruptRecord, ThermoclineError, UnreadableRecord
 from thermocline.model import MAX_VERSION, Authority, Envelope, Header, Key, MemoryTier
 from thermocline.policy import Plan
@@ -54,7 +56,7 @@ class Near:
     def __init__(self, engine: Engine, options: NearCache, blind: Callable[[Key | None], bool]) -> None:
         self._engine = engine
         self._options = options
-        self._bound = options.stale_at_most.total_seconds()
+        self._bound = seconds_of(options.stale_at_most)
         self._words = (
             f"the near cache of this process answered: the record may have been changed up to {self._bound:g} s ago"
         )
@@ -85,7 +87,7 @@ class Near:
             )
             return
         self._loop = asyncio.get_running_loop()
-        self._listening = self._hot.listen(self, clock=self._engine.clock, within=self._options.stale_at_most)
+        self._listening = self._hot.listen(self, clock=self._engine.clock, within=timedelta(seconds=self._bound))
 
     async def close(self) -> None:
         """Forget everything, and hear no more. Idempotent."""
