@@ -80,7 +80,9 @@ def told(options: argparse.Namespace) -> int:
     """Play what was chosen, and print or write what came of it; what the command ends with."""
     if options.list:
         for scenario in SCENARIOS:
-            print(f"{scenario.name}: {scenario.says}\n    {scenario.outcome}")
+            print(
+                f"{scenario.name}: {scenario.says}\n    {scenario.outcome}\n    errors that calls may see: {scenario.errors}"
+            )
         return 0
     reports, unplayed = asyncio.run(run(options))
     features = f", with {', '.join(options.features)}" if options.features else ""

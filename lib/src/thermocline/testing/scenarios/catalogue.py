@@ -18,7 +18,7 @@ _REDIS = (
     Scenario(
         name="redis killed",
         says="Redis is killed, and comes back empty",
-        outcome="no call fails; others may be behind what a client could not tell hot, until its queue has",
+        outcome="no call fails; others may be behind what a client could not tell hot, until its queue has (10 s at most)",
         breaks=breaking.kill_redis,
         bounded=UNTOLD,
     ),
@@ -51,7 +51,7 @@ _REDIS = (
     Scenario(
         name="redis fails over",
         says="a master of a cluster dies, its replica takes over",
-        outcome="no call on a key with an authority below fails; what Redis alone held may go back to what the replica had",
+        outcome="no call on a key with an authority below fails; what Redis alone held may go back to what the replica had (replication is asynchronous)",
         breaks=breaking.fail_over,
         needs=Needs(redis="cluster", hot_ttl=_SHORT),
         mix=Mix(only_hot=0.2),
@@ -62,7 +62,7 @@ _REDIS = (
     ),
     Scenario(
         name="redis slow",
-        says="each command takes 40 ms longer",
+        says="each command of Redis takes 40 ms longer",
         outcome="no call fails",
         breaks=breaking.through("redis", breaking.slow),
         needs=Needs(proxied=_TO_REDIS),
@@ -88,8 +88,8 @@ _REDIS = (
 _COSMOS = (
     Scenario(
         name="cosmos throttled at 90 %",
-        says="nine of ten requests are answered with 429 and 5 ms",
-        outcome="calls that hot answers go on; others fail as throttled or away, and certainly so",
+        says="nine of ten requests are answered with 429 (try again after 5 ms)",
+        outcome="calls that hot answers go on; others fail",
         breaks=breaking.cosmos(lambda control, seed: control.throttle(retry_after_ms=5, probability=0.9, seed=seed)),
         allowed=AWAY | _THROTTLED | UNSURE,
         bounded=UNTOLD,
@@ -97,7 +97,7 @@ _COSMOS = (
     Scenario(
         name="cosmos 449 storm",
         says="half of the writes are answered with 449 (retry with)",
-        outcome="writes take effect once, or fail as throttled or of unknown outcome",
+        outcome="writes take effect once, or fail",
         breaks=breaking.cosmos(lambda control, seed: control.fail(449, kinds=["writes"], probability=0.5, seed=seed)),
         allowed=AWAY | _THROTTLED | UNSURE,
         bounded=UNTOLD,
@@ -113,7 +113,7 @@ _COSMOS = (
     Scenario(
         name="cosmos region read-only",
         says="writes are answered with 403/3, as while the write region moves",
-        outcome="reads go on; writes fail, and certainly so",
+        outcome="reads go on; writes fail",
         breaks=breaking.cosmos(lambda control, _: control.lose_region("read_only")),
         allowed=AWAY | UNSURE | {"AccessDenied"},
         bounded=UNTOLD,
@@ -134,7 +134,7 @@ _COLD_AND_DISK = (
     Scenario(
         name="disk full",
         says="SQLite and the folder can write nothing (embedded tiers, three processes)",
-        outcome="reads go on; writes say that there is no room, and had no effect",
+        outcome="reads go on; writes say that there is no room, and those had no effect",
         breaks=breaking.fill_disk,
         needs=Needs(redis="none", warm="sqlite", here=1, apart=2),
         mix=Mix(large=0.1),
@@ -160,7 +160,7 @@ _TIME = (
     Scenario(
         name="event loops stall",
         says="the loops of two client processes stand still for up to a second at a time",
-        outcome="no call of the others fails; a stalled one's calls may",
+        outcome="no answer is wrong; calls may fail, of a stalled process above all",
         breaks=breaking.stall,
         needs=Needs(apart=2),
         allowed=AWAY | UNSURE,

@@ -15,6 +15,13 @@ Break = Callable[["Stage", float], Coroutine[Any, Any, None]]
 
 AWAY = frozenset({"TierUnavailable", "TierTimeout", "CircuitOpen"})  # what is said of a tier that cannot be asked
 UNSURE = frozenset({"UnknownOutcome"})  # and of a write whose answer did not come
+_WORDS = (
+    (frozenset({"Throttled"}), "throttled"),
+    (frozenset({"AccessDenied"}), "denied"),
+    (frozenset({"TierFull"}), "full"),
+    (AWAY, "away"),
+    (UNSURE, "of unknown outcome"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +47,10 @@ class Scenario:
     loses: bool = False
     clocks_within: timedelta = timedelta()
     recovers: timedelta = timedelta(seconds=60)
+
+    @property
+    def errors(self) -> str:
+        """What ``allowed`` says, in words: with what any call may fail, whatever its verb, and is judged as stated."""
+        told = [words for kinds, words in _WORDS if kinds <= self.allowed]
+        told += sorted(self.allowed - {kind for kinds, _ in _WORDS for kind in kinds})
+        return " or ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told or ["none"])
