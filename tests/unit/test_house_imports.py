@@ -23,7 +23,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "azure.keyvault": ("identity",),
     "azure.monitor": ("telemetry",),
     "azure.core": ("tiers.warm", "azure_storage", "tiers.cold", "tiers.table", "identity"),
-    "aiohttp": ("tiers.warm", "azure_storage", "identity"),
+    "aiohttp": ("tiers.warm", "azure_storage", "identity", "resilience.connections"),
     "redis_entraid": ("identity",),
     "jwt": ("identity.bearer",),
     "opentelemetry": ("telemetry",),

@@ -2,13 +2,14 @@
 
 import io
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.request import getproxies
 
 import aiohttp
 from azure.core.pipeline.transport import AioHttpTransport
 
-from thermocline.resilience import Lookups, Signing, unsigned
+from thermocline.resilience import Signing, unsigned
+from thermocline.resilience.connections import Connector
 
 AT_ONCE: Final = (
     2**18
@@ -37,7 +38,7 @@ class Transport(AioHttpTransport):  # type: ignore[misc] # azure-core gives it o
     def __init__(self, access: Access, signing: Signing | None) -> None:
         super().__init__(
             session=aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=access.pool_size, resolver=cast(Any, Lookups())),
+                connector=Connector(access.pool_size),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 read_bufsize=AT_ONCE,

@@ -78,12 +78,14 @@ class SigningKeys:
     async def _read(self) -> dict[str, Any]:
         try:
             from aiohttp import ClientError, ClientSession, ClientTimeout
+
+            from thermocline.resilience.connections import Connector
         except ImportError as error:
             raise ConfigurationError('checking tokens needs aiohttp: pip install "thermocline[service]"') from error
         try:
             async with (
                 asyncio.timeout(PATIENCE),
-                ClientSession(timeout=ClientTimeout(total=None), trust_env=True) as session,
+                ClientSession(connector=Connector(), timeout=ClientTimeout(total=None), trust_env=True) as session,
             ):
                 about = await _document(session, f"{self.issuer}/.well-known/openid-configuration")
                 place = about.get("jwks_uri")

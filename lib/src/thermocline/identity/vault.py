@@ -251,10 +251,12 @@ def _client(uri: str, credential: Any, options: Mapping[str, Any]) -> "SecretCli
         import aiohttp
         from azure.core.pipeline.transport import AioHttpTransport
         from azure.keyvault.secrets.aio import SecretClient
+
+        from thermocline.resilience.connections import Connector
     except ImportError as error:
         raise ConfigurationError('Key Vault needs its SDK: pip install "thermocline[identity]"') from error
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=ssl.create_default_context()),
+        connector=Connector(ssl_context=ssl.create_default_context()),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=bool(getproxies()),  # without a proxy aiohttp need not look for one, nor into ~/.netrc

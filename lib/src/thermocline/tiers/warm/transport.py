@@ -3,14 +3,14 @@
 import asyncio
 import io
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.request import getproxies
 
 import aiohttp
 from azure.core import exceptions as core
 from azure.core.pipeline.transport import AioHttpTransport
 
-from thermocline.resilience.lookups import Lookups
+from thermocline.resilience.connections import Connector
 from thermocline.resilience.priority import is_background
 from thermocline.resilience.signing import unsigned
 from thermocline.telemetry import correlate
@@ -46,9 +46,8 @@ class Watching(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it
         if self.session is None and not self._has_been_opened:
             # As AioHttpTransport opens it, but for the limit of connections; and where the environment names no proxy, aiohttp need not look for one:
             # it would, for each request, in a thread, and once more for a password in ~/.netrc, which only clashes with Azure's own sign-in.
-            connector = aiohttp.TCPConnector(limit=self._limit or CONNECTIONS, resolver=cast(Any, Lookups()))
             self.session = aiohttp.ClientSession(
-                connector=connector,
+                connector=Connector(self._limit or CONNECTIONS),
                 trust_env=bool(getproxies()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

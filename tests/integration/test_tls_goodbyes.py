@@ -1,0 +1,84 @@
+"""Over TLS a connection is closed politely, which takes the other side: a client that is closed does not leave behind what waits for a server's goodbye."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import psutil
+import pytest
+from azure.identity.aio import ManagedIdentityCredential
+
+from thermocline.clock import Deadline
+from thermocline.errors import TierTimeout
+from thermocline.identity import Vault
+from thermocline.testing.conformance.samples import new_key, put, soon
+from thermocline.testing.rig import CosmosServer, KeyVaultServer
+from thermocline.tiers.warm import WarmMemory
+
+
+@pytest.fixture
+def frozen() -> Iterator[CosmosServer]:
+    with CosmosServer(kind="strict", tls=True) as server:
+        yield server
+        server.resume()
+
+
+@pytest.fixture
+async def vault(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KeyVaultServer]:
+    with KeyVaultServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+        server.resume()
+
+
+def open_to(url: str) -> list[object]:
+    """The sockets of this process that lead there."""
+    port = int(url.rstrip("/").rpartition(":")[2])
+    return [one for one in psutil.Process().net_connections("tcp") if getattr(one.raddr, "port", None) == port]
+
+
+async def test_warm_leaves_no_connection_that_waits_for_a_goodbye(frozen: CosmosServer) -> None:
+    async with WarmMemory(frozen.url, "d", "c", key=frozen.key, create=True) as tier:
+        key = new_key()
+        await tier.write(put(key, "v"), deadline=soon())
+        frozen.pause()
+        with pytest.raises(TierTimeout):
+            await tier.read(key, deadline=Deadline.after(0.2))
+        assert open_to(frozen.url) != []  # it waits
+
+    assert open_to(frozen.url) == []
+
+
+async def test_warm_leaves_no_connection_of_a_call_that_was_cancelled(frozen: CosmosServer) -> None:
+    async with WarmMemory(frozen.url, "d", "c", key=frozen.key, create=True) as tier:
+        key = new_key()
+        await tier.write(put(key, "v"), deadline=soon())
+        frozen.pause()
+        calls = [asyncio.create_task(tier.read(key, deadline=soon())) for _ in range(20)]
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    assert open_to(frozen.url) == []
+
+
+async def test_vault_leaves_no_connection_that_waits_for_a_goodbye(
+    vault: KeyVaultServer, unique_name: Callable[[str], str]
+) -> None:
+    name = unique_name("secret")
+    vault.set(name, "value")
+    async with (
+        ManagedIdentityCredential(connection_verify=str(vault.ca_file)) as credential,
+        Vault(vault.url, credential, options={"retry_total": 0}) as opened,
+    ):
+        secret = opened.secret(name)
+        assert await secret.current() == "value"
+        vault.pause()
+        renewing = asyncio.create_task(secret.renew(1))
+        done, _ = await asyncio.wait([renewing], timeout=0.2)  # it is on its way, and stays so
+        assert done == set()
+        renewing.cancel()
+    await asyncio.gather(renewing, return_exceptions=True)
+
+    assert open_to(vault.url) == []  # nor any of the credential, which asks the same server
