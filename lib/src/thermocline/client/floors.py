@@ -4,6 +4,7 @@ Bounded memory: the least recently used floors go first. A floor whose write sti
 the grace T for which the authority keeps tombstones, so that "nothing is known" from the authority beats a floor that is older.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -28,7 +29,8 @@ class Floors:
         self._clock = clock
         self._capacity = capacity
         self._lifetime = lifetime
-        self._floors: dict[Key, tuple[int, float]] = {}
+        # Not a dict: the first key of one from whose front keys go is searched for behind thousands that have gone
+        self._floors: OrderedDict[Key, tuple[int, float]] = OrderedDict()
         self._pinned: set[Key] = set()
         self.raised: Callable[[Key, int], None] | None = None  # told of each version that is higher than what was known
 
@@ -90,4 +92,4 @@ class Floors:
             if key not in self._pinned:
                 del self._floors[key]
                 return
-            self._floors[key] = self._floors.pop(key)
+            self._floors.move_to_end(key)

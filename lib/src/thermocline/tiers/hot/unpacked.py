@@ -1,5 +1,6 @@
 """The last small envelopes that were unpacked, by their names in Redis: bytes that have not changed are not unpacked again. No cache: Redis was asked."""
 
+from collections import OrderedDict
 from typing import Final
 
 from thermocline.model import Envelope
@@ -15,7 +16,7 @@ class Unpacked:
     __slots__ = ("_bytes", "_known")
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[bytes, Envelope]] = {}
+        self._known: OrderedDict[bytes, tuple[bytes, Envelope]] = OrderedDict()
         self._bytes = 0
 
     def get(self, name: bytes, data: bytes) -> Envelope | None:
@@ -33,5 +34,5 @@ class Unpacked:
         self._known[name] = (data, envelope)
         self._bytes += len(data)
         while self._bytes > MOST_BYTES:
-            oldest = next(iter(self._known))
-            self._bytes -= len(self._known.pop(oldest)[0])
+            _, (oldest, _) = self._known.popitem(last=False)
+            self._bytes -= len(oldest)
