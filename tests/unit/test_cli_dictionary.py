@@ -113,7 +113,11 @@ def test_what_forget_could_not_undo_is_asked_for(run: Run) -> None:
         (("train", "--samples", "3"), "samples is a whole number"),
         (("train", "--shared-by", "0"), "shared_by is a whole number"),
         (("train", "--shared-by", "30"), "of more scopes"),
-        (("train", "--prefix", "nothing/"), "too few"),
+        (
+            ("train", "--prefix", "nothing/"),
+            "no values to learn from in the tenant 'acme', all scopes, names nothing/*",
+        ),
+        (("train", "--scope", "user/3"), "6 values to learn from in the tenant 'acme', the scope 'user/3', names *"),
         (("show", "12"), "8 hexadecimal digits"),
         (("remove", "latest", "--yes"), "8 hexadecimal digits"),
     ],

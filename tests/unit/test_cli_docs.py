@@ -9,8 +9,9 @@ from pathlib import Path
 
 import typer
 
+import thermocline.cli
 from thermocline.cli.app import app
-from thermocline.cli.terminal import Exit
+from thermocline.cli.terminal import Exit, counted
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 
@@ -36,6 +37,26 @@ def test_every_option_of_a_command_that_the_page_names_exists() -> None:
     known = {option for command in commands for parameter in command.params for option in parameter.opts}
 
     assert set(re.findall(r"`(--[a-z-]+)", PAGE)) - known == set()
+
+
+def test_help_shows_no_name_of_a_variable() -> None:
+    commands = [*getattr(typer.main.get_command(app), "commands").values()]  # noqa: B009
+    commands += [one for command in commands for one in getattr(command, "commands", {}).values()]
+    shown = {command.name: command.get_help(typer.Context(command)) for command in commands}
+
+    assert len(shown) > 20
+    assert {name: text for name, text in shown.items() if re.search(r"\w_\b", text)} == {}
+
+
+def test_numbers_of_things_are_counted_in_words() -> None:
+    """One is "1 record", by `counted`: no text of a command has a number and a plural beside each other."""
+    plural = re.compile(
+        r"\} (?:live |request )?(?:call|comparison|document|key|letter|line|payload|record|request|unit|value)s\b"
+    )
+    files = Path(thermocline.cli.__file__).parent.rglob("*.py")
+
+    assert [f"{path.name}: {found}" for path in files for found in plural.findall(path.read_text("utf-8"))] == []
+    assert (counted(1, "record"), counted(0, "record"), counted(2, "record")) == ("1 record", "0 records", "2 records")
 
 
 def test_every_exit_code_is_on_the_page() -> None:

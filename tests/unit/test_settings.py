@@ -193,7 +193,7 @@ def test_all_bad_values_are_told_at_once() -> None:
     ("given", "told"),
     [
         ({"redis_urll": "x"}, "no setting 'redis_urll'; did you mean redis_url?"),
-        ({"REDIS_URL": "redis://h"}, "no setting 'REDIS_URL'"),
+        ({"REDIS_URL": "redis://h"}, "no setting 'REDIS_URL'; did you mean redis_url?"),
         ({"redis_password": "x"}, "REDIS_PASSWORD is set, but neither REDIS_URL nor REDIS_HOST"),
         ({"redis_password_secret_name": "x"}, "REDIS_PASSWORD_SECRET_NAME is set, but neither"),
         ({"redis_host": "h", "redis_password_secret_name": "x"}, "set KEY_VAULT_URI as well"),
@@ -209,7 +209,11 @@ def test_parts_that_do_not_go_together_are_refused(given: dict[str, Any], told: 
     [
         ("THERMOCLINE_HOT_DEADLINE", "did you mean THERMOCLINE_HOT_DEADLINE_MS?"),
         ("THERMOCLINE_HOMES", "did you mean THERMOCLINE_HOME?"),
-        ("THERMOCLINE_XYZZYQW", "docs/configuration.md lists all"),
+        (
+            "THERMOCLINE_NEER",
+            "did you mean THERMOCLINE_NEAR_MAX_BYTES, THERMOCLINE_NEAR_MAX_ENTRIES or THERMOCLINE_NEAR_STALE_MS?",
+        ),
+        ("THERMOCLINE_XYZZYQW", "; docs/configuration.md lists all"),
         ("thermocline_compresion", "did you mean THERMOCLINE_COMPRESSION?"),
     ],
 )

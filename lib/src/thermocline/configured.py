@@ -115,4 +115,6 @@ def _given(given: Any) -> str:
 
 def _shown(span: timedelta) -> str:
     total = span.total_seconds()
-    return "zero" if not total else f"{total * 1000:g} ms" if total < 1 else f"{total:g} s"
+    if not total or total >= 2 * 86_400:
+        return f"{total / 86_400:,.0f} days" if total else "zero"
+    return f"{total * 1000:g} ms" if total < 1 else f"{total:g} s"

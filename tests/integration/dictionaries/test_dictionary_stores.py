@@ -89,7 +89,7 @@ async def test_it_is_kept_while_records_need_it_and_removed_after(store: Store, 
     key, value = Key(tenant, "user/new", "m/1"), str(message(1, "user/new"))
     await writer.set(key, value)
     assert await shelf.users(trained.info.id, tenant=tenant) == 1
-    with pytest.raises(Conflict, match="1 records"):
+    with pytest.raises(Conflict, match="1 record of the tenant"):
         await shelf.remove(trained.info.id, tenant=tenant)
     assert await (await store.client()).get(key) == value
 

@@ -216,13 +216,17 @@ def test_callers_get_what_a_later_get_would_give_them_and_no_shared_object(run: 
         {"soft_timeout": -1},
         {"hard_timeout": "soon"},
         {"ttl": 0},
+        {"refresh_ahead": -1},
+        {"soft_timeout": True},
+        {"hard_timeout": -0.5},
     ],
 )
 def test_times_that_cannot_be_are_refused_before_anything_is_done(run: Run, given: dict[str, Any]) -> None:
     async def main(ground: Ground) -> None:
         memory, factory = await ground.client(), Factory()
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(InvalidArgument, match=next(iter(given))) as refused:
             await memory.get_or_set(KEY, factory, **given)
+        assert "ttl" in given or "to remove a record" not in str(refused.value)  # that is said of lifetimes alone
         assert factory.runs == 0
 
     run(main)

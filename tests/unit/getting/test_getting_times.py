@@ -16,6 +16,16 @@ from thermocline.model import Key
 # --- time-outs, cancelling, closing ----------------------------------------------------------------------------------
 
 
+def test_the_time_that_is_told_is_rounded(run: Run) -> None:
+    async def main(ground: Ground) -> None:
+        memory = await ground.client()
+        with pytest.raises(FactoryTimeout, match=r"within 0\.333 s;"):
+            await memory.get_or_set(KEY, Factory(1.0), hard_timeout=1 / 3)
+        await asyncio.sleep(1)
+
+    run(main)
+
+
 def test_the_hard_timeout_ends_the_waiting_and_not_the_factory(run: Run) -> None:
     async def main(ground: Ground) -> None:
         memory, factory = await ground.client(), Factory(20.0)

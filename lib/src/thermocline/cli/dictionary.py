@@ -18,7 +18,7 @@ dictionary = typer.Typer(no_args_is_help=True, help="Dictionaries: many small si
 _UNITS: Final = {"": 1, "k": 1024, "kb": 1024}
 
 OfTenant = Annotated[str, typer.Option("--tenant", help="Whose: a dictionary belongs to one tenant.")]
-Id = Annotated[str, typer.Argument(help="Its id, as `dictionary list` has it.", show_default=False)]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Its id, as `dictionary list` has it.", show_default=False)]
 _UNSHARED: Final = (
     "--shared-by 1 copies whatever pays into the dictionary, also what is one person's alone, and it stays there when the person is forgotten:"
     " say --yes if that is allowed here (docs/dictionaries.md)"

@@ -171,9 +171,12 @@ def _tell_plan(session: Session, plan: MigrationPlan) -> int:
     lines = [
         f"{counted(plan.records, 'record')}, {size(plan.bytes)} stored, {plan.payloads} of them in cold ({size(plan.payload_bytes)});"
         f" {plan.dead} dead ones stay behind",
-        f"one pass takes about {plan.requests} requests, and {plan.request_units:.0f} request units of Cosmos DB by the published figures",
-        f"the target holds {plan.in_target} live records in this place",
-        "it can be moved" if plan.possible else f"it cannot be moved as it is ({plan.blocked} records are concerned):",
+        f"one pass takes about {counted(plan.requests, 'request')}, and {counted(round(plan.request_units), 'request unit')} of Cosmos DB"
+        " by the published figures",
+        f"the target holds {counted(plan.in_target, 'live record')} in this place",
+        "it can be moved"
+        if plan.possible
+        else f"it cannot be moved as it is (concerned: {counted(plan.blocked, 'record')}):",
     ]
     if plan.elsewhere:
         lines.insert(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from thermocline.cli.options import Scope, Session, Tenant, command, key_of
-from thermocline.cli.terminal import Exit, moment, size
+from thermocline.cli.terminal import Exit, counted, moment, size
 from thermocline.cli.values import Form, as_bytes, lifetime, read_value, show_value, tags_of, write_file
 from thermocline.client import NOT_GIVEN, ListedKey
 from thermocline.errors import InvalidArgument
@@ -193,6 +193,6 @@ async def ls(
     columns = ("name", "version", "payload in", "raw", "stored", "expires")
     if rows:
         terminal.table("", columns, rows, numbers="version,raw,stored")
-    count = "1 key" if len(rows) == 1 else f"{len(rows)} keys"
+    count = counted(len(rows), "key")
     terminal.note(count + (f"; there are more: --cursor '{cursor}'" if cursor is not None else ""))
     return Exit.OK

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from thermocline.cli.options import Scope, Session, Tenant, command
-from thermocline.cli.terminal import Exit, Terminal, moment, size
+from thermocline.cli.terminal import Exit, Terminal, counted, moment, size
 from thermocline.client.fences import WAIT
 from thermocline.client.receipt import Receipt, ServiceRetention
 from thermocline.errors import InvalidArgument
@@ -48,7 +48,7 @@ async def export(
                 file.write(line + "\n")
                 records += 1
                 damaged = _not_whole(line)
-    terminal.note(f"thermocline: {records - 2} lines of records in {output}")
+    terminal.note(f"thermocline: {counted(records - 2, 'line')} of records in {output}")
     return _told(terminal, damaged)
 
 
@@ -128,4 +128,6 @@ def _tell(session: Session, receipt: Receipt) -> None:
     for kept in receipt.dictionaries:
         terminal.note(f"thermocline: {kept}")
     if receipt.untold:
-        terminal.note(f"thermocline: hot could not be told of {receipt.untold} keys; its copies end within an hour")
+        terminal.note(
+            f"thermocline: hot could not be told of {counted(receipt.untold, 'key')}; its copies end within an hour"
+        )

@@ -112,7 +112,7 @@ def _told(report: SweepReport) -> Sequence[str]:
     ]
     if saves.bytes_moved:
         lines.append(
-            f"on Azure, by list prices, that saves {saves.dollars_a_month:.4f} USD a month, costs {saves.units_to_move:.0f} request units once,"
+            f"on Azure, by list prices, that saves {saves.dollars_a_month:.4f} USD a month, costs {counted(round(saves.units_to_move), 'request unit')} once,"
             f" and {saves.units_per_read_of_all:.0f} less for each time that all of it is read from Cosmos DB"
         )
     if not report.finished:

@@ -121,7 +121,7 @@ class Runs:
             if not limit.expired() or run.task.done():  # it is the factory's own
                 raise
             raise FactoryTimeout(
-                f"the factory has made no value within {seconds:g} s; it goes on, and what it makes is stored"
+                f"the factory has made no value within {round(seconds, 3):g} s; it goes on, and what it makes is stored"
             ) from error
         except asyncio.CancelledError as error:
             caller = asyncio.current_task()

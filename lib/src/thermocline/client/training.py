@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thermocline.client.dictionaries import DictionaryInfo, DictionaryKeeper, Shelf
 from thermocline.client.moving.walk import live, page_of
 from thermocline.clock import Deadline
-from thermocline.codec import LEAST, MOST, Codec, Dictionary, Sample, id_of, id_text, measure, train
+from thermocline.codec import LEAST, LEAST_SAMPLES, MOST, Codec, Dictionary, Sample, id_of, id_text, measure, train
 from thermocline.errors import (
     ConfigurationError,
     Conflict,
@@ -93,6 +93,8 @@ class Dictionaries:
                 f"dictionaries are zstd's, and this client's codec writes with {codec.compression!r}"
             )
         found = await self._samples(tenant, scope, prefix, samples)
+        if len(found) < LEAST_SAMPLES:
+            raise InvalidArgument(_too_few(len(found), tenant, scope, prefix))
         loop = asyncio.get_running_loop()
         dictionary, info = await loop.run_in_executor(
             self._engine.executor, lambda: _made(found, codec, size=size, shared_by=shared_by)
@@ -173,8 +175,9 @@ class Dictionaries:
         info = await self._described(number, tenant)
         users = await self.users(id, tenant=tenant)
         if users:
+            need = "1 record" if users == 1 else f"{users} records"
             raise Conflict(
-                f"{users} records of the tenant {tenant!r:.80} need the dictionary {id}: write them anew without it, or leave it"
+                f"{need} of the tenant {tenant!r:.80} still written with the dictionary {id}: write anew without it, or leave it"
             )
         for shelf in self._shelves():
             await shelf.remove(tenant, number, self._call())
@@ -287,6 +290,14 @@ class Dictionaries:
             raise
         except ThermoclineError:
             return None
+
+
+def _too_few(found: int, tenant: str, scope: str | None, prefix: str) -> str:
+    where = f"the tenant {tenant!r:.80}, {'all scopes' if scope is None else f'the scope {scope!r:.80}'}, names {prefix[:80]}*"
+    return (
+        f"{found or 'no'} value{'' if found == 1 else 's'} to learn from in {where}: too few, at least {LEAST_SAMPLES} are needed (of {LEAST} bytes to"
+        f" {MOST // 1024} KiB each, before compression)"
+    )
 
 
 def _scope(copy: Envelope | ThermoclineError | None) -> str:

@@ -28,7 +28,7 @@ from thermocline.codec.envelope import (
     unpack_pointer,
 )
 from thermocline.codec.serialise import Serialised, deserialise, serialise, shown_json, to_json
-from thermocline.codec.training import Measured, Sample, measure, train
+from thermocline.codec.training import LEAST_SAMPLES, Measured, Sample, measure, train
 from thermocline.codec.typed import as_type
 from thermocline.errors import CorruptRecord, InvalidArgument, TooLarge, TypeMismatch
 from thermocline.model import MAX_VERSION, Envelope, Flags, Header, Key, Pointer
@@ -40,6 +40,7 @@ __all__ = [
     "JSON",
     "LATEST",
     "LEAST",
+    "LEAST_SAMPLES",
     "LEGACY_TEXT",
     "MAGIC",
     "MEDIA_TYPES",

@@ -25,7 +25,7 @@ RUN: Final = 8  # tokens: each run of so many in a dictionary stood in the value
 _LEAST_FRAGMENT: Final = 4  # bytes; a match of zstd costs about three
 _HEADER: Final = 512  # bytes that zstd's header and statistics may take of a dictionary
 _LEAST_CONTENT: Final = 128  # what zstd asks for
-_LEAST_SAMPLES: Final = 20
+LEAST_SAMPLES: Final = 20
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9_\x80-\xff]+|[^A-Za-z0-9_\x80-\xff]+")
 """Words, and what stands between them. No byte of a UTF-8 character is cut from the others."""
 
@@ -57,9 +57,9 @@ def train(samples: Sequence[Sample], *, size: int, shared_by: int, level: int) -
     `RUN` words and separators must stand to go into it. Raises `InvalidArgument` where the samples are too few, or have too little in common."""
     if not SIZE_LEAST <= size <= SIZE_MOST:
         raise InvalidArgument(f"a dictionary has {SIZE_LEAST} to {SIZE_MOST} bytes, not {size}")
-    if len(samples) < _LEAST_SAMPLES:
+    if len(samples) < LEAST_SAMPLES:
         raise InvalidArgument(
-            f"{len(samples)} samples are too few to train a dictionary: at least {_LEAST_SAMPLES} are needed"
+            f"{len(samples)} samples are too few to train a dictionary: at least {LEAST_SAMPLES} are needed"
         )
     raws = [sample.raw for sample in samples]
     try:

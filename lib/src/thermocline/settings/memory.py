@@ -127,7 +127,7 @@ class MemorySettings(BaseSettings):
         names = {name: variables(name)[0] for name in type(self).model_fields}
         for name in values:
             if name not in names:
-                raise ConfigurationError(f"there is no setting {name!r}{_nearest(name, names)}")
+                raise ConfigurationError(f"there is no setting {name!r}{_nearest(name.lower(), names)}")
         with in_plain_words(env_file):
             super().__init__(_env_file=env_file, **{names[name]: value for name, value in values.items()})
         _check_together(self)
@@ -248,15 +248,23 @@ def _refuse_unknown(given: Iterable[str]) -> None:
             and variable not in _RIG
             and not variable.startswith(_RIG_PREFIXES)
         ):
-            ours = [name for name in known if name.startswith(OWN_PREFIX)]
-            raise ConfigurationError(
-                f"there is no variable {variable}{_nearest(variable, ours)}; docs/configuration.md lists all"
-            )
+            ours = [name.removeprefix(OWN_PREFIX) for name in sorted(known) if name.startswith(OWN_PREFIX)]
+            nearest = _nearest(variable.removeprefix(OWN_PREFIX), ours, prefix=OWN_PREFIX)
+            raise ConfigurationError(f"there is no variable {variable}{nearest}; docs/configuration.md lists all")
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"; did you mean {close[0]}?" if close else ""
+def _nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """What may have been meant, which is also the first words of a name: for NEER all those of NEAR, at most four. What they all begin with does not count."""
+    words = name.count("_") + 1
+    begins: dict[str, list[str]] = {}
+    for one in known:
+        begins.setdefault("_".join(one.split("_")[:words]), []).append(one)
+        begins.setdefault(one, []).append(one)
+    close = difflib.get_close_matches(name, list(begins), n=1, cutoff=0.6)
+    if not close:
+        return ""
+    meant = [prefix + one for one in dict.fromkeys(begins[close[0]])][:4]
+    return f"; did you mean {' or '.join([', '.join(meant[:-1]), meant[-1]] if len(meant) > 1 else meant)}?"
 
 
 @contextmanager

@@ -250,7 +250,7 @@ class Migration:
         if report.failed or report.damaged or kept:
             first = [*report.errors, *report.newer][:1]
             raise Conflict(
-                f"{report.failed} records could not be moved, {report.damaged} are damaged, {kept} are newer where they were to go"
+                f"not moved: {report.failed}; damaged: {report.damaged}; newer where they were to go: {kept}"
                 f" ({first[0] if first else ''}); nothing was switched. Mend them, or say source_wins for the newer ones"
             )
 

@@ -87,9 +87,10 @@ class Planning:
         unfit = [words for words in self.plan.problems if not words.startswith(_DAMAGED)]
         if self.plan.blocked > self.plan.damaged:
             first = f": {unfit[0]}" if unfit else ""
+            count = self.plan.blocked - self.plan.damaged
             raise Conflict(
-                f"{self.plan.blocked - self.plan.damaged} records do not fit into the target{first}; nothing was written. plan names them: mend the target,"
-                " or leave their scope out"
+                f"{count} {'record does' if count == 1 else 'records do'} not fit into the target{first}; nothing was written. plan names them: mend the"
+                " target, or leave their scope out"
             )
 
     async def _look(self) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from thermocline.cli.demo.story import Phase, Told
-from thermocline.cli.terminal import Terminal, size
+from thermocline.cli.terminal import Terminal, counted, size
 
 EMBEDDED_HOT = "process memory, in a process of its own"
 EMBEDDED_WARM = "SQLite"
@@ -32,7 +32,7 @@ def show(terminal: Terminal, told: Told, tiers: dict[str, str]) -> None:
     """For people."""
     terminal.say("")
     terminal.say(
-        f"{told.turns} turns and {told.documents} documents ({size(told.document_bytes)}) in {told.seconds:.1f} s",
+        f"{counted(told.turns, 'turn')} and {counted(told.documents, 'document')} ({size(told.document_bytes)}) in {told.seconds:.1f} s",
         style="bold",
     )
     for tier, where in tiers.items():
@@ -88,13 +88,13 @@ def _rounded(value: float | None) -> float | None:
 
 def _show_outage(terminal: Terminal, told: Told, tiers: dict[str, str]) -> None:
     cost = _cost(told)
-    terminal.say(f"The outage: midway hot was stopped for {cost['turns']} turns; {told.how}.", style="bold")
+    terminal.say(f"The outage: midway hot was stopped for {counted(cost['turns'], 'turn')}; {told.how}.", style="bold")
     terminal.say(
-        f"  {cost['hot_calls_failed']:.0f} calls to hot failed. Reads of the authority went from {cost['authority_reads_per_turn_before']:.1f}"
+        f"  {counted(round(cost['hot_calls_failed']), 'call')} to hot failed. Reads of the authority went from {cost['authority_reads_per_turn_before']:.1f}"
         f" to {cost['authority_reads_per_turn_during']:.1f} a turn{_latencies(cost, tiers)}."
     )
     answer = "no answer was missing or wrong" if not told.differences else "see the differences below"
-    mended = f"{cost['keys_told_to_hot_afterwards']:.0f} keys were told to hot once it was back"
+    mended = f"hot was told of {counted(round(cost['keys_told_to_hot_afterwards']), 'key')} once it was back"
     late = "" if told.settled else "; not all within 30 s, the rest mends with hot's ceiling"
     terminal.say(f"  {mended}{late}; {answer}.")
 
@@ -112,14 +112,14 @@ def _show_outcome(terminal: Terminal, told: Told) -> None:
     terminal.say("")
     if not told.differences:
         terminal.say(
-            f"Every value is as it was written: {told.keys} keys, {told.compared} comparisons, in the conversation,"
+            f"Every value is as it was written: {counted(told.keys, 'key')}, {counted(told.compared, 'comparison')}, in the conversation,"
             " through the cascade and in the authority alone.",
             style="bold green",
         )
         return
     shown = told.differences[:20]
     terminal.table(
-        f"{len(told.differences)} DIFFERENCES in {told.compared} comparisons",
+        f"{counted(len(told.differences), 'difference')} in {counted(told.compared, 'comparison')}".upper(),
         ("name", "when", "what"),
         [(d.name, d.when, d.what) for d in shown],
     )

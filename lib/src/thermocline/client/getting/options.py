@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 from thermocline.client.result import NotGiven
+from thermocline.configured import duration
 from thermocline.errors import InvalidArgument
-from thermocline.lifetimes import lifetime_ms
+from thermocline.lifetimes import LONGEST_LIFETIME, lifetime_ms
 from thermocline.model import Header
 
 SOFT_TIMEOUT: Final = (
@@ -63,8 +64,8 @@ def options_of(
     timeout: Lifetime,
 ) -> Options:
     """Raises `InvalidArgument` for times that cannot be."""
-    fresh_ms = lifetime_ms(fresh_for, "fresh_for")
-    ahead_ms = lifetime_ms(refresh_ahead, "refresh_ahead")
+    fresh_ms = _ms(fresh_for, "fresh_for")
+    ahead_ms = _ms(refresh_ahead, "refresh_ahead")
     lasts_ms = 0 if isinstance(ttl, NotGiven) else lifetime_ms(ttl, "ttl")
     if fresh_ms and lasts_ms and fresh_ms >= lasts_ms:
         raise InvalidArgument(
@@ -79,10 +80,12 @@ def options_of(
     return Options(ttl, tags, fresh_ms, ahead_ms, soft, hard, timeout)
 
 
-def _seconds(given: Any, name: str) -> float:
+def _ms(given: Lifetime, name: str) -> int:
+    """0 for None: not asked for."""
+    return 0 if given is None else lifetime_ms(duration(given, name, most=LONGEST_LIFETIME, raises=InvalidArgument))
+
+
+def _seconds(given: timedelta | float, name: str) -> float:
     """0 is a time too: not to wait at all."""
-    if given == 0 and not isinstance(given, bool):
-        return 0.0
-    if isinstance(given, timedelta) and not given:
-        return 0.0
-    return lifetime_ms(given, name) / 1000
+    span = duration(given, name, least=timedelta(0), most=LONGEST_LIFETIME, raises=InvalidArgument)
+    return span.total_seconds()
