@@ -40,9 +40,11 @@ def main() -> int:
     parser.add_argument("--page", action="store_true")
     parser.add_argument("--profile", choices=PARTS)
     given = parser.parse_args()
-    parts = given.only.split(",")
-    if given.rounds < LEAST_ROUNDS or set(parts) - set(PARTS):
-        parser.error(f"--rounds is {LEAST_ROUNDS} or more, and --only takes {','.join(PARTS)}")
+    parts = [part.strip() for part in given.only.split(",")]
+    if given.rounds < LEAST_ROUNDS:
+        parser.error(f"--rounds is {LEAST_ROUNDS} or more, not {given.rounds}")
+    if unknown := [part for part in parts if part not in PARTS]:
+        parser.error(f"there is no part {', '.join(map(repr, unknown))}; the parts are: {', '.join(PARTS)}")
     if given.quick and given.write:
         parser.error("--quick measures nothing that is worth writing down")
     if given.page:

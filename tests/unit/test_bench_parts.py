@@ -91,3 +91,13 @@ def test_what_cannot_be_measured_is_refused(given: list[str], monkeypatch: pytes
         main()
 
     assert refused.value.code == 2
+
+
+def test_a_part_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only", "hot,neer"])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    told_of = capsys.readouterr().err
+    assert "no part 'neer'; the parts are: hot, near," in told_of
+    assert "--rounds is" not in told_of

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from thermocline import coherence
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
@@ -138,6 +138,13 @@ class ProcessMemory(ProcessHolds):
         self._notes.clear()
         self._holds.clear()
         self._bytes = 0
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     def enter_epoch(self, epoch: int) -> None:
         """From now on only entries of this epoch count: all of another one are dropped. Records, whose authority this tier is, stay. Raises
