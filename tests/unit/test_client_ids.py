@@ -16,6 +16,11 @@ def test_no_two_are_alike_and_they_are_ordered_by_time() -> None:
     assert {len(one) for one in earlier} == {27}
     assert set("".join(earlier)) == DIGITS
     assert max(earlier) < later[0]
+    alone = [ids.write_id(1_800_000_000_002) for _ in range(POOL)]
+    assert len(set(alone)) == POOL
+    assert later[0] < min(alone)
+    assert max(alone) < ids.write_id(1_800_000_000_003)
+    assert {len(one) for one in alone} == {27}
     tokens = {ids.token() for _ in range(2000)}
     assert len(tokens) == 2000
     assert {len(token) for token in tokens} == {20}
@@ -23,18 +28,18 @@ def test_no_two_are_alike_and_they_are_ordered_by_time() -> None:
 
 def test_a_seed_makes_the_same_again() -> None:
     one, other = Ids(random.Random(7)), Ids(random.Random(7))
-    assert [one.token(), *one.write_ids(5, 3)] == [other.token(), *other.write_ids(5, 3)]
+    assert [one.token(), one.write_id(5), *one.write_ids(5, 3)] == [other.token(), other.write_id(5), *other.write_ids(5, 3)]
 
 
 def test_a_forked_process_does_not_draw_what_its_parent_draws() -> None:
     ids = Ids(secrets.SystemRandom())
-    ids.write_ids(1, 1)  # the pool is filled
+    ids.write_id(1)  # the pool is filled
     here, there = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(there, ids.write_ids(1, 1)[0].encode())
+        os.write(there, ids.write_id(1).encode())
         os._exit(0)
     os.waitpid(child, 0)
     os.close(there)
     with os.fdopen(here) as told:
-        assert told.read() != ids.write_ids(1, 1)[0]
+        assert told.read() != ids.write_id(1)

@@ -135,3 +135,17 @@ async def test_gate_ends_with_the_callers_deadline() -> None:
         await gate.enter(Deadline.after(0.01))
     gate.leave()
     await gate.enter(Deadline.after(10))
+
+
+async def test_gate_gives_no_place_twice_where_a_caller_is_cancelled_as_his_deadline_comes() -> None:
+    gate = Gate(1)
+    assert gate.try_enter()
+    late = asyncio.create_task(gate.enter(Deadline.after(0.01)))
+    await asyncio.sleep(0)
+    next(iter(gate._waiting)).add_done_callback(lambda _: late.cancel())
+    with pytest.raises((asyncio.CancelledError, TimeoutError)):
+        await late
+    assert gate.waiting == 0
+    assert not gate.try_enter()
+    gate.leave()
+    assert gate.try_enter()

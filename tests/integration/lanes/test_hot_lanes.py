@@ -15,7 +15,7 @@ from thermocline.protocols import Verb, Write, Written
 from thermocline.testing.proxy import ChaosProxy
 from thermocline.testing.rig import RedisCluster, RedisServer
 from thermocline.tiers.hot import HotMemory
-from thermocline.tiers.hot.lanes import Places, Timers
+from thermocline.tiers.hot.lanes import Places
 
 
 def counted(server: RedisServer, section: str, name: str) -> int:
@@ -227,20 +227,6 @@ async def test_places_are_given_in_the_order_of_coming_and_none_is_lost() -> Non
     assert not places.try_enter()
     places.leave()
     assert places.try_enter()
-
-
-async def test_timers_end_what_is_due_and_nothing_that_was_taken_out() -> None:
-    loop = asyncio.get_running_loop()
-    timers = Timers(loop, 0.002)
-    due, other = loop.create_future(), loop.create_future()
-    timers.add(loop.time(), due)
-    timers.add(loop.time(), other).discard(other)
-    with pytest.raises(TimeoutError):
-        await due
-    assert not other.done()
-    timers.add(loop.time() + 60, other)
-    timers.close()
-    assert not timers._due
 
 
 async def test_a_clusters_nodes_have_lanes_of_their_own(redis_cluster: RedisCluster, fresh_prefix: str) -> None:

@@ -155,7 +155,7 @@ class Engine:
 
     def write_id(self) -> str:
         """Unique, and ordered by time."""
-        return self.ids.write_ids(self.clock.wall_ms(), 1)[0]
+        return self.ids.write_id(self.clock.wall_ms())
 
     def write_ids(self, count: int) -> list[str]:
         """The same for a batch of one moment."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from thermocline.clock import Deadline
 from thermocline.resilience.rules import AT_ONCE, WAITING
+from thermocline.resilience.timers import Timers
 
 _UNHURRIED: Final = 4  # calls that go out at once; those beyond, in the same turn of the event loop, wait for its end
 _FIRST: Final = (
@@ -55,7 +56,7 @@ class Gate:
     all have begun: their time runs only from then. ``waiting`` calls stand in line at most. Not thread-safe; belongs to one event loop.
     """
 
-    __slots__ = ("_inside", "_line", "_most", "_opening", "_places", "_waiting", "stalls")
+    __slots__ = ("_inside", "_line", "_most", "_opening", "_places", "_timers", "_waiting", "stalls")
 
     def __init__(self, most: int = AT_ONCE, stalls: Stalls | None = None, waiting: int = WAITING) -> None:
         self.stalls = Stalls() if stalls is None else stalls
@@ -64,6 +65,7 @@ class Gate:
         self._places = min(_FIRST, most)
         self._inside = 0
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._timers: Timers | None = None
         self._opening = False  # whether the event loop will let some in at its next turn
 
     @property
@@ -91,14 +93,20 @@ class Gate:
         if not self._opening and self._inside < self._places:
             self._opening = True
             loop.call_soon(self._open)
+        timers = self._timers
+        if timers is None or timers.loop is not loop:
+            timers = self._timers = Timers(loop)
+        timer = None if deadline.at == math.inf else timers.add(deadline.remaining(), turn)
         try:
-            async with asyncio.timeout(None if deadline.at == math.inf else deadline.remaining()):
-                await turn
-        except BaseException:
+            await turn
+        except BaseException as error:
             self._waiting.pop(turn, None)  # else those who gave up would fill the line
-            if turn.done() and not turn.cancelled():  # the place was given at the same moment
-                self.leave()
+            if not isinstance(error, TimeoutError) and turn.done() and not turn.cancelled() and not turn.exception():
+                self.leave()  # the place was given at the same moment
             raise
+        finally:
+            if timer is not None:
+                timer.discard(turn)
 
     def leave(self) -> None:
         """Give the place to who waits longest."""

@@ -190,8 +190,10 @@ class Writer:
 
     def lapses(self, intent: Intent, deadline: Deadline) -> bool:
         """Whether this process was held up, so that the announcement may not outlive every copy of a write that is sent now."""
+        if not intent.told:
+            return False
         ends = self._engine.clock.monotonic() + self._longest(intent.plan, deadline)
-        return intent.told and ends > intent.lapses - WIRE_SECONDS
+        return ends > intent.lapses - WIRE_SECONDS
 
     def _longest(self, plan: Plan, deadline: Deadline) -> float:
         """Seconds that the write to the authority may take from now."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from thermocline.clock import Deadline
 from thermocline.errors import ThermoclineError
+from thermocline.resilience.timers import Timers
 from thermocline.tiers.hot.lane import APART, Lane, Said
 from thermocline.tiers.hot.signing import SignIn
 from thermocline.tiers.hot.wire import Command, packed, seconds_left
@@ -20,7 +21,6 @@ LARGE: Final = 64  # of these over the lane for what is large
 MANY: Final = 128  # commands, or
 WORDS: Final = 512  # words of one, from which on a call is large: an MGET's answer is not known before
 OPENING: Final = 5.0  # seconds for one attempt to connect and sign in
-SOON: Final = 0.5  # seconds; a deadline that is farther off is kept less precisely
 SILENCE: Final = 1.0  # seconds without a byte after which a call that is cancelled speaks against its lane, as one that times out does at once
 LEAVING: Final = 3  # lanes at most that are left behind, and still have calls to answer
 KNOWN: Final = 1_024  # keys that are remembered as large
@@ -81,36 +81,6 @@ class Places:
         self._free += 1
 
 
-class Timers:
-    """Ends futures at about the time they are due: up to ``step`` seconds later. (A timer of the event loop for each call costs more than all else here.)"""
-
-    __slots__ = ("_due", "_loop", "_step")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, step: float) -> None:
-        self._loop = loop
-        self._step = step
-        self._due: dict[int, tuple[set[asyncio.Future[None]], asyncio.TimerHandle]] = {}
-
-    def add(self, due: float, future: "asyncio.Future[None]") -> "set[asyncio.Future[None]]":
-        """``future`` gets a TimeoutError when it is due, unless it is taken out of the set before."""
-        number = int(due / self._step) + 1
-        found = self._due.get(number)
-        if found is None:
-            found = self._due[number] = (set(), self._loop.call_at(number * self._step, self._end, number))
-        found[0].add(future)
-        return found[0]
-
-    def _end(self, number: int) -> None:
-        for future in self._due.pop(number)[0]:
-            if not future.done():
-                future.set_exception(TimeoutError())
-
-    def close(self) -> None:
-        for _, handle in self._due.values():
-            handle.cancel()
-        self._due.clear()
-
-
 class Lanes:
     """Calls to one server. All of it belongs to one event loop."""
 
@@ -123,7 +93,7 @@ class Lanes:
         self._leaving: list[Lane] = []
         self._there: set[Lane] = set()  # all that are not closed yet
         self._places = (Places(calls), Places(min(LARGE, calls)))
-        self._soon, self._late = Timers(self._loop, 0.002), Timers(self._loop, 0.05)
+        self._timers = Timers(self._loop)
         self._large: OrderedDict[bytes, None] = OrderedDict()
         self._used = [0.0, 0.0]
         self._ended = False
@@ -161,8 +131,7 @@ class Lanes:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._open, self._leaving = [None, None], []
-        self._soon.close()
-        self._late.close()
+        self._timers.close()
         lanes = list(self._there)
         for lane in lanes:
             lane.close()
@@ -193,7 +162,7 @@ class Lanes:
         if not places.try_enter():
             async with asyncio.timeout_at(due):
                 await places.enter()
-        timer: set[asyncio.Future[None]] | None = None
+        timer: set[asyncio.Future[Any]] | None = None
         lane: Lane | None = None
         began = self._loop.time()
         try:
@@ -204,7 +173,7 @@ class Lanes:
             lane.live += 1
             future = lane.put(said)
             if due is not None:
-                timer = (self._soon if due - began < SOON else self._late).add(due, future)
+                timer = self._timers.add(due - began, future)
             await future
         except TimeoutError:
             # Not a word since: nobody shall wait for this lane any more.

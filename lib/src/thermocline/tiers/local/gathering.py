@@ -5,8 +5,12 @@ answers are per call, so callers may leave at any time and disturb nobody.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
+
+from thermocline.clock import Deadline
+from thermocline.resilience.timers import Timers
 
 Call = TypeVar("Call")
 Answer = TypeVar("Answer")
@@ -31,18 +35,24 @@ class Gathering(Generic[Call, Answer]):
         self.loop = asyncio.get_running_loop()
         self._submit, self._work = submit, work
         self._most, self._size, self._full = most, size, full
+        self._timers = Timers(self.loop)
         self._waiting: list[tuple[Call, asyncio.Future[Answer]]] = []
         self._under_way = 0
         self._due = False
 
-    def join(self, call: Call) -> "asyncio.Future[Answer]":
-        """The future answer. Cancelling it takes the call out of the line, where its job has not begun."""
+    async def join(self, call: Call, deadline: Deadline) -> Answer:
+        """The answer. Who is cancelled, or leaves with a bare TimeoutError when the deadline passes, is out of the line where his job has not begun."""
         answer: asyncio.Future[Answer] = self.loop.create_future()
+        timer = None if deadline.at == math.inf else self._timers.add(deadline.remaining(), answer)
         self._waiting.append((call, answer))
         if not self._due and not self._under_way:
             self._due = True
             self.loop.call_soon(self._next)
-        return answer
+        try:
+            return await answer
+        finally:
+            if timer is not None:
+                timer.discard(answer)
 
     def flush(self) -> None:
         """Put all that waits into the executor now, behind what is under way."""

@@ -57,7 +57,7 @@ class SqliteGroups(SqliteUpkeep):
             reads = Gathering(self._submitted, self._read_each, most=_READS_TOGETHER, size=_nothing, full=1)
             self._reads = reads
         try:
-            found = await self._within(reads.join(Reading(key, deadline)), deadline)
+            found = await reads.join(Reading(key, deadline), deadline)
         except TimeoutError as error:
             raise TierTimeout(f"{self.path} did not answer in time", tier=self.tier) from error
         if isinstance(found, ThermoclineError):
@@ -89,7 +89,7 @@ class SqliteGroups(SqliteUpkeep):
             self._writes = writes
         claim = Claim()
         try:
-            answer = await self._claimed(self._within(writes.join(Writing(write, deadline, claim)), deadline), claim)
+            answer = await self._claimed(writes.join(Writing(write, deadline, claim), deadline), claim)
         except TierUnavailable as error:
             raise (unknown(write, error) if error.sent else error) from error
         if isinstance(answer, ThermoclineError):
