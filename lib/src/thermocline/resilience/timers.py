@@ -32,7 +32,6 @@ class Timers:
         for future in self._due.pop(place)[0]:
             if not future.done():
                 future.set_exception(TimeoutError())
-                future.exception()  # seen: who waited may be cancelled at the same moment, and nobody asks for it then
 
     def close(self) -> None:
         """End nothing more."""
