@@ -104,7 +104,8 @@ async def test_a_path_that_no_system_takes_is_refused(tmp_path: Path) -> None:
         ({"max_bytes": 1000}, "max_bytes is"),
         ({"max_bytes": "1 GB"}, "max_bytes is"),
         ({"max_bytes": True}, "max_bytes is"),
-        ({"grace": 60}, "grace is a timedelta"),
+        ({"grace": "60"}, "grace is a timedelta"),
+        ({"grace": -1}, "grace is a timedelta"),
     ],
 )
 def test_impossible_options_are_refused(tmp_path: Path, given: dict[str, Any], told: str) -> None:

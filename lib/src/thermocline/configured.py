@@ -3,7 +3,6 @@
 ``what`` names the setting, as "Limits: open_for"; ``raises`` is the error, a `ConfigurationError` if left out. Pure. bool is no number here.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from datetime import timedelta
@@ -64,14 +63,6 @@ def share(given: Any, what: str, *, zero: bool = False, one: bool = True, raises
     return float(given)
 
 
-def seconds(given: Any, what: str, *, raises: Error = ConfigurationError) -> float:
-    """A number of seconds over zero, for an SDK's setting that is one; a timedelta, too."""
-    number = given.total_seconds() if isinstance(given, timedelta) else given
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < math.inf:
-        raise raises(f"{what} is a number of seconds over zero, not {_given(given)}")
-    return number
-
-
 def switch(given: Any, what: str, *, raises: Error = ConfigurationError) -> bool:
     """True or False, and nothing that is only true or false."""
     if not isinstance(given, bool):
@@ -97,6 +88,21 @@ def many(given: Any, what: str, kind: type[Part], *, raises: Error = Configurati
     return found
 
 
+def text(given: Any, what: str, *, raises: Error = ConfigurationError) -> str:
+    """A string that is not empty. What is given is not repeated, for it may be a secret."""
+    if not isinstance(given, str) or not given:
+        raise raises(
+            f"{what} is a string that is not empty, not {'an empty one' if given == '' else type(given).__name__}"
+        )
+    return given
+
+
+def function(given: Any, what: str, *, raises: Error = ConfigurationError) -> None:
+    """Something that can be called, or None."""
+    if given is not None and not callable(given):
+        raise raises(f"{what} is a function or None, not {_given(given)}")
+
+
 def clock(given: Any, what: str, *, raises: Error = ConfigurationError) -> None:
     """What tells the time: `thermocline.clock.Clock`."""
     if not callable(getattr(given, "wall_ms", None)) or not callable(getattr(given, "monotonic", None)):
@@ -115,6 +121,6 @@ def _given(given: Any) -> str:
 
 def _shown(span: timedelta) -> str:
     total = span.total_seconds()
-    if not total or total >= 2 * 86_400:
-        return f"{total / 86_400:,.0f} days" if total else "zero"
-    return f"{total * 1000:g} ms" if total < 1 else f"{total:g} s"
+    if total >= 86_400:
+        return "a day" if total == 86_400 else f"{total / 86_400:,g} days"
+    return "zero" if not total else f"{total * 1000:g} ms" if total < 1 else f"{total:g} s"

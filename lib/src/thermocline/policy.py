@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Final
 
+from thermocline.configured import part, switch
 from thermocline.errors import ConfigurationError, InvalidArgument, InvalidKey
 from thermocline.lifetimes import HOT_CEILING, LONGEST_LIFETIME, MemoryConfig, lifetime_ms
 from thermocline.model import PART_BYTES, Authority, Envelope, Flags, Key, MemoryTier
@@ -136,13 +137,14 @@ class LegacySource:
     def __post_init__(self) -> None:
         if not self.sources():
             raise ConfigurationError("a LegacySource names at least one of hot, warm and cold")
-        for source in self.sources():
-            if not isinstance(source, PlainCopies):
+        for name in ("hot", "warm", "cold"):
+            source = getattr(self, name)
+            if source is not None and not isinstance(source, PlainCopies):
                 raise ConfigurationError(
-                    f"a legacy source is a HotMemory, LegacyDocuments or ColdMemory (protocols.PlainCopies), not {type(source).__name__}"
+                    f"a LegacySource's {name} is a HotMemory, LegacyDocuments or ColdMemory (protocols.PlainCopies), not {type(source).__name__}"
                 )
         if not callable(self.name):
-            raise ConfigurationError("a LegacySource's name is a function of a Key")
+            raise ConfigurationError(f"a LegacySource's name is a function of a Key, not {self.name!r:.80}")
 
     def name_of(self, key: Key) -> str | None:
         """The name of the key's copies; None: it can have none."""
@@ -176,6 +178,10 @@ class Route:
         given_legacy: object = self.legacy
         if given_legacy is not None and not isinstance(given_legacy, LegacySource):
             raise ConfigurationError(f"a route's legacy is a LegacySource, not {type(given_legacy).__name__}")
+        part(self.rules, "a route's rules", MemoryRules)
+        switch(self.hot, "a route's hot")
+        if self.authority is not None:
+            part(self.authority, "a route's authority", Authority)
         for name in ("prefix", "tenant", "scope_prefix"):
             given = getattr(self, name)
             if not isinstance(given, str) and (given is not None or name == "prefix"):

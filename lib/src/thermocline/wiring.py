@@ -6,6 +6,7 @@ Public as `thermocline.connect`; the file is not named so, as a module of that n
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from inspect import signature
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from thermocline.client import NOT_GIVEN, MemoryClient
 from thermocline.client.near.options import NearCache
 from thermocline.client.result import NotGiven
 from thermocline.codec import Codec
+from thermocline.configured import part, text
 from thermocline.errors import ConfigurationError
 from thermocline.identity import EntraLogins, PasswordLogins, Vault, VaultSecret, check_credential, default_credential
 from thermocline.lifetimes import Lifetimes
@@ -66,7 +68,8 @@ class MemoryBuilder:
 
             if url is None and host is None:
                 raise ConfigurationError("with_hot takes a tier, a url or a host")
-            address = url if url is not None else redis_url(str(host), port=port, password=password, ssl=ssl)
+            parts: dict[str, Any] = {"host": host, "port": port, "password": password, "ssl": ssl}
+            address = url if url is not None else redis_url(**parts)
             tier = HotMemory(address, credential_provider=sign_in)
         self._hot = tier
         return self
@@ -116,7 +119,7 @@ class MemoryBuilder:
 
             if blob_account_url is None:
                 raise ConfigurationError("with_cold takes a tier or a blob_account_url")
-            signed = "sig=" in urlsplit(blob_account_url).query
+            signed = "sig=" in urlsplit(text(blob_account_url, "with_cold: blob_account_url")).query
             identity = credential if credential is not None or signed else self.identity()
             tier = ColdMemory(blob_account_url, container, credential=identity, create=create, transfer=transfer)
         self._cold = tier
@@ -147,13 +150,14 @@ class MemoryBuilder:
                     name: value for name, value in fields.items() if value is not None or name.endswith("_ttl_seconds")
                 }
                 rules = replace(self._rules if self._rules is not None else MemoryRules(), **changed)
-            self._rules = rules
+            self._rules = part(rules, "with_rules: rules", MemoryRules)
         except TypeError as error:
             raise ConfigurationError(f"with_rules: {error}; see MemoryRules for the names") from error
         return self
 
     def with_route(self, route: Route) -> Self:
-        """An exception to the rules for some keys."""
+        """An exception to the rules for some keys. Raises `ConfigurationError` for what is no `Route`."""
+        part(route, "with_route: route", Route)
         self._routes.append(route)
         return self
 
@@ -162,7 +166,9 @@ class MemoryBuilder:
         if lifetimes is not None and fields:
             raise ConfigurationError("with_lifetimes takes a Lifetimes or its fields, not both")
         try:
-            self._lifetimes = lifetimes if lifetimes is not None else Lifetimes(**fields)
+            self._lifetimes = (
+                Lifetimes(**fields) if lifetimes is None else part(lifetimes, "with_lifetimes: lifetimes", Lifetimes)
+            )
         except TypeError as error:
             raise ConfigurationError(f"with_lifetimes: {error}; see Lifetimes for the names") from error
         return self
@@ -180,7 +186,7 @@ class MemoryBuilder:
         given = {name: value for name, value in fields.items() if value is not None}
         if near is not None and given:
             raise ConfigurationError("with_near takes a NearCache or its fields, not both")
-        self._options["near"] = near if near is not None else NearCache(**given)
+        self._options["near"] = NearCache(**given) if near is None else part(near, "with_near: near", NearCache)
         return self
 
     def with_resilience(self, resilience: Resilience | None = None, **fields: Any) -> Self:
@@ -188,13 +194,17 @@ class MemoryBuilder:
         if resilience is not None and fields:
             raise ConfigurationError("with_resilience takes a Resilience or its fields, not both")
         try:
-            self._options["resilience"] = resilience if resilience is not None else Resilience(**fields)
+            given = Resilience(**fields) if resilience is None else resilience
+            self._options["resilience"] = part(given, "with_resilience: resilience", Resilience)
         except TypeError as error:
             raise ConfigurationError(f"with_resilience: {error}; see Resilience for the names") from error
         return self
 
     def with_options(self, **options: Any) -> Self:
-        """Further arguments of `MemoryClient`: ``codec``, ``budget``, ``clock``, ``executor``."""
+        """Further arguments of `MemoryClient`: ``codec``, ``budget``, ``clock``, ``executor``. Raises `ConfigurationError` for one that it does not have."""
+        for name in options:
+            if name not in signature(MemoryClient).parameters:
+                raise ConfigurationError(f"with_options: there is no option {name!r}; see MemoryClient for the names")
         self._options.update(options)
         return self
 
@@ -210,8 +220,8 @@ class MemoryBuilder:
 
     async def close(self) -> None:
         """Close the credential that was made for the tiers. A client that was built here does it too."""
-        for part in self._options.get("closes", ()):
-            await part.close()
+        for one in self._options.get("closes", ()):
+            await one.close()
 
     def build(self) -> MemoryClient:
         """The client, which connects on first use or by ``async with``. Raises `ConfigurationError` (a ValueError) without any tier."""
@@ -248,7 +258,7 @@ def builder(settings: MemorySettings | None = None, *, credential: Any = None, c
 
     Raises `ConfigurationError` that names the variable.
     """
-    settings = settings if settings is not None else MemorySettings.load()
+    settings = MemorySettings.load() if settings is None else part(settings, "settings", MemorySettings)
     made = MemoryBuilder()
     if credential is not None:
         made.with_credential(credential)

@@ -240,7 +240,7 @@ async def test_it_plays_the_authority(warm: WarmMemory) -> None:
     {"key": "k", "credential": object()},
     {"account_uri": 5},
     {"container": None},
-    {"grace": 86_400},
+    {"grace": 119},
     {"connection_limit": -1},
 ], ids=" ".join)  # fmt: skip
 def test_impossible_settings_are_refused_at_once(options: dict[str, Any]) -> None:

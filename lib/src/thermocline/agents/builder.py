@@ -42,7 +42,7 @@ class AgentBuilder(Generic[A]):
         given: Any = agent_class
         if not inspect.isclass(given) or not issubclass(given, Agent | BaseRetailAgent):
             raise ConfigurationError(
-                f"with_agent takes a subclass of thermocline.agents.Agent (or BaseRetailAgent), not {agent_class!r}"
+                f"agent_class is a subclass of thermocline.agents.Agent (or BaseRetailAgent), not {agent_class!r:.200}"
             )
         self._agent = agent_class
         self._options = options

@@ -2,12 +2,15 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final, Generic, Self, TypeVar
 
+from thermocline import configured
 from thermocline.azure_storage.service import StorageService
-from thermocline.azure_storage.transport import Access
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import ConfigurationError
+from thermocline.resilience import Rotating
 from thermocline.telemetry import Stats
 
 _CONNECTING: Final = 15.0  # seconds
@@ -75,15 +78,32 @@ class StorageTier(ABC, Generic[S]):
 
 
 def check_credential(credential: Any, *, tier: str) -> None:
-    """Raise `ConfigurationError` for a credential that would block the event loop."""
+    """Raise `ConfigurationError` for a credential that would block the event loop, and for what is none."""
     get_token = getattr(credential, "get_token", None) or getattr(credential, "get_token_info", None)
     if get_token is not None and not inspect.iscoroutinefunction(get_token):
         raise ConfigurationError(
             f"{tier}: {type(credential).__name__} is a synchronous credential, which would block the event loop: take the one of azure.identity.aio"
         )
+    kinds = (str, Mapping, Rotating)
+    known = get_token is not None or any(hasattr(credential, name) for name in ("named_key", "signature"))  # the SDK's
+    if credential is not None and not known and not isinstance(credential, kinds):
+        raise ConfigurationError(
+            f"{tier}: credential is an asynchronous token credential, an account key or a SAS, not a {type(credential).__name__}"
+        )
 
 
-def check_limits(access: Access, *, tier: str) -> None:
-    """Raise `ConfigurationError` for numbers that leave no connection, or no time."""
-    if access.pool_size < 1 or access.connection_timeout <= 0 or access.read_timeout <= 0:
-        raise ConfigurationError(f"{tier}: connection_pool_size, connection_timeout and read_timeout must be above 0")
+def limits_of(
+    tier: str,
+    *,
+    connection_pool_size: int | None,
+    connection_timeout: timedelta | float | None,
+    read_timeout: timedelta | float | None,
+) -> dict[str, Any]:
+    """What of `Access` was given (None: its default). Raises `ConfigurationError` for numbers that leave no connection, or no time."""
+    limits: dict[str, Any] = {}
+    if connection_pool_size is not None:
+        limits["pool_size"] = configured.whole(connection_pool_size, f"{tier}: connection_pool_size", least=1)
+    for name, given in (("connection_timeout", connection_timeout), ("read_timeout", read_timeout)):
+        if given is not None:
+            limits[name] = configured.duration(given, f"{tier}: {name}").total_seconds()
+    return limits

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
-from thermocline import telemetry
+from thermocline import configured, telemetry
 from thermocline.client.batch import Batches
 from thermocline.client.cascade import Cascade
 from thermocline.client.convoys import Convoys
@@ -119,7 +119,7 @@ def assemble(
     executor: Executor | None,
     tokens: random.Random | None,
     closes: Sequence[Closeable] = (),
-    save_reads: timedelta | None = None,
+    save_reads: timedelta | float | None = None,
     resilience: Resilience | None = None,
     near: NearCache | None = None,
 ) -> Parts:
@@ -134,9 +134,11 @@ def assemble(
     _check_kinds(
         rules=(rules, MemoryRules), codec=(codec, Codec), budget=(budget, Budget), lifetimes=(lifetimes, Lifetimes)
     )
-    _check_kinds(resilience=(resilience, Resilience), near=(near, NearCache))
-    for route in routes:
-        _check_kinds(routes=(route, Route))
+    _check_kinds(resilience=(resilience, Resilience), near=(near, NearCache), tokens=(tokens, random.Random))
+    configured.many(routes, "routes", Route)
+    configured.clock(clock, "clock")
+    configured.executor(executor, "executor")
+    configured.many(closes, "closes", object)
     planned = Routes(rules or MemoryRules(), routes, tiers=tiers)
     _check_parts(tiers, planned)
     own = CodecThreads()
@@ -209,6 +211,11 @@ def _check_parts(tiers: dict[MemoryTier, Tier], routes: Routes) -> None:
     if hot is not None and not isinstance(hot, Entries):
         raise ConfigurationError(
             f"hot must hold coherent entries (protocols.Entries), and {type(hot).__name__} does not"
+        )
+    plus = tiers.get(MemoryTier.WARM_PLUS)
+    if plus is not None and not isinstance(plus, Versions):
+        raise ConfigurationError(
+            f"warm_plus must give out versions (protocols.Versions), and {type(plus).__name__} does not"
         )
     for plan in routes.plans():
         tier = tiers[plan.tier]

@@ -25,6 +25,7 @@ from thermocline.client.touching import Touches
 from thermocline.client.waves import Waves
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.codec import Codec
+from thermocline.configured import part
 from thermocline.errors import ClientClosed
 from thermocline.lifetimes import Lifetimes
 from thermocline.policy import MemoryRules, Route
@@ -58,11 +59,15 @@ class ClientLife:
         executor: Executor | None = None,
         tokens: random.Random | None = None,
         closes: Sequence[Closeable] = (),
-        save_reads: timedelta | None = None,
+        save_reads: timedelta | float | None = None,
         retention: "ServiceRetention | None" = None,
         resilience: Resilience | None = None,
         near: NearCache | None = None,
     ) -> None:
+        if retention is not None:
+            from thermocline.client.receipt import ServiceRetention
+
+            part(retention, "retention", ServiceRetention)
         self._retention = retention
         self._parts: Parts = assemble(
             hot=hot,
@@ -72,7 +77,7 @@ class ClientLife:
             rules=rules,
             routes=routes,
             lifetimes=lifetimes,
-            codec=codec or Codec(),
+            codec=codec if codec is not None else Codec(),
             budget=budget,
             clock=clock,
             executor=executor,

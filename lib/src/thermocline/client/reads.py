@@ -16,6 +16,7 @@ from thermocline.client.engine import Engine
 from thermocline.client.guard import Guard
 from thermocline.client.interest import Interest
 from thermocline.clock import Deadline
+from thermocline.configured import duration
 from thermocline.errors import ConfigurationError
 from thermocline.keys import key_digest
 from thermocline.model import Key
@@ -61,14 +62,12 @@ def notebook(engine: Engine) -> Notebook | None:
     return None
 
 
-def interest_of(engine: Engine, save_reads: timedelta | None) -> Interest | None:
+def interest_of(engine: Engine, save_reads: timedelta | float | None) -> Interest | None:
     """What the client is to remember of its reads; None: nothing. Raises `ConfigurationError` for an interval that cannot be, or without a place."""
     counts = any(plan.rules.promote_after > 1 for plan in engine.routes.plans())
     if save_reads is None:
         return Interest(engine.clock, counts=True) if counts else None
-    given: Any = save_reads
-    if not isinstance(given, timedelta) or not LEAST_EVERY <= given <= SPAN:
-        raise ConfigurationError(f"save_reads is a timedelta from a second to a day, not {save_reads!r}")
+    every = duration(save_reads, "save_reads", least=LEAST_EVERY, most=SPAN)
     book = notebook(engine)
     if book is None:
         raise ConfigurationError(
@@ -76,7 +75,7 @@ def interest_of(engine: Engine, save_reads: timedelta | None) -> Interest | None
         )
     saver = _Saver(engine, book, engine.token())
     return Interest(
-        engine.clock, counts=counts, windows=Windows(_SPAN_MS), every=given.total_seconds(), save=saver.save
+        engine.clock, counts=counts, windows=Windows(_SPAN_MS), every=every.total_seconds(), save=saver.save
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from thermocline.configured import duration
 from thermocline.errors import InvalidArgument
 
 AUDIT: Final = "audit/"  # the notes that say who erased what
@@ -23,15 +24,16 @@ class ServiceRetention:
     ``redis_persistence``: how old a snapshot of Redis may get (zero: it writes none).
     """
 
-    cosmos_backup: timedelta | None = None
-    blob_soft_delete: timedelta | None = None
-    redis_persistence: timedelta | None = None
+    cosmos_backup: timedelta | float | None = None
+    blob_soft_delete: timedelta | float | None = None
+    redis_persistence: timedelta | float | None = None
 
     def __post_init__(self) -> None:
         for name in ("cosmos_backup", "blob_soft_delete", "redis_persistence"):
             given: Any = getattr(self, name)
-            if given is not None and (not isinstance(given, timedelta) or given < timedelta()):
-                raise InvalidArgument(f"{name} is a timedelta that is not negative, or None, not {given!r}")
+            if given is not None:
+                span = duration(given, f"ServiceRetention: {name}", least=timedelta(), raises=InvalidArgument)
+                object.__setattr__(self, name, span)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar, overload
 
+from thermocline import configured
 from thermocline.codec.compress import LEVELS, Compression, compress, decompress
 from thermocline.codec.dictionary import LATEST, LEAST, MOST, Dictionary, Known, id_of, id_text
 from thermocline.codec.envelope import (
@@ -99,19 +100,21 @@ class Codec:
         dictionaries: str | None = None,
     ) -> None:
         if compression is not None:
-            if compression not in LEVELS:
-                raise InvalidArgument(f'compression is "zstd", "gzip" or None, not {compression!r}')
+            if compression not in tuple(LEVELS):  # a tuple, for what cannot be hashed
+                raise InvalidArgument(f'compression is "zstd", "gzip" or None, not {compression!r:.80}')
             least, most = LEVELS[compression]
-            if not least <= level <= most:
-                raise InvalidArgument(f"level of {compression} is {least} to {most}, not {level}")
-        if threshold < 0 or raw_limit < 1:
-            raise InvalidArgument("threshold and raw_limit are numbers of bytes, and not negative")
+            configured.whole(level, f"Codec: level of {compression}", least=least, most=most, raises=InvalidArgument)
+        configured.whole(threshold, "Codec: threshold", least=0, unit="bytes", raises=InvalidArgument)
+        configured.whole(raw_limit, "Codec: raw_limit", least=1, unit="bytes", raises=InvalidArgument)
         if dictionaries is not None:
             if compression != "zstd":
                 raise InvalidArgument(
                     f"dictionaries are zstd's, and compression is {compression!r}: leave one of them out"
                 )
-            dictionaries = dictionaries if dictionaries == LATEST else id_text(id_of(dictionaries))
+            try:
+                dictionaries = dictionaries if dictionaries == LATEST else id_text(id_of(dictionaries))
+            except InvalidArgument as error:
+                raise InvalidArgument(f'dictionaries is "latest", None, or an id: {error}') from error
         self.dictionaries = dictionaries
         self.known = Known()
         self.compression = compression

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from thermocline import configured
 from thermocline.clock import SYSTEM_CLOCK, Clock
 from thermocline.errors import ConfigurationError, RoleMissing, TokenRefused
 from thermocline.identity.signing_keys import SigningKeys
@@ -58,12 +59,13 @@ class EntraTokens:
         tenants: Iterable[str],
         *,
         authority: str = AUTHORITY,
-        leeway: timedelta = LEEWAY,
+        leeway: timedelta | float = LEEWAY,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._audiences = _audiences(audience)
         self._authority = _authority(authority)
-        self._leeway = leeway.total_seconds()
+        self._leeway = configured.duration(leeway, "EntraTokens: leeway", least=timedelta(0)).total_seconds()
+        configured.clock(clock, "EntraTokens: clock")
         self._clock = clock
         self._jwt = _library()
         self._keys = {
@@ -192,12 +194,13 @@ def _audiences(audience: str) -> frozenset[str]:
 
 
 def _tenants(tenants: Iterable[str]) -> list[str]:
-    if isinstance(tenants, str):
-        raise ConfigurationError("tenants is a list of tenants' ids, not a string")
-    found = list(dict.fromkeys(str(tenant).lower() for tenant in tenants))
+    given: Any = tenants
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigurationError(f"tenants is a list of tenants' ids, not {given!r:.80}")
+    found = list(dict.fromkeys(str(tenant).lower() for tenant in given))
     for tenant in found:
         if not _guid(tenant):
-            raise ConfigurationError(f"a tenant is named by its id, a GUID, not {tenant!r:.60}")
+            raise ConfigurationError(f"tenants: a tenant is named by its id, a GUID, not {tenant!r:.60}")
     if not found:
         raise ConfigurationError("name the tenants whose tokens count; there is no default")
     return found
@@ -211,7 +214,7 @@ def _guid(text: str) -> bool:
 
 
 def _authority(given: str) -> str:
-    parts = urlsplit(given)
+    parts = urlsplit(configured.text(given, "EntraTokens: authority"))
     safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
     if safe and parts.netloc and not parts.query and not parts.fragment and parts.path in ("", "/"):
         return f"{parts.scheme}://{parts.netloc}"

@@ -1,9 +1,10 @@
 """All lifetimes of a client, and the moments that follow from them. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from thermocline.configured import many
 from thermocline.errors import ConfigurationError
 from thermocline.lifetimes.lifetime import PRESETS, Lifetime, slid
 from thermocline.lifetimes.rules import Ceiling, LifetimeRule
@@ -29,8 +30,8 @@ class Lifetimes:
         presets: Mapping[str, Lifetime] | None = None,
     ) -> None:
         self.presets: Final = _presets(presets)
-        self.rules: Final = _checked(rules, LifetimeRule)
-        self.ceilings: Final = _checked(ceilings, Ceiling)
+        self.rules: Final = many(rules, "Lifetimes: rules", LifetimeRule)
+        self.ceilings: Final = many(ceilings, "Lifetimes: ceilings", Ceiling)
         named = [(rule, self._named(rule)) for rule in self.rules]
         _refuse_contradictions(named, self.ceilings)
         self._rules: Final = sorted(named, key=lambda one: one[0].rank(), reverse=True)  # stable: the first given first
@@ -158,18 +159,8 @@ def _presets(given: Mapping[str, Lifetime] | None) -> Mapping[str, Lifetime]:
         raise ConfigurationError(f"presets is a mapping of names to Lifetimes, not {type(added).__name__}")
     for name, lifetime in added.items():
         if not isinstance(name, str) or not isinstance(lifetime, Lifetime):
-            raise ConfigurationError(f"a preset is a name and a Lifetime, not {name!r:.80}: {lifetime!r:.80}")
+            raise ConfigurationError(f"presets: a preset is a name and a Lifetime, not {name!r:.80}: {lifetime!r:.80}")
     return MappingProxyType({**PRESETS, **added})
-
-
-def _checked(given: Any, kind: type[Part]) -> tuple[Part, ...]:
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise ConfigurationError(f"lifetimes take a list of {kind.__name__}s, not {type(given).__name__}")
-    many = tuple(given)
-    for one in many:
-        if not isinstance(one, kind):
-            raise ConfigurationError(f"lifetimes take a list of {kind.__name__}s, and one of it is {one!r:.80}")
-    return many
 
 
 def _refuse_contradictions(rules: Sequence[tuple[LifetimeRule, Lifetime]], ceilings: Sequence[Ceiling]) -> None:

@@ -5,7 +5,9 @@ from datetime import timedelta
 from typing import Final
 
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
-from thermocline.errors import ConfigurationError, InvalidArgument
+from thermocline.configured import clock as check_clock
+from thermocline.configured import duration
+from thermocline.errors import InvalidArgument
 from thermocline.model import MemoryTier
 
 CALL: Final = timedelta(seconds=10)
@@ -19,8 +21,8 @@ class Budget:
     """How long a call may take in all, and how much of that one visit to a tier may take at most.
 
     The shares are the latency tiers that users of the design know (hot under 50 ms, warm up to 500 ms, cold seconds). A visit ends by the
-    earlier of its share and the call's own deadline. ``warm`` counts for the fourth tier, warm plus, too. Raises `ConfigurationError` for a time
-    that is not longer than zero.
+    earlier of its share and the call's own deadline. ``warm`` counts for the fourth tier, warm plus, too. Times are timedeltas or seconds. Raises
+    `ConfigurationError` for one that is not longer than zero.
     """
 
     __slots__ = ("_call", "_clock", "_shares", "connect")
@@ -29,24 +31,23 @@ class Budget:
         self,
         clock: Clock = SYSTEM_CLOCK,
         *,
-        call: timedelta = CALL,
-        connect: timedelta = CONNECT,
-        hot: timedelta = HOT,
-        warm: timedelta = WARM,
-        cold: timedelta = COLD,
+        call: timedelta | float = CALL,
+        connect: timedelta | float = CONNECT,
+        hot: timedelta | float = HOT,
+        warm: timedelta | float = WARM,
+        cold: timedelta | float = COLD,
     ) -> None:
-        given: dict[str, object] = {"call": call, "connect": connect, "hot": hot, "warm": warm, "cold": cold}
-        for name, span in given.items():
-            if not isinstance(span, timedelta) or span <= timedelta(0):
-                raise ConfigurationError(f"the deadline {name} is a timedelta longer than zero, not {span!r}")
+        check_clock(clock, "Budget: clock")
+        given = {"call": call, "connect": connect, "hot": hot, "warm": warm, "cold": cold}
+        spans = {name: duration(span, f"the deadline {name}") for name, span in given.items()}
         self._clock = clock
-        self._call = call.total_seconds()
-        self.connect: Final = connect
+        self._call = spans["call"].total_seconds()
+        self.connect: Final = spans["connect"]
         self._shares = {
-            MemoryTier.HOT: hot.total_seconds(),
-            MemoryTier.WARM: warm.total_seconds(),
-            MemoryTier.WARM_PLUS: warm.total_seconds(),
-            MemoryTier.COLD: cold.total_seconds(),
+            MemoryTier.HOT: spans["hot"].total_seconds(),
+            MemoryTier.WARM: spans["warm"].total_seconds(),
+            MemoryTier.WARM_PLUS: spans["warm"].total_seconds(),
+            MemoryTier.COLD: spans["cold"].total_seconds(),
         }
 
     def call(self, timeout: timedelta | float | None = None) -> Deadline:

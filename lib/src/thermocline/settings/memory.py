@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from thermocline.configured import switch, whole
 from thermocline.errors import ConfigurationError
 from thermocline.settings import kinds
 from thermocline.settings.kinds import (
@@ -215,6 +216,15 @@ class MemorySettings(BaseSettings):
 def redis_url(host: str, *, port: int | None = None, password: str | None = None, ssl: bool | None = None) -> str:
     """A Redis URL of its parts. Left out, ``ssl`` is on for Azure's hosts and else off, and ``port`` is 10000 for Azure Managed Redis
     (``*.redis.azure.net``), 6380 for Azure Cache for Redis (``*.redis.cache.windows.net``), and else 6379."""
+    given: Any = host
+    if not isinstance(given, str):
+        raise ConfigurationError(f"the host of Redis is a string, not {given!r:.80}")
+    if port is not None:
+        whole(port, "the port of Redis", least=1, most=65_535)
+    if ssl is not None:
+        switch(ssl, "ssl of Redis")
+    if password is not None and not isinstance(password, str):
+        raise ConfigurationError(f"the password of Redis is a string, not a {type(password).__name__}")
     try:
         host = kinds.host(host.strip())
     except ValueError as error:

@@ -10,7 +10,7 @@ from thermocline.agents.builder import AgentBuilder
 from thermocline.agents.dependencies import ModelTarget
 from thermocline.agents.service.caller import Caller, current_caller
 from thermocline.agents.service.memory_api import MemoryApi, Tokens
-from thermocline.agents.service.plan import Limits, Makings, MemorySource, Plan, seconds_of
+from thermocline.agents.service.plan import Limits, Makings, MemorySource, Plan
 from thermocline.client import MemoryClient
 from thermocline.errors import ConfigurationError
 from thermocline.protocols import Entries, Payloads, Versions
@@ -72,12 +72,11 @@ def build_service_app(
     if caller is not None and trust_body:
         raise ConfigurationError("build_service_app takes caller=…, or trust_body=True, not both")
     source = MemorySource((hot_memory, warm_memory, cold_memory), memory_settings, memory_builder, memory_client)
-    makings = None
-    if agent_class is not None:
-        makings = Makings(agent_class, dict(agent_options or {}), slm_config, llm_config, agent_setup, mcp_setup)
-    elif any((agent_options, slm_config, llm_config, agent_setup, mcp_setup, caller, trust_body)):
+    of_agent = agent_options, slm_config, llm_config, agent_setup, mcp_setup
+    makings = None if agent_class is None else Makings(agent_class, *of_agent)
+    if makings is None and (trust_body or any(given is not None for given in (*of_agent, caller))):
         raise ConfigurationError("agent_class is missing, whom models, options, setups, caller and trust_body are for")
-    limits = Limits(max_body_bytes, seconds_of(request_timeout), seconds_of(ready_timeout))
+    limits = Limits(max_body_bytes, request_timeout, ready_timeout)
     plan = Plan(service_name, source, makings, limits, lifespan, caller, trust_body, ready_reasons, memory_api)
     try:
         from thermocline.agents.service.app import made_app

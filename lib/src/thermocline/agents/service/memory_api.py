@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
+from thermocline.configured import duration
 from thermocline.errors import ConfigurationError
 from thermocline.identity.bearer import Principal
 
@@ -35,16 +36,19 @@ class MemoryApi:
     missing: str = ""
     watch: timedelta | float | None = 30.0
     lease: timedelta | float = 60.0
-    longest_write: timedelta | None = None
+    longest_write: timedelta | float | None = None
 
     def __post_init__(self) -> None:
         for name in ("watch", "lease"):
             given: Any = getattr(self, name)
             if given is None and name == "watch":
                 continue
-            seconds = given.total_seconds() if isinstance(given, timedelta) else given
-            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.1 <= seconds <= 86_400:
-                raise ConfigurationError(f"MemoryApi's {name} is from 0.1 seconds to a day, not {given!r}")
+            duration(given, f"MemoryApi: {name}", least=timedelta(milliseconds=100), most=timedelta(days=1))
+        if self.longest_write is not None:
+            duration(self.longest_write, "MemoryApi: longest_write", least=timedelta(seconds=1))
+        missing: Any = self.missing
+        if not isinstance(missing, str):
+            raise ConfigurationError(f"MemoryApi: missing is text, not {missing!r:.80}")
         tokens: Any = self.tokens
         if tokens is None and not self.missing:
             raise ConfigurationError(

@@ -1,6 +1,6 @@
 """What a service is made of, checked. No I/O, and no FastAPI."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,9 @@ from thermocline.agents.service.caller import CallersMemory
 from thermocline.agents.service.mcp import McpRoutes
 from thermocline.agents.service.memory_api import MemoryApi
 from thermocline.client import MemoryClient, ScopedMemory
+from thermocline.configured import duration, function, part, seconds_of, switch, text, whole
 from thermocline.errors import ConfigurationError
+from thermocline.protocols import Entries, Payloads, Versions
 from thermocline.settings import MemorySettings
 from thermocline.wiring import MemoryBuilder
 
@@ -28,6 +30,18 @@ class MemorySource:
     client: MemoryClient | None = None  # whose it is, closes it
 
     def __post_init__(self) -> None:
+        if self.settings is not None:
+            part(self.settings, "build_service_app: memory_settings", MemorySettings)
+        if self.client is not None:
+            part(self.client, "build_service_app: memory_client", MemoryClient)
+        if not isinstance(self.builder, MemoryBuilder):
+            function(self.builder, "build_service_app: memory_builder (where it is no MemoryBuilder)")
+        kinds = Entries, Versions, Payloads | Versions
+        for name, tier, kind in zip(("hot_memory", "warm_memory", "cold_memory"), self.tiers, kinds, strict=True):
+            if tier is not None and not isinstance(tier, kind):
+                raise ConfigurationError(
+                    f"build_service_app: {name} is a tier, and {type(tier).__name__} is none of its kind"
+                )
         if self.client is not None and (self.builder is not None or self.settings is not None or self._tiers_given()):
             raise ConfigurationError("build_service_app takes a memory_client, or what makes one, not both")
         if self.builder is not None and (self.settings is not None or self._tiers_given()):
@@ -59,7 +73,7 @@ class Makings:
     """What the agent is made of."""
 
     kind: Any
-    options: dict[str, Any]
+    options: Mapping[str, Any] | None
     slm: ModelTarget | None
     llm: ModelTarget | None
     setup: Callable[[AgentBuilder[Any]], object] | None
@@ -67,6 +81,10 @@ class Makings:
 
     def __post_init__(self) -> None:
         AgentBuilder[Any]().with_agent(self.kind)  # which says what it must be
+        if self.options is not None:
+            part(self.options, "build_service_app: agent_options", Mapping)  # type: ignore[type-abstract]
+        function(self.setup, "build_service_app: agent_setup")
+        function(self.mcp_setup, "build_service_app: mcp_setup")
         for name, model in (("slm_config", self.slm), ("llm_config", self.llm)):
             given: object = model
             if given is not None and not isinstance(given, ModelTarget):
@@ -80,23 +98,21 @@ class Limits:
     """Of a request: bytes and seconds."""
 
     body_bytes: int
-    seconds: float
-    ready_seconds: float
+    request_timeout: timedelta | float
+    ready_timeout: timedelta | float
 
     def __post_init__(self) -> None:
-        size: object = self.body_bytes
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ConfigurationError(f"max_body_bytes is a number of bytes, at least 1, not {size!r}")
+        whole(self.body_bytes, "build_service_app: max_body_bytes", least=1, unit="bytes")
+        for name in ("request_timeout", "ready_timeout"):
+            duration(getattr(self, name), f"build_service_app: {name}", most=timedelta(days=1))
 
+    @property
+    def seconds(self) -> float:
+        return seconds_of(self.request_timeout)
 
-def seconds_of(value: object) -> float:
-    """A time as seconds. Raises `ConfigurationError`."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 86_400:
-        raise ConfigurationError(
-            f"a service's timeout is above 0 and at most a day, in seconds or as a timedelta, not {value!r}"
-        )
-    return float(seconds)
+    @property
+    def ready_seconds(self) -> float:
+        return seconds_of(self.ready_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +132,20 @@ class Plan:
     def __post_init__(self) -> None:
         if self.makings is None and self.memory_api is None:
             raise ConfigurationError("build_service_app takes the class of an agent, or memory_api=…, or both")
-        name: object = self.service_name
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"a service's name is a string that is not empty, not {name!r}")
+        text(self.service_name, "build_service_app: service_name (a service's name)")
+        if self.memory_api is not None:
+            part(self.memory_api, "build_service_app: memory_api", MemoryApi)
+        for name in ("lifespan", "caller"):
+            function(getattr(self, name), f"build_service_app: {name}")
+        for name in ("trust_body", "ready_reasons"):
+            switch(getattr(self, name), f"build_service_app: {name}")
 
     def agent(self, memory: MemoryClient, mcp: McpRoutes) -> Any:
         """The agent over that client, which it does not own. Raises `ConfigurationError`."""
         made = self.makings
         assert made is not None
         builder = _ServiceBuilder() if self.caller is not None or self.trust_body else AgentBuilder[Any]()
-        builder.with_agent(made.kind, **made.options).with_memory(client=memory)
+        builder.with_agent(made.kind, **(made.options or {})).with_memory(client=memory)
         builder.with_router(RoutingStrategy()).with_mcp(mcp).with_models(slm=made.slm, llm=made.llm)
         if made.setup is not None:
             made.setup(builder)

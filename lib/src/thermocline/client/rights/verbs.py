@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from thermocline.client.getting.verbs import GettingVerbs
+from thermocline.configured import duration
 from thermocline.errors import ConfigurationError, InvalidArgument
 from thermocline.model import DEFAULT_TENANT, Key
 
@@ -43,7 +44,7 @@ class RightsVerbs(GettingVerbs):
         reason: str = "",
         dry_run: bool = False,
         retention: "ServiceRetention | None" = None,
-        longest_write: timedelta | None = None,
+        longest_write: timedelta | float | None = None,
     ) -> "Receipt":
         """Erase a scope (of the default tenant, or of ``tenant``), or a whole ``tenant``, from every tier; nothing of it comes back by a reader, a writer,
         a demotion or a recovery that was under way. ``by`` says who asks for it and goes into the audit record, which holds none of the data.
@@ -66,9 +67,9 @@ class RightsVerbs(GettingVerbs):
                 raise InvalidArgument(f"{name} is text of at most {_BY_BYTES} bytes")
         if not by.strip():
             raise InvalidArgument("say who asks for it (by=): it goes into the audit record")
-        wait: Any = DEFAULT_WAIT if longest_write is None else longest_write
-        if not isinstance(wait, timedelta) or wait < timedelta(seconds=1):
-            raise InvalidArgument(f"longest_write is a timedelta of at least a second, not {longest_write!r}")
+        wait = DEFAULT_WAIT
+        if longest_write is not None:
+            wait = duration(longest_write, "longest_write", least=timedelta(seconds=1), raises=InvalidArgument)
         await self._begin(None)
         given: Any = retention if retention is not None else self._retention
         if given is not None and not isinstance(given, ServiceRetention):

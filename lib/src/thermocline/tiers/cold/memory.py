@@ -5,9 +5,9 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, Final, Self
 
-from thermocline.azure_storage.connecting import StorageTier, check_credential, check_limits
+from thermocline import configured
+from thermocline.azure_storage.connecting import StorageTier, check_credential, limits_of
 from thermocline.azure_storage.door import NotSignedIn
-from thermocline.azure_storage.transport import Access
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import AccessDenied, ConfigurationError, InvalidArgument, NotFound
 from thermocline.model import MemoryTier
@@ -42,8 +42,8 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep, StorageTier[BlobService])
         container_name: str,
         *,
         connection_pool_size: int | None = None,
-        connection_timeout: float | None = None,
-        read_timeout: float | None = None,
+        connection_timeout: timedelta | float | None = None,
+        read_timeout: timedelta | float | None = None,
         credential: Any = None,
         clock: Clock = SYSTEM_CLOCK,
         executor: Executor | None = None,
@@ -54,22 +54,31 @@ class ColdMemory(PlainBlobs, BlobPayloads, HeadUpkeep, StorageTier[BlobService])
         check_credential(credential, tier=TIER)
         given: Any = container_name
         if not isinstance(given, str) or not given:
-            raise ConfigurationError("cold: the container has no name (BLOB_CONTAINER)")
+            raise ConfigurationError("cold: container_name is the name of a container (BLOB_CONTAINER)")
         if connection_string is None and not str(account_url).startswith(("https://", "http://")):
-            raise ConfigurationError("cold: the account URL must begin with https:// (BLOB_ACCOUNT_URL)")
+            raise ConfigurationError(
+                "cold: account_url, the account's URL, must begin with https:// (BLOB_ACCOUNT_URL)"
+            )
+        if connection_string is not None:
+            configured.text(connection_string, "cold: connection_string")
+        configured.clock(clock, "cold: clock")
+        configured.executor(executor, "cold: executor")
+        configured.switch(create, "cold: create")
         _check_transfer(transfer)
-        default = Access()
+        limits = limits_of(
+            TIER,
+            connection_pool_size=connection_pool_size,
+            connection_timeout=connection_timeout,
+            read_timeout=read_timeout,
+        )
         account = Account(
             account_url,
             container_name,
             connection_string,
             transfer,
             credential=credential,
-            pool_size=default.pool_size if connection_pool_size is None else connection_pool_size,
-            connection_timeout=default.connection_timeout if connection_timeout is None else connection_timeout,
-            read_timeout=default.read_timeout if read_timeout is None else read_timeout,
+            **limits,
         )
-        check_limits(account, tier=TIER)
         self._account = account
         self._clock = clock
         self._executor = executor

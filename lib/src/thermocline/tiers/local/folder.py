@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
+from thermocline import configured
 from thermocline.blobs import heads, wire
 from thermocline.blobs.batch import each
 from thermocline.blobs.upkeep import check_limit
@@ -62,17 +63,18 @@ class FolderMemory(FolderUpkeep):
         clock: Clock = SYSTEM_CLOCK,
         executor: Executor | None = None,
         fsync: bool = True,
-        grace: timedelta = GRACE,
+        grace: timedelta | float = GRACE,
     ) -> None:
         given: Any = path
         if not isinstance(given, str | os.PathLike) or str(given) == "" or "\0" in str(given):
-            raise ConfigurationError(f"FolderMemory needs the path of a folder, not {given!r}")
-        checked: Any = grace
-        if not isinstance(checked, timedelta) or checked < timedelta(0):
-            raise ConfigurationError(f"grace is a timedelta of zero or more, not {grace!r}")
+            raise ConfigurationError(f"FolderMemory needs the path of a folder, not {given!r:.80}")
+        kept = configured.duration(grace, "FolderMemory: grace", least=timedelta(0))
+        configured.clock(clock, "FolderMemory: clock")
+        configured.executor(executor, "FolderMemory: executor")
+        configured.switch(fsync, "FolderMemory: fsync")
         self.path = Path(path)
         self.stats = Stats()
-        self._grace_ms = grace // timedelta(milliseconds=1)
+        self._grace_ms = kept // timedelta(milliseconds=1)
         self._clock = clock
         self._executor = executor
         self._threads: ThreadPoolExecutor | None = None

@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from thermocline import coherence
+from thermocline import coherence, configured
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.coherence import Announced, Lease, Offer, Times, Value
 from thermocline.cursors import pack_cursor, unpack_cursor
@@ -79,22 +79,20 @@ class ProcessMemory(ProcessHolds):
         self,
         max_bytes: int = MAX_BYTES,
         *,
-        ceiling: timedelta = timedelta(milliseconds=coherence.CEILING_MS),
-        rest: timedelta = timedelta(milliseconds=coherence.REST_MS),
+        ceiling: timedelta | float = timedelta(milliseconds=coherence.CEILING_MS),
+        rest: timedelta | float = timedelta(milliseconds=coherence.REST_MS),
         data_version: Callable[[], object] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        given: Any = (max_bytes, ceiling, rest)
-        if not isinstance(given[0], int | float) or not max_bytes >= 0:
-            raise InvalidArgument(f"max_bytes is a number of bytes and not negative: {max_bytes!r}")
-        if not isinstance(given[1], timedelta) or not isinstance(given[2], timedelta):
-            raise InvalidArgument("ceiling and rest are timedeltas")
-        if ceiling <= timedelta() or rest < timedelta():
-            raise InvalidArgument("ceiling is longer than no time, and rest not negative")
+        configured.whole(max_bytes, "ProcessMemory: max_bytes", least=0, unit="bytes", raises=InvalidArgument)
+        life = configured.duration(ceiling, "ProcessMemory: ceiling", raises=InvalidArgument)
+        kept = configured.duration(rest, "ProcessMemory: rest", least=timedelta(), raises=InvalidArgument)
+        configured.clock(clock, "ProcessMemory: clock", raises=InvalidArgument)
+        configured.function(data_version, "ProcessMemory: data_version", raises=InvalidArgument)
         self.stats = Stats()
         self.fence = data_version
         self._max_bytes = max_bytes
-        self._times = Times(rest // timedelta(milliseconds=1), ceiling // timedelta(milliseconds=1))
+        self._times = Times(kept // timedelta(milliseconds=1), life // timedelta(milliseconds=1))
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._values: OrderedDict[Key, _Slot] = OrderedDict()

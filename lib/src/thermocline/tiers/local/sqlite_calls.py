@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from thermocline import configured
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.codec import Codec
 from thermocline.errors import ClientClosed, ConfigurationError, ThermoclineError, TierDamaged, TierTimeout
@@ -35,15 +36,19 @@ class SqliteCalls:
         clock: Clock = SYSTEM_CLOCK,
         executor: Executor | None = None,
         max_bytes: int | None = None,
-        grace: timedelta = GRACE,
+        grace: timedelta | float = GRACE,
         power_safe: bool = False,
     ) -> None:
-        _check(path, max_bytes, grace)
+        _check(path, max_bytes)
+        kept = configured.duration(grace, "SqliteMemory: grace", least=timedelta(0))
+        configured.clock(clock, "SqliteMemory: clock")
+        configured.executor(executor, "SqliteMemory: executor")
+        configured.switch(power_safe, "SqliteMemory: power_safe")
         self.path: Final = Path(path)
         self.stats = Stats()
         self._clock = clock
         self._codec = Codec()
-        self._grace_ms = grace // timedelta(milliseconds=1)
+        self._grace_ms = kept // timedelta(milliseconds=1)
         self._given = executor
         self._executor: Executor | None = None
         self._file = SqliteFile(self.path, max_bytes=max_bytes, power_safe=power_safe)
@@ -201,15 +206,13 @@ class SqliteCalls:
             return await future
 
 
-def _check(path: object, max_bytes: object, grace: object) -> None:
+def _check(path: object, max_bytes: object) -> None:
     if not isinstance(path, str | Path) or str(path) in ("", ":memory:") or "\0" in str(path):
         raise ConfigurationError(
-            f"SqliteMemory needs the path of a file, not {path!r}; for memory alone use ProcessMemory"
+            f"SqliteMemory needs the path of a file, not {path!r:.80}; for memory alone use ProcessMemory"
         )
-    if max_bytes is not None and (isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 2**16):
-        raise ConfigurationError(f"max_bytes is a whole number of bytes, at least 65536, or None, not {max_bytes!r}")
-    if not isinstance(grace, timedelta) or grace < timedelta(0):
-        raise ConfigurationError(f"grace is a timedelta of zero or more, not {grace!r}")
+    if max_bytes is not None:
+        configured.whole(max_bytes, "SqliteMemory: max_bytes", least=2**16, unit="bytes")
 
 
 class Claim:

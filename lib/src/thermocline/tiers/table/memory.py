@@ -1,9 +1,11 @@
 """`TableMemory`: Azure Table Storage as an authority beside warm, for records that want to be cheap rather than queried."""
 
 import re
+from datetime import timedelta
 from typing import Any, Final
 
-from thermocline.azure_storage.connecting import StorageTier, check_credential, check_limits
+from thermocline import configured
+from thermocline.azure_storage.connecting import StorageTier, check_credential, limits_of
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import ConfigurationError
 from thermocline.keys import TABLE_PREFIX
@@ -39,32 +41,39 @@ class TableMemory(RowsAtOnce, StorageTier[TableService]):
         credential: Any = None,
         create: bool = False,
         connection_pool_size: int = 100,
-        connection_timeout: float = 5.0,
-        read_timeout: float = 30.0,
+        connection_timeout: timedelta | float = 5.0,
+        read_timeout: timedelta | float = 30.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         check_credential(credential, tier=TIER)
         given: Any = table
         if not isinstance(given, str) or _NAME.fullmatch(table) is None:
             raise ConfigurationError(
-                f"warm_plus: {table!r} is no table's name: 3 to 63 letters and digits, a letter first (TABLE_NAME)"
+                f"warm_plus: table is {table!r:.80}, which is no table's name: 3 to 63 letters and digits, a letter first (TABLE_NAME)"
             )
         if not str(account_url).startswith(("https://", "http://")):
-            raise ConfigurationError("warm_plus: the account URL must begin with https:// (TABLE_ACCOUNT_URL)")
+            raise ConfigurationError(
+                "warm_plus: account_url, the account's URL, must begin with https:// (TABLE_ACCOUNT_URL)"
+            )
         if credential is None and "sig=" not in account_url:
             raise ConfigurationError(
                 "warm_plus: Table Storage lets nobody in without a credential: pass credential=, for example"
                 " azure.identity.aio.DefaultAzureCredential()"
             )
+        configured.clock(clock, "warm_plus: clock")
+        configured.switch(create, "warm_plus: create")
+        limits = limits_of(
+            TIER,
+            connection_pool_size=connection_pool_size,
+            connection_timeout=connection_timeout,
+            read_timeout=read_timeout,
+        )
         self._account = Account(
             account_url,
             table,
             credential=credential,
-            pool_size=connection_pool_size,
-            connection_timeout=connection_timeout,
-            read_timeout=read_timeout,
+            **limits,
         )
-        check_limits(self._account, tier=TIER)
         self._clock = clock
         self._create = create
         self._service = TableService(self._account, clock)

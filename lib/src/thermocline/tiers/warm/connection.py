@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from thermocline import configured
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.errors import ClientClosed, ConfigurationError, CorruptRecord, TierTimeout
 from thermocline.model import Authority, MemoryTier
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from thermocline.tiers.warm.sdk import Service
 
 CONNECT_SECONDS: Final = 15.0
+_LEAST_GRACE: Final = timedelta(minutes=2)
 
 
 class Connection:
@@ -43,12 +45,14 @@ class Connection:
         credential: Any = None,
         key: str | Rotating[str] | None = None,
         clock: Clock = SYSTEM_CLOCK,
-        grace: timedelta = timedelta(days=1),
+        grace: timedelta | float = timedelta(days=1),
         preferred_regions: Sequence[str] = (),
         create: bool = False,
         max_item_bytes: int = 1_900_000,
     ) -> None:
         """Raises `ConfigurationError` if something is missing or cannot be."""
+        if client_kwargs is not None:
+            configured.part(client_kwargs, "WarmMemory: client_kwargs", Mapping)  # type: ignore[type-abstract]
         options = dict(client_kwargs or {})
         self.credential = options.pop("credential", None) if credential is None else credential
         self.key = options.pop("key", None) if key is None else key
@@ -60,15 +64,13 @@ class Connection:
                 )
         if not account_uri.startswith(("https://", "http://")):
             raise ConfigurationError(  # not repeated: a whole connection string holds the key
-                "the Cosmos DB account's URI is https://<name>.documents.azure.com, and no connection string"
+                "account_uri, the Cosmos DB account's URI, is https://<name>.documents.azure.com, and no connection string"
             )
-        lasting: Any = grace
-        if not isinstance(lasting, timedelta) or lasting < timedelta(minutes=2):
-            raise ConfigurationError(
-                "grace is a timedelta of two minutes at least: longer than any write can be under way"
-            )
-        if connection_limit is not None and not connection_limit > 0:
-            raise ConfigurationError(f"connection_limit is at least 1, not {connection_limit!r}")
+        lasting = configured.duration(
+            grace, "WarmMemory: grace (longer than any write is under way)", least=_LEAST_GRACE
+        )
+        regions = configured.many(preferred_regions, "WarmMemory: preferred_regions", str)
+        _check_rest(connection_limit, max_item_bytes, create, clock)
         if self.key is not None and self.credential is not None:
             raise ConfigurationError("give WarmMemory a credential or a key, not both")
         _check_credential(self.credential)
@@ -82,8 +84,8 @@ class Connection:
         _need_sdk()
         self._uri, self._database, self._container = account_uri, database, container
         self._limit, self._options = connection_limit, options
-        self._preferred, self._create, self._most = tuple(preferred_regions), create, max_item_bytes
-        self._clock, self._grace_ms = clock, round(grace / timedelta(milliseconds=1))
+        self._preferred, self._create, self._most = regions, create, max_item_bytes
+        self._clock, self._grace_ms = clock, round(lasting / timedelta(milliseconds=1))
         self._service: Service | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting = asyncio.Lock()
@@ -241,7 +243,17 @@ async def epoch_of(service: "Service") -> int:
     return number
 
 
+def _check_rest(connection_limit: int | None, max_item_bytes: int, create: bool, clock: Clock) -> None:
+    if connection_limit is not None:
+        configured.whole(connection_limit, "WarmMemory: connection_limit", least=1)
+    configured.whole(max_item_bytes, "WarmMemory: max_item_bytes", least=1, unit="bytes")
+    configured.switch(create, "WarmMemory: create")
+    configured.clock(clock, "WarmMemory: clock")
+
+
 def _check_credential(credential: Any) -> None:
+    if isinstance(credential, bool | int | float | list | tuple | set | bytes):
+        raise ConfigurationError(f"credential is an asynchronous token credential, not a {type(credential).__name__}")
     get_token = getattr(credential, "get_token", None) or getattr(credential, "get_token_info", None)
     if get_token is not None and not inspect.iscoroutinefunction(get_token):
         raise ConfigurationError(

@@ -14,11 +14,13 @@ from thermocline.tiers.warm.trouble import Kind, Trouble
 def check_key(key: Any) -> None:
     """Raise `ConfigurationError` for what is no account key."""
     try:
-        base64.b64decode(key, validate=True)
+        known = len(base64.b64decode(key, validate=True)) > 0
     except (TypeError, ValueError):
+        known = False
+    if not known:
         raise ConfigurationError(
             "COSMOS_KEY (WarmMemory's key) is no account key, which is Base64: copy it whole, or unset it and sign in with `az login`"
-        ) from None
+        )
 
 
 class Signer:
