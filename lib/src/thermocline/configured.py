@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from thermocline.errors import ConfigurationError, ThermoclineError
+from thermocline.errors import ConfigurationError, InvalidArgument, ThermoclineError
 
 Part = TypeVar("Part")
 Error = type[ThermoclineError]
@@ -68,6 +68,12 @@ def switch(given: Any, what: str, *, raises: Error = ConfigurationError) -> bool
     if not isinstance(given, bool):
         raise raises(f"{what} is True or False, not {_given(given)}")
     return given
+
+
+def switches(**given: Any) -> None:
+    """Arguments of one call that are each True or False. Raises `InvalidArgument`: None, 0 or "no" are neither, whatever is to be done with them."""
+    for name, one in given.items():
+        switch(one, name, raises=InvalidArgument)
 
 
 def part(given: Any, what: str, kind: type[Part], *, raises: Error = ConfigurationError) -> Part:

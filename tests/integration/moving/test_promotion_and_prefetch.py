@@ -78,8 +78,8 @@ def test_promote_after_that_cannot_be_is_refused(often: int) -> None:
         MemoryRules(promote_after=often)
 
 
-@pytest.mark.parametrize("every", [timedelta(), timedelta(milliseconds=10), timedelta(days=2), 60])
-async def test_save_reads_that_cannot_be_is_refused(home: Home, every: timedelta) -> None:
+@pytest.mark.parametrize("every", [timedelta(), timedelta(milliseconds=10), timedelta(days=2), 0.5, "60"])
+async def test_save_reads_that_cannot_be_is_refused(home: Home, every: Any) -> None:
     with pytest.raises(ConfigurationError, match="save_reads"):
         await home.open(save_reads=every)
 

@@ -275,7 +275,7 @@ async def test_damaged_checkpoint_begins_anew(home: Home) -> None:
         ({"max_duration": timedelta()}, "max_duration"),
         ({"max_duration": 7}, "max_duration"),
         ({"lease": timedelta()}, "lease"),
-        ({"lease": 60}, "lease"),
+        ({"lease": "60"}, "lease"),
     ],
 )
 async def test_bounds_that_cannot_be_are_refused(home: Home, given: dict[str, Any], what: str) -> None:

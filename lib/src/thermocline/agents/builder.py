@@ -11,6 +11,7 @@ from thermocline.agents.dependencies import AgentDependencies, ModelTarget
 from thermocline.agents.orchestration.router import RoutingStrategy
 from thermocline.agents.tools import memory_tools
 from thermocline.client import MemoryClient, ScopedMemory
+from thermocline.configured import part
 from thermocline.errors import ConfigurationError
 from thermocline.model import MemoryTier
 from thermocline.protocols import Entries, Payloads, Tier, Versions
@@ -74,7 +75,7 @@ class AgentBuilder(Generic[A]):
 
     def with_memory_builder(self, memory_builder: MemoryBuilder) -> Self:
         """A builder with tiers and rules; `build` calls it."""
-        self._builder, self._client = memory_builder, None
+        self._builder, self._client = part(memory_builder, "memory_builder", MemoryBuilder), None
         return self
 
     def with_scope(self, scope: str, *, tenant: str | None = None) -> Self:
@@ -100,8 +101,11 @@ class AgentBuilder(Generic[A]):
     def with_tool(self, name: str, handler: Callable[..., Any]) -> Self:
         """A tool by name. An `Agent`'s are async callables, and `build` refuses a name that was given twice, or is one of the memory tools'; a
         `BaseRetailAgent` takes any callable, and the last one of a name."""
-        if not name or not callable(handler):
-            raise ConfigurationError("with_tool takes a name and an async callable")
+        given: Any = name
+        if not isinstance(given, str) or not name or not callable(handler):
+            raise ConfigurationError(
+                f"with_tool takes a name and an async callable as its handler, not {name!r:.80} and {handler!r:.80}"
+            )
         if name in self._tools:
             self._twice.append(name)
         self._tools[name] = handler
@@ -109,6 +113,7 @@ class AgentBuilder(Generic[A]):
 
     def with_tools(self, tools: Mapping[str, Callable[..., Any]]) -> Self:
         """Several tools."""
+        part(tools, "tools", Mapping)  # type: ignore[type-abstract]
         for name, handler in tools.items():
             self.with_tool(name, handler)
         return self

@@ -29,7 +29,7 @@ def tier_of(given: TierName) -> MemoryTier:
     """The tier of that name, as ``MemoryTier.WARM_PLUS``, ``"warm_plus"``, ``"WARM-PLUS"``. Raises `InvalidArgument`."""
     try:
         return MemoryTier(given.lower().replace("-", "_"))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         names = ", ".join(MemoryTier)
         raise InvalidArgument(f"tier is a MemoryTier or its name ({names}), not {given!r:.80}") from None
 

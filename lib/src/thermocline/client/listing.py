@@ -20,7 +20,7 @@ class Listings:
     async def page(
         self, prefix: str, *, scope: str | None, tenant: str | None, limit: int, cursor: str | None, deadline: Deadline
     ) -> Listing:
-        given: Any = (prefix, cursor or "")
+        given: Any = (prefix, "" if cursor is None else cursor)
         if not isinstance(given[0], str) or not isinstance(given[1], str):
             raise InvalidArgument(f"prefix and cursor are strings, not {prefix!r:.80} and {cursor!r:.80}")
         if type(limit) is not int or not 1 <= limit <= 1000:

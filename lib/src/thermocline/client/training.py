@@ -55,6 +55,9 @@ class Dictionaries:
     """Of ``memory``, which is connected on first use and stays its owner's to close."""
 
     def __init__(self, memory: "MemoryClient") -> None:
+        given: Any = memory
+        if not hasattr(given, "_engine") or not hasattr(given, "_cascade"):
+            raise ConfigurationError(f"Dictionaries: memory is a MemoryClient, not {given!r:.80}")
         self._memory = memory
         # as `transfer.ends.End` does: what this needs is asked of the client's own parts
         self._engine = memory._engine  # noqa: SLF001

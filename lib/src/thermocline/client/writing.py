@@ -11,6 +11,7 @@ from thermocline.client.reading import ReadVerbs, each_key
 from thermocline.client.result import NOT_GIVEN, Batch, NotGiven, WriteResult
 from thermocline.client.writer import Intent
 from thermocline.clock import Deadline
+from thermocline.configured import switches
 from thermocline.errors import (
     InvalidArgument,
 )
@@ -48,7 +49,7 @@ class WriteVerbs(ReadVerbs):
         Raises `NotSerialisable`, `TooLarge`, `UnknownOutcome` (it may have taken effect, at most once), `TierUnavailable` (it has certainly not).
         """
         key = Key.of(key)
-        _check_conditions(if_version, if_absent)
+        _check_conditions(if_version, if_absent, write_around)
         deadline = await self._begin(timeout)
         plan = self._engine.routes.route(key)
         if tier is not None and not self._direct.has_the_word(tier, plan):
@@ -156,6 +157,7 @@ class WriteVerbs(ReadVerbs):
         given: Any = items
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"set_many takes a mapping of keys to values, not {type(items).__name__}")
+        switches(atomic=atomic, write_around=write_around)
         batch: Batch[WriteResult] = Batch()
         names = each_key(items, None if atomic else batch.errors)
         values = {key: items[name] for name, key in names.items()}
@@ -186,6 +188,7 @@ class WriteVerbs(ReadVerbs):
     ) -> Batch[WriteResult]:
         """Delete many keys, each for itself; ``missing`` holds those of which nothing was known, ``errors`` what is no key or failed (P8).
         ``atomic=True``: all as one or none, as of `set_many`."""
+        switches(atomic=atomic)
         batch: Batch[WriteResult] = Batch()
         names = each_key(keys, None if atomic else batch.errors)
         deadline = await self._begin(timeout)
@@ -251,7 +254,9 @@ def _conditions(versions: Mapping[Any, int] | None, values: Mapping[Key, Any], a
     return conditions
 
 
-def _check_conditions(if_version: int | None, if_absent: bool) -> None:
+def _check_conditions(if_version: int | None, if_absent: Any, write_around: Any = False) -> None:
+    if type(if_absent) is not bool or type(write_around) is not bool:  # before `switches`, which costs more
+        switches(if_absent=if_absent, write_around=write_around)
     if if_version is not None and if_absent:
         raise InvalidArgument("if_version and if_absent exclude each other")
     if if_version is not None and (type(if_version) is not int or not 1 <= if_version <= MAX_VERSION):

@@ -153,7 +153,7 @@ class Codec:
         _check_time("now_ms", now_ms)
         _check_time("expires_ms", expires_ms)
         media_type = MEDIA_TYPES[serialised.serialiser] if media_type is None else _checked_media_type(media_type)
-        kept_tags = _checked_tags(tags) if tags else {}
+        kept_tags = {} if tags is None else _checked_tags(tags)
         raw = serialised.raw
         compressor, payload, used = UNCOMPRESSED, raw, 0
         if dictionary is not None and LEAST <= len(raw) <= MOST:

@@ -123,8 +123,11 @@ class MemorySettings(BaseSettings):
     cold_deadline_ms: Milliseconds = Field(5_000, validation_alias="THERMOCLINE_COLD_DEADLINE_MS")
 
     def __init__(self, *, env_file: Path | str | None = DOTENV, **values: Any) -> None:
+        given: Any = env_file
+        if given is not None and not isinstance(given, str | Path):
+            raise ConfigurationError(f"env_file is the path of a file, or None for no file, not {given!r:.80}")
         if env_file is not None and env_file != DOTENV and not Path(env_file).is_file():
-            raise ConfigurationError(f"{env_file} is no file; give the path of a file with lines NAME=value")
+            raise ConfigurationError(f"env_file: {env_file} is no file; give the path of a file with lines NAME=value")
         names = {name: variables(name)[0] for name in type(self).model_fields}
         for name in values:
             if name not in names:

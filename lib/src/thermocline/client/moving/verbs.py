@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thermocline.client.lifetime import Lifetime
 from thermocline.client.reading import each_key
 from thermocline.client.rights.verbs import RightsVerbs
+from thermocline.configured import duration, switches
 from thermocline.errors import InvalidArgument, ThermoclineError
 from thermocline.model import Key
 from thermocline.resilience import in_background
@@ -67,6 +68,7 @@ class MovingVerbs(RightsVerbs):
         `TierUnavailable` if the authority cannot count now; what goes wrong with one record is in ``errors``.
         """
         chosen = _chosen(keys, tenant, scope, prefix, older_than, idle_for, larger_than, "demote")
+        switches(dry_run=dry_run)
         deadline = await self._begin(timeout)
         moves = self._moves()
         work = moves.run(chosen, down=True, limit=_checked(limit), dry_run=dry_run, deadline=deadline)
@@ -88,6 +90,7 @@ class MovingVerbs(RightsVerbs):
         hot, whatever lies there after that. The counterpart of `demote`, chosen by ``keys``, ``tenant``, ``scope`` and ``prefix`` as there, with the same
         promises and errors. The blobs stay until a sweep finds them unused for a day."""
         chosen = _chosen(keys, tenant, scope, prefix, None, None, None, "promote")
+        switches(dry_run=dry_run, into_hot=into_hot)
         deadline = await self._begin(timeout)
         moves = self._moves()
         return await moves.run(
@@ -103,7 +106,7 @@ class MovingVerbs(RightsVerbs):
         max_duration: timedelta | None = None,
         even_if_empty: bool = False,
         disown: Iterable[str] = (),
-        lease: timedelta = LEASE,
+        lease: timedelta | float = LEASE,
     ) -> "SweepReport":
         """One pass over everything that the authorities of the routes and cold hold, or the rest of a pass that was cut short.
 
@@ -129,9 +132,8 @@ class MovingVerbs(RightsVerbs):
         from thermocline.client.moving.sweep import Sweep, spent
         from thermocline.client.owners import disowned
 
-        given: Any = lease
-        if not isinstance(given, timedelta) or given < timedelta(seconds=1):
-            raise InvalidArgument(f"lease is a timedelta of a second at least, not {lease!r}")
+        switches(dry_run=dry_run, even_if_empty=even_if_empty)
+        held = duration(lease, "lease", least=timedelta(seconds=1), raises=InvalidArgument)
         engine = self._engine
         pace = Pace(
             engine.clock,
@@ -144,7 +146,7 @@ class MovingVerbs(RightsVerbs):
         await disowned(engine, disown, deadline, dry_run=dry_run)
         report = SweepReport(dry_run=dry_run)
         sweep = Sweep(engine, self._mover(), Rules(engine, self._writer), report, pace)
-        return await in_background(sweep.run(lease=lease, even_if_empty=even_if_empty))
+        return await in_background(sweep.run(lease=held, even_if_empty=even_if_empty))
 
     def _mover(self) -> "Moves":
         from thermocline.client.moving.moves import Moves

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from thermocline.client.getting.verbs import GettingVerbs
-from thermocline.configured import duration
+from thermocline.configured import duration, switches
 from thermocline.errors import ConfigurationError, InvalidArgument
 from thermocline.model import DEFAULT_TENANT, Key
 
@@ -67,6 +67,7 @@ class RightsVerbs(GettingVerbs):
                 raise InvalidArgument(f"{name} is text of at most {_BY_BYTES} bytes")
         if not by.strip():
             raise InvalidArgument("say who asks for it (by=): it goes into the audit record")
+        switches(dry_run=dry_run)
         wait = DEFAULT_WAIT
         if longest_write is not None:
             wait = duration(longest_write, "longest_write", least=timedelta(seconds=1), raises=InvalidArgument)
