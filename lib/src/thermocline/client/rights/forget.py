@@ -30,6 +30,7 @@ from thermocline.client.rights.alone import Alone, scopes_of
 from thermocline.client.rights.telling import Telling
 from thermocline.client.writer import Writer
 from thermocline.clock import Deadline
+from thermocline.configured import seconds_of
 from thermocline.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -322,8 +323,8 @@ class Forgetting:
     def _remains(self, now: int) -> list[Remainder]:
         found: list[Remainder] = []
 
-        def add(tier: str, what: str, given: timedelta | None, longest: timedelta) -> None:
-            span = longest if given is None else given
+        def add(tier: str, what: str, given: timedelta | float | None, longest: timedelta) -> None:
+            span = longest if given is None else timedelta(seconds=seconds_of(given))
             if span:
                 found.append(Remainder(tier, what, _at(now) + span, assumed=given is None))
 
