@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from thermocline.clock import Deadline
 from thermocline.errors import CorruptRecord, TooLarge, UnreadableRecord
-from thermocline.model import Authority, Envelope, Flags, Header, Key
+from thermocline.model import MAX_VERSION, Authority, Envelope, Flags, Header, Key
 from thermocline.protocols import Effect, Verb, Write, Written
 from thermocline.testing import ManualClock
 from thermocline.testing.rig import RedisCluster, RedisServer
@@ -140,6 +140,30 @@ async def test_the_creation_time_stays_and_a_touch_keeps_the_value(
     header = found.header
     assert (found.payload, found.version, header.expires_ms) == (payload, third.version, NOW)
     assert (header.created_ms, header.modified_ms) == (1_000, 3_000)
+
+
+@SIZES
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    knows=st.integers(NOW * 1000, MAX_VERSION - 1),
+    created=st.lists(st.integers(0, MAX_VERSION), min_size=2, max_size=2),
+    authority=st.sampled_from(Authority),
+)
+async def test_any_stamp_leaves_a_header_that_fits_its_checksum(
+    tier: HotMemory, payload: bytes, knows: int, created: list[int], authority: Authority
+) -> None:
+    """The script changes a checksum that it was given: every bit of a version, a time of creation and an authority must come out right."""
+    key = Key("tenant", uuid.uuid4().hex, "name")
+    for at in created:
+        put = write(Verb.PUT, uuid.uuid4().hex, key, created_ms=at, payload=payload)
+        header = replace(put.envelope.header, authority=authority)
+        put = replace(put, known=knows, envelope=replace(put.envelope, header=header))
+        written = await tier.write(put, deadline=soon())
+        found = await tier.read(key, deadline=soon())
+        assert found is not None
+        assert found.version == written.version > knows
+        assert (found.header.created_ms, found.header.authority) == (created[0], Authority.HOT)
+        knows = min(written.version, MAX_VERSION - 1)
 
 
 @SIZES

@@ -23,31 +23,18 @@ for i = 3, #KEYS, 2 do  -- first, so that no record is ever without a name
   redis.call('ZADD', KEYS[i], 0, name)
 end
 
--- A checksum is linear: what each bit of the authority (byte 6), a version (17 to 24) and a time of creation (33 to 40) changes in that of a header. (To
--- compute it anew costs more than all else here.)
-local AUTHORITY = {0x4bf97751, 0x97f2eea2, 0xf494db05, 0x3258b04b, 0x64b16096, 0xc962c12c, 0x49b48419, 0x93690832}
-local VERSION = {
-  0x7dcd4d3f, 0xfb9a9a7e, 0x2c4432bd, 0x5888657a, 0xb110caf4, 0xb95093a9, 0xa9d02113, 0x88d14467, 0xb61be070, 0xb746c6a1, 0xb5fc8b03, 0xb0881047, 0xba6126cf,
-  0xafb34bdf, 0x841791ff, 0xd35e25bf, 0x50b36adc, 0xa166d5b8, 0x99bcad31, 0xe8085c23, 0x0b61be07, 0x16c37c0e, 0x2d86f81c, 0x5b0df038, 0x8f352d95, 0xc51b5d6b,
-  0x5147bc97, 0xa28f792e, 0x9e6ff41d, 0xe7aeee7b, 0x142cdab7, 0x2859b56e, 0x80ea52e6, 0xdaa5a38d, 0x6e3a415b, 0xdc7482b6, 0x6398032d, 0xc730065a, 0x55110af5,
-  0xaa2215ea, 0x49e9ad1f, 0x93d35a3e, 0xfcd7b23d, 0x22de623b, 0x45bcc476, 0x8b7988ec, 0xcd821799, 0x40752973, 0x8d41e458, 0xc1f2cef1, 0x58949ba3, 0xb1293746,
-  0xb92368cd}
-local CREATED = {
-  0xa396284c, 0x9c5d56d9, 0xe3cbabf3, 0x1ce651a7, 0x39cca34e, 0x7399469c, 0xe7328d38, 0x15141c31, 0x7fc99b93, 0xff933726, 0x2457680d, 0x48aed01a, 0x915da034,
-  0xf9ca4629, 0x28e58a13, 0x51cb1426, 0x69790b65, 0xd2f216ca, 0x7e952bd5, 0xfd2a57aa, 0x2125a915, 0x424b522a, 0x8496a454, 0xd25c4ee9, 0x3db1ecdc, 0x7b63d9b8,
-  0xf6c7b370, 0x36fe60a1, 0x6dfcc142, 0xdbf98284, 0x6c820349, 0xd9040692, 0x8f582f13, 0xc5c15867, 0x50f3b68f, 0xa1e76d1e, 0x98bfdc7d, 0xea0ebebb, 0x0f6c7b37,
-  0x1ed8f66e, 0x843119f1, 0xd31335a3, 0x7d576d07, 0xfaaeda0e, 0x2e2cb25d, 0x5c5964ba, 0xb8b2c974, 0xaa1494a9, 0xca3ef393, 0x4f0ce167, 0x9e19c2ce, 0xe74283dd,
-  0x15f401fb}
+-- A checksum is linear: what a byte's change changes in it does not depend on the rest. (To compute it anew costs more than all else here.) CHANGES has four
+-- bytes for each value of a byte that is stamped: the authority (6), then the lower seven of a version (18 to 24) and of a time of creation (34 to 40).
+local CHANGES = @CHANGES@
 
-local function changed(sum, number, bits)
-  local at = 1
-  while number > 0 do
-    local odd = number % 2
-    if odd == 1 then
-      sum = bxor(sum, bits[at])
+local function changed(sum, place, was, is)
+  if was ~= is then
+    local from, to = {byte(was, 1, -1)}, {byte(is, 1, -1)}
+    for i = 1, #from do
+      if from[i] ~= to[i] then
+        sum = bxor(sum, (struct.unpack('>I4', CHANGES, 1024 * (place + i - 1) + 4 * bxor(from[i], to[i]) + 1)))
+      end
     end
-    number = (number - odd) / 2
-    at = at + 1
   end
   return sum
 end
@@ -108,20 +95,14 @@ end
 local after = math.max(math.max(version, KNOWN) + 1, now_us)
 local header
 if VERB ~= 'touch' and field(NEW, 16) == 0 and created < LIMIT and field(NEW, 32) < LIMIT then
-  local sum = changed(struct.unpack('>I4', NEW, 85), after, VERSION)
-  local authority = byte(NEW, 6)
-  if authority ~= 1 then
-    sum = changed(sum, bxor(authority, 1), AUTHORITY)
-  end
-  local given = field(NEW, 32)
-  if created ~= given then
-    sum = changed(changed(sum, created, CREATED), given, CREATED)
-  end
+  local stamps = struct.pack('>I8I8I8', after, expires, created)
+  local sum = changed(struct.unpack('>I4', NEW, 85), 0, string.sub(NEW, 6, 6), HOT)
+  sum = changed(sum, 1, string.sub(NEW, 18, 24), string.sub(stamps, 2, 8))
+  sum = changed(sum, 8, string.sub(NEW, 34, 40), string.sub(stamps, 18, 24))
   if sum < 0 then
     sum = sum + 4294967296
   end
-  header = string.sub(NEW, 1, 5) .. HOT .. string.sub(NEW, 7, 16) .. struct.pack('>I8I8I8', after, expires, created)
-    .. string.sub(NEW, 41, 84) .. struct.pack('>I4', sum)
+  header = string.sub(NEW, 1, 5) .. HOT .. string.sub(NEW, 7, 16) .. stamps .. string.sub(NEW, 41, 84) .. struct.pack('>I4', sum)
 else
   header = string.sub(body, 1, 5) .. HOT .. string.sub(body, 7, 16) .. struct.pack('>I8I8I8I8', after, expires, created, modified)
     .. string.sub(body, 49, 84)
