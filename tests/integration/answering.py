@@ -23,7 +23,7 @@ async def answering(behaviour: Behaviour) -> AsyncIterator[str]:
                 words = []
                 for _ in range(int(head[1:])):
                     size = int((await reader.readline())[1:])
-                    words.append((await reader.readexactly(size + 2))[:-2].decode())
+                    words.append((await reader.readexactly(size + 2))[:-2].decode(errors="replace"))
                 answer = behaviour(number, " ".join(words))
                 if answer is None:
                     return

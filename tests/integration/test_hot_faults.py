@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+from tests.integration.answering import answering
 
 from thermocline.clock import Deadline
 from thermocline.errors import TierTimeout, TierUnavailable, UnknownOutcome
@@ -268,6 +269,32 @@ async def test_a_restarted_server_knows_the_scripts_no_more_and_is_told(connect:
             connection.call("SCRIPT", "FLUSH")
         assert await tier.operate_many(looks, deadline=soon()) == [Leased(0)] * 3
         assert await tier.operate_many([], deadline=soon()) == []
+
+
+async def test_a_server_is_told_a_script_once_however_many_need_it(connect: Connect) -> None:
+    with RedisServer() as server:
+        tier = await connect(server.url)
+        answers = await tier.operate_many([Look(key, "r", 60_000) for key in keys(50)], deadline=soon())
+        assert answers == [Leased(0)] * 50
+        with server.connection() as connection:
+            assert "cmdstat_eval:calls=1," in str(connection.call("INFO", "commandstats"))
+
+
+async def test_servers_behind_one_address_are_each_told_a_script() -> None:
+    """What one of them has heard the others do not know: an EVALSHA behind an EVAL is answered with NOSCRIPT."""
+    heard: list[str] = []
+
+    def behaves(_: int, command: str) -> str:
+        verb = command.partition(" ")[0]
+        if verb.startswith("EVAL"):
+            heard.append(verb)
+        known = {"EVALSHA": "-NOSCRIPT No matching script.\r\n", "EVAL": "*2\r\n:1\r\n:0\r\n", "PING": "+PONG\r\n"}
+        return known.get(verb, "+OK\r\n" if verb != "HELLO" else "-ERR unknown command 'HELLO'\r\n")
+
+    async with answering(behaves) as url, HotMemory(url + "?protocol=2", cluster=False) as tier:
+        looks = [Look(key, "r", 60_000) for key in keys(3)]
+        assert await tier.operate_many(looks, deadline=soon()) == [Leased(0)] * 3
+    assert heard == ["EVALSHA"] * 3 + ["EVAL", "EVALSHA", "EVALSHA"] + ["EVAL"] * 2
 
 
 # --- a cluster -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from thermocline.errors import ClientClosed, InvalidArgument
 from thermocline.model import Authority, MemoryTier
 from thermocline.resilience import Rotating
 from thermocline.telemetry import REQUESTS, Stats
-from thermocline.tiers.hot.link import Link
+from thermocline.tiers.hot.link import PIPELINE, Link
 from thermocline.tiers.hot.scripts import Script
 from thermocline.tiers.hot.sdk import CredentialProvider, NoScript
 from thermocline.tiers.hot.signing import Login
@@ -171,15 +171,25 @@ class HotBase:
         answers = await self._call_many(
             [(_key(words), ("EVALSHA", script.sha, keys, *words)) for script, keys, words in runs], deadline
         )
-        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScript)]
-        if unknown:
-            again: list[tuple[bytes, Command]] = []
-            for i in unknown:
-                script, keys, words = runs[i]
-                again.append((_key(words), ("EVAL", script.text, keys, *words)))
-            for i, answer in zip(unknown, await self._call_many(again, deadline), strict=True):
-                answers[i] = answer
+        for each in (False, True):
+            unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScript)]
+            if unknown:
+                again = self._taught([runs[i] for i in unknown], each=each)
+                for i, answer in zip(unknown, await self._call_many(again, deadline), strict=True):
+                    answers[i] = answer
         return answers
+
+    def _taught(self, runs: Sequence[tuple[Script, int, Command]], *, each: bool) -> list[tuple[bytes, Command]]:
+        """The same, with the scripts' texts: with the first of each alone, since one server hears them in order, or with ``each`` where that did not do."""
+        each = each or self._link.spread or len(runs) > PIPELINE
+        told: set[Script] = set()
+        commands: list[tuple[bytes, Command]] = []
+        for script, keys, words in runs:
+            known = script in told and not each
+            told.add(script)
+            begins: Command = ("EVALSHA", script.sha) if known else ("EVAL", script.text)
+            commands.append((_key(words), (*begins, keys, *words)))
+        return commands
 
     def _now(self) -> bytes:
         """The time for a script: empty, so that it takes the server's."""

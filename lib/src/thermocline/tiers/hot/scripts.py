@@ -14,6 +14,10 @@ _STAMPED: Final = (
     *range(17, 24),
     *range(33, 40),
 )  # places that record.lua changes: authority, version, time of creation
+# Lua would take any byte as it is; what lies between might not
+_CHARACTERS: Final = tuple(
+    bytes((byte,)) if 32 <= byte < 127 and byte not in b'"\\' else b"\\%03d" % byte for byte in range(256)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,7 @@ def _changes() -> bytes:
             of_bit = crc32(header) ^ crc32(bytes(_SUMMED))
             of_values += [of_bit ^ rest for rest in of_values]
         changes += of_values
-    found = struct.pack(f">{len(changes)}I", *changes)
-    for byte, escaped in ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\0", b"\\000")):
-        found = found.replace(byte, escaped)
-    return b'"' + found + b'"'
+    return b'"' + b"".join(_CHARACTERS[byte] for byte in struct.pack(f">{len(changes)}I", *changes)) + b'"'
 
 
 def _script(*parts: str, full: bool) -> Script:
