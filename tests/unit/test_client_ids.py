@@ -28,7 +28,11 @@ def test_no_two_are_alike_and_they_are_ordered_by_time() -> None:
 
 def test_a_seed_makes_the_same_again() -> None:
     one, other = Ids(random.Random(7)), Ids(random.Random(7))
-    assert [one.token(), one.write_id(5), *one.write_ids(5, 3)] == [other.token(), other.write_id(5), *other.write_ids(5, 3)]
+    assert [one.token(), one.write_id(5), *one.write_ids(5, 3)] == [
+        other.token(),
+        other.write_id(5),
+        *other.write_ids(5, 3),
+    ]
 
 
 def test_a_forked_process_does_not_draw_what_its_parent_draws() -> None:
