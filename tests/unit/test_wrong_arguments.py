@@ -16,7 +16,8 @@ from thermocline import (
     ProcessMemory,
     SqliteMemory,
 )
-from thermocline.errors import ConfigurationError, InvalidArgument
+from thermocline.agents import ModelTarget
+from thermocline.errors import ConfigurationError, InvalidArgument, InvalidKey
 
 Wrong = tuple[Any, ...]
 
@@ -88,11 +89,30 @@ async def test_a_call_refuses_what_is_wrong_before_it_does_anything(
         ("with_tools", {"tools": [print]}, "tools"),
         ("with_memory_builder", {"memory_builder": ODD}, "memory_builder"),
         ("with_models", {"complexity_threshold": "0.5"}, "complexity_threshold"),
+        ("with_models", {"slm": ODD}, "slm"),
+        ("with_models", {"llm": "gpt"}, "llm"),
+        ("with_models", {"llm": ModelTarget("rich", "large", 3)}, "llm's invoker"),  # type: ignore[arg-type]
+        ("with_memory", {"hot": ODD}, "hot"),
+        ("with_memory", {"hot": ProcessMemory}, "hot"),
+        ("with_memory", {"warm": 0}, "warm"),
+        ("with_memory", {"cold": []}, "cold"),
+        ("with_memory", {"client": ODD}, "client"),
+        ("with_memory", {"client": False}, "client"),
     ],
 )
 def test_an_agents_builder_refuses_at_once_what_is_wrong(method: str, wrong: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"\b{name}\b"):
         getattr(AgentBuilder(), method)(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [ODD, 3, 0, None, "", b"s", [], "\ud800", "x" * 1001])
+@pytest.mark.parametrize("name", ["scope", "tenant"])
+def test_an_agents_scope_is_looked_at_at_once(name: str, wrong: Any) -> None:
+    if (name, wrong) == ("tenant", None):
+        AgentBuilder[Any]().with_scope("s", tenant=None)  # the default one
+        return
+    with pytest.raises(InvalidKey, match=rf"\b{name}\b"):
+        AgentBuilder[Any]().with_scope(**{"scope": "s", name: wrong})
 
 
 @pytest.mark.parametrize("wrong", [ODD, 3, 0, True, [], b".env", "no such file"])

@@ -121,6 +121,13 @@ def executor(given: Any, what: str, *, raises: Error = ConfigurationError) -> No
         raise raises(f"{what} is a concurrent.futures.Executor or None, not {_given(given)}")
 
 
+def not_both(method: str, one: str, others: Mapping[str, Any]) -> None:
+    """Where ``method`` was given ``one``, each of the others is None: by the names of those that are not."""
+    given = [name for name, other in others.items() if other is not None]
+    if given:
+        raise ConfigurationError(f"{method} takes {one} or {' and '.join(given)}, not both: leave one of them out")
+
+
 def _given(given: Any) -> str:
     return f"{given!r:.80}"
 

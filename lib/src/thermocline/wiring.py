@@ -11,10 +11,11 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from thermocline.client import NOT_GIVEN, MemoryClient
+from thermocline.client.fitting import check_tier
 from thermocline.client.near.options import NearCache
 from thermocline.client.result import NotGiven
 from thermocline.codec import Codec
-from thermocline.configured import part, text
+from thermocline.configured import not_both, part, text
 from thermocline.errors import ConfigurationError
 from thermocline.identity import EntraLogins, PasswordLogins, Vault, VaultSecret, check_credential, default_credential
 from thermocline.lifetimes import Lifetimes
@@ -61,16 +62,24 @@ class MemoryBuilder:
         sign_in: Any = None,
     ) -> Self:
         """The hot tier (None: there is none), or its ``url``, or ``host``, ``port``, ``password`` and ``ssl``, which left out are right for Azure's hosts.
-        ``sign_in``: redis-py's credential provider, or a login that changes (`EntraLogins`, `PasswordLogins`), instead of a password."""
+        ``sign_in``: redis-py's credential provider, or a login that changes (`EntraLogins`, `PasswordLogins`), instead of a password. Raises
+        `ConfigurationError`, also for two of these that exclude one another."""
+        parts: dict[str, Any] = {"host": host, "port": port, "password": password, "ssl": ssl}
+        if url is not None:
+            not_both("with_hot", "a url, which names all of it,", parts)
         if isinstance(tier, NotGiven):
             from thermocline.settings import redis_url
             from thermocline.tiers.hot import HotMemory
 
             if url is None and host is None:
                 raise ConfigurationError("with_hot takes a tier, a url or a host")
-            parts: dict[str, Any] = {"host": host, "port": port, "password": password, "ssl": ssl}
+            if sign_in is not None:
+                not_both("with_hot", "sign_in", {"password": password})
             address = url if url is not None else redis_url(**parts)
             tier = HotMemory(address, credential_provider=sign_in)
+        else:
+            not_both("with_hot", "a tier", {"url": url, **parts, "sign_in": sign_in})
+            check_tier(tier, MemoryTier.HOT, "with_hot: tier (hot)")
         self._hot = tier
         return self
 
@@ -99,6 +108,9 @@ class MemoryBuilder:
                 raise ConfigurationError("with_warm takes a tier or a cosmos_endpoint")
             identity = credential if credential is not None or key is not None else self.identity()
             tier = WarmMemory(cosmos_endpoint, database, container, credential=identity, key=key, create=create)
+        else:
+            not_both("with_warm", "a tier", {"cosmos_endpoint": cosmos_endpoint, "credential": credential, "key": key})
+            check_tier(tier, MemoryTier.WARM, "with_warm: tier (warm)")
         self._warm = tier
         return self
 
@@ -122,6 +134,9 @@ class MemoryBuilder:
             signed = "sig=" in urlsplit(text(blob_account_url, "with_cold: blob_account_url")).query
             identity = credential if credential is not None or signed else self.identity()
             tier = ColdMemory(blob_account_url, container, credential=identity, create=create, transfer=transfer)
+        else:
+            not_both("with_cold", "a tier", {"blob_account_url": blob_account_url, "credential": credential})
+            check_tier(tier, MemoryTier.COLD, "with_cold: tier (cold)")
         self._cold = tier
         return self
 
@@ -137,6 +152,7 @@ class MemoryBuilder:
             signed = "sig=" in urlsplit(account_url).query
             identity = credential if credential is not None or signed else self.identity()
             account_url = TableMemory(account_url, table, credential=identity, create=create)
+        check_tier(account_url, MemoryTier.WARM_PLUS, "with_warm_plus: account_url (warm_plus), where it is no URL,")
         self._warm_plus = account_url
         return self
 

@@ -11,9 +11,10 @@ from thermocline.agents.dependencies import AgentDependencies, ModelTarget
 from thermocline.agents.orchestration.router import RoutingStrategy
 from thermocline.agents.tools import memory_tools
 from thermocline.client import MemoryClient, ScopedMemory
+from thermocline.client.fitting import check_tier
 from thermocline.configured import part
 from thermocline.errors import ConfigurationError
-from thermocline.model import MemoryTier
+from thermocline.model import DEFAULT_TENANT, Key, MemoryTier
 from thermocline.protocols import Entries, Payloads, Tier, Versions
 from thermocline.wiring import MemoryBuilder
 
@@ -62,13 +63,16 @@ class AgentBuilder(Generic[A]):
         *,
         client: MemoryClient | None = None,
     ) -> Self:
-        """The tiers of the agent's memory, which go before those of `with_memory_builder`; or a ``client`` that exists already and is shared."""
+        """The tiers of the agent's memory, which go before those of `with_memory_builder`; or a ``client`` that exists already and is shared.
+        Raises `ConfigurationError`."""
         if client is not None:
             if hot is not None or warm is not None or cold is not None:
                 raise ConfigurationError("with_memory takes tiers or a client, not both")
-            self._client, self._builder, self._tiers = client, None, None
+            self._client, self._builder, self._tiers = part(client, "with_memory: client", MemoryClient), None, None
             return self
         given = {MemoryTier.HOT: hot, MemoryTier.WARM: warm, MemoryTier.COLD: cold}
+        for place, tier in given.items():
+            check_tier(tier, place, f"with_memory: {place}")
         self._tiers = {name: tier for name, tier in given.items() if tier is not None}
         self._client = None
         return self
@@ -79,7 +83,9 @@ class AgentBuilder(Generic[A]):
         return self
 
     def with_scope(self, scope: str, *, tenant: str | None = None) -> Self:
-        """Where an `Agent`'s own memories and its memory tools live; ``agent/<class name>`` of the default tenant if left out."""
+        """Where an `Agent`'s own memories and its memory tools live; ``agent/<class name>`` of the default tenant if left out. Raises
+        `InvalidKey`."""
+        Key(DEFAULT_TENANT if tenant is None else tenant, scope, "*")
         self._scope, self._tenant = scope, tenant
         return self
 
@@ -121,7 +127,12 @@ class AgentBuilder(Generic[A]):
     def with_models(
         self, *, slm: ModelTarget | None = None, llm: ModelTarget | None = None, complexity_threshold: float = 0.5
     ) -> Self:
-        """The small and the large model; requests of at least ``complexity_threshold`` (0 to 1) go to the large one."""
+        """The small and the large model; requests of at least ``complexity_threshold`` (0 to 1) go to the large one. Raises `ConfigurationError`."""
+        for name, model in (("slm", slm), ("llm", llm)):
+            if model is not None and not callable(part(model, f"with_models: {name}", ModelTarget).invoker):
+                raise ConfigurationError(
+                    f"with_models: {name}'s invoker is an async callable, not {model.invoker!r:.80}"
+                )
         given: Any = complexity_threshold
         if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
             raise ConfigurationError(f"complexity_threshold is a number from 0 to 1, not {complexity_threshold!r}")

@@ -17,6 +17,7 @@ from thermocline.client.cascade import Cascade
 from thermocline.client.convoys import Convoys
 from thermocline.client.dictionaries import DictionaryKeeper
 from thermocline.client.engine import SKEW_MS, Engine
+from thermocline.client.fitting import check_tier
 from thermocline.client.floors import LIFETIME, Floors
 from thermocline.client.guarding import CodecThreads, Guarding, watch_hot
 from thermocline.client.legacy import connect_sources, sources_of
@@ -207,16 +208,8 @@ def _floors_live(tiers: dict[MemoryTier, Tier]) -> float:
 
 
 def _check_parts(tiers: dict[MemoryTier, Tier], routes: Routes) -> None:
-    hot = tiers.get(MemoryTier.HOT)
-    if hot is not None and not isinstance(hot, Entries):
-        raise ConfigurationError(
-            f"hot must hold coherent entries (protocols.Entries), and {type(hot).__name__} does not"
-        )
-    plus = tiers.get(MemoryTier.WARM_PLUS)
-    if plus is not None and not isinstance(plus, Versions):
-        raise ConfigurationError(
-            f"warm_plus must give out versions (protocols.Versions), and {type(plus).__name__} does not"
-        )
+    for place, given in tiers.items():
+        check_tier(given, place, str(place))
     for plan in routes.plans():
         tier = tiers[plan.tier]
         if not isinstance(tier, Versions):

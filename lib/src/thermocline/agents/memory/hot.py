@@ -19,9 +19,9 @@ class HotMemory(FirstUse, hot.HotMemory):
         url: str,
         *,
         max_connections: int | None = None,
-        socket_timeout: float | None = None,
-        socket_connect_timeout: float | None = None,
-        health_check_interval: int | None = None,
+        socket_timeout: timedelta | float | None = None,
+        socket_connect_timeout: timedelta | float | None = None,
+        health_check_interval: timedelta | float | None = None,
         retry_on_timeout: bool | None = None,
         **options: Any,
     ) -> None:

@@ -24,10 +24,11 @@ class HotMemory(HotPlain, HotUpkeep, HotNotes, HotInvalidations, HotHolds):
     (docs/merged-commands.md); ``max_connections`` (50) bounds those of ``client``, for code that uses it directly. ``credential_provider``: redis-py's,
     or a login that changes while it runs (`Rotating`, as `EntraLogins` and `PasswordLogins` of thermocline.identity).
     ``ceiling``: the longest life of an entry's value; ``rest``: how long a floor is kept after everyone left.
-    ``max_value_bytes``: an entry acts without a larger value, a record that is larger is refused. ``socket_timeout``: seconds after which
-    a call ends though its deadline is later; ``socket_connect_timeout``: seconds for an attempt to connect; ``health_check_interval``: seconds after
-    which a connection that was idle is not used any more. All three are off, because each call has its deadline. ``retry_on_timeout`` is
-    there for code that gives it, and does nothing: what is sent again is decided by the call.
+    ``max_value_bytes``: an entry acts without a larger value, a record that is larger is refused. ``socket_timeout``: the time after which
+    a call ends though its deadline is later; ``socket_connect_timeout``: that of an attempt to connect; ``health_check_interval``: the time after
+    which a connection that was idle is not used any more (0: it always is). All three are off, because each call has its deadline.
+    ``retry_on_timeout`` is there for code that gives it, and does nothing: what is sent again is decided by the call. Durations are a timedelta
+    or seconds. Raises `InvalidArgument`, and `ConfigurationError` for a URL or a login that cannot be used.
 
     Entries: each operation is one script on one key and atomic; leases and announcements run out by the server's clock. A full
     Redis still takes markers; what it refuses as a value is left out. Records: a write is one script; in a cluster a put enters the

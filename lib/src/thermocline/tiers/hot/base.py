@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, Self
 
-from thermocline import coherence
+from thermocline import coherence, configured
 from thermocline.clock import SYSTEM_CLOCK, Clock, Deadline
 from thermocline.codec import Codec
 from thermocline.coherence import Times
@@ -39,27 +39,33 @@ class HotBase:
         *,
         max_connections: int | None = None,
         max_calls: int | None = None,
-        socket_timeout: float | None = None,
-        socket_connect_timeout: float | None = None,
-        health_check_interval: int | None = None,
+        socket_timeout: timedelta | float | None = None,
+        socket_connect_timeout: timedelta | float | None = None,
+        health_check_interval: timedelta | float | None = None,
         retry_on_timeout: bool | None = None,
         cluster: bool | None = None,
         credential_provider: CredentialProvider | Rotating[Login] | None = None,
-        ceiling: timedelta = coherence.CEILING_MS * _MS,
-        rest: timedelta = coherence.REST_MS * _MS,
+        ceiling: timedelta | float = coherence.CEILING_MS * _MS,
+        rest: timedelta | float = coherence.REST_MS * _MS,
         max_value_bytes: int = MAX_VALUE_BYTES,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if ceiling < _MS or rest < timedelta():
-            raise InvalidArgument("ceiling is at least a millisecond, and rest not negative")
-        if max_value_bytes < 0 or any(one is not None and one < 1 for one in (max_connections, max_calls)):
-            raise InvalidArgument("max_value_bytes is not negative, and max_connections and max_calls at least 1")
+        life = _duration(ceiling, "ceiling", least=_MS)
+        kept = _duration(rest, "rest", least=timedelta())
+        configured.whole(max_value_bytes, "HotMemory: max_value_bytes", least=0, unit="bytes", raises=InvalidArgument)
+        configured.clock(clock, "HotMemory: clock", raises=InvalidArgument)
+        for name, number in (("max_connections", max_connections), ("max_calls", max_calls)):
+            if number is not None:
+                configured.whole(number, f"HotMemory: {name}", least=1, raises=InvalidArgument)
+        for name, on in (("cluster", cluster), ("retry_on_timeout", retry_on_timeout)):
+            if on is not None:
+                configured.switch(on, f"HotMemory: {name}", raises=InvalidArgument)
         self.stats = Stats()
         self._clock = clock
         self._script_clock: Clock | None = None  # a test's; else the server's own
         self._codec = Codec()
         self._unpacked = Unpacked()
-        self._times = Times(rest // _MS, ceiling // _MS)
+        self._times = Times(kept // _MS, life // _MS)
         self._max_value = max_value_bytes
         self._entered: dict[
             tuple[str, str], int
@@ -69,16 +75,16 @@ class HotBase:
             url,
             max_connections=max_connections,
             max_calls=max_calls,
-            socket_timeout=socket_timeout,
-            socket_connect_timeout=socket_connect_timeout,
-            health_check_interval=health_check_interval,
+            socket_timeout=_seconds(socket_timeout, "socket_timeout"),
+            socket_connect_timeout=_seconds(socket_connect_timeout, "socket_connect_timeout"),
+            health_check_interval=_seconds(health_check_interval, "health_check_interval", least=timedelta()),
             cluster=cluster,
             credential_provider=credential_provider,
         )
 
     @property
     def url(self) -> str:
-        """Where Redis is. Setting it counts from the next `connect`. Raises `ConfigurationError` for what is no Redis URL."""
+        """Where Redis is. Setting it counts from the next `connect`. Raises `ConfigurationError` for what cannot be used."""
         return self._link.url
 
     @url.setter
@@ -194,6 +200,14 @@ class HotBase:
     def _now(self) -> bytes:
         """The time for a script: empty, so that it takes the server's."""
         return b"" if self._script_clock is None else b"%d" % self._script_clock.wall_ms()
+
+
+def _duration(given: timedelta | float, name: str, *, least: timedelta | None) -> timedelta:
+    return configured.duration(given, f"HotMemory: {name}", least=least, raises=InvalidArgument)
+
+
+def _seconds(given: timedelta | float | None, name: str, *, least: timedelta | None = None) -> float | None:
+    return None if given is None else _duration(given, name, least=least).total_seconds()
 
 
 def _key(words: Command) -> bytes:

@@ -42,12 +42,17 @@ class Link:
         max_calls: int | None = None,
         socket_timeout: float | None = None,
         socket_connect_timeout: float | None = None,
-        health_check_interval: int | None = None,
+        health_check_interval: float | None = None,
         cluster: bool | None = None,
         credential_provider: CredentialProvider | Rotating[Login] | None = None,
     ) -> None:
         self.cluster = cluster
         self._sign_in: SignIn | None = None
+        if credential_provider is not None and not sdk.signs_in(credential_provider):
+            raise ConfigurationError(
+                "HotMemory: credential_provider (with_hot: sign_in) is an object of redis-py's, or a login that changes (EntraLogins, PasswordLogins),"
+                f" not a {type(credential_provider).__name__}"
+            )
         if isinstance(credential_provider, Rotating):
             self._sign_in = sdk.sign_in(credential_provider)
         self._client: Any = None
@@ -58,7 +63,7 @@ class Link:
         self._options = sdk.options(
             socket_timeout=socket_timeout,
             socket_connect_timeout=socket_connect_timeout,
-            health_check_interval=health_check_interval or 0,
+            health_check_interval=0 if health_check_interval is None else health_check_interval,
             credential_provider=self._sign_in if self._sign_in is not None else credential_provider,
         )
         self._lanes: dict[str, Lanes] = {}  # by the node's name; of a single server, ""
@@ -73,9 +78,14 @@ class Link:
 
     @url.setter
     def url(self, url: str) -> None:
-        if not sdk.usable(url):
+        if self._options["credential_provider"] is not None and sdk.names_login(url):
             raise ConfigurationError(
-                "not a Redis URL, such as redis://host:6379/0 or rediss://host:10000 (in a password, write special characters as %XX)"
+                "HotMemory: url names a user or a password, and credential_provider (with_hot: sign_in) is a login, too: give one of them"
+            )
+        if not sdk.usable(url, self._options):
+            raise ConfigurationError(
+                "HotMemory: url is not a Redis URL, such as redis://host:6379/0 or rediss://host:10000, or it has an option that redis-py does not take"
+                " (in a password, write special characters as %XX)"
             )
         self._url = url
         self.where = urlsplit(url).netloc.rpartition("@")[2] or "the socket"

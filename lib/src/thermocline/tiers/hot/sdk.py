@@ -18,6 +18,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from thermocline.errors import ThermoclineError, TierTimeout
 from thermocline.model import MemoryTier
+from thermocline.resilience import Rotating
 from thermocline.tiers.hot import trouble
 from thermocline.tiers.hot.lane import Lane
 from thermocline.tiers.hot.lanes import Dial
@@ -33,6 +34,7 @@ ResponseError = sdk.ResponseError
 SlotNotCoveredError = sdk.SlotNotCoveredError
 TryAgainError = sdk.TryAgainError
 BROKEN: Final = (sdk.RedisError, OSError)  # what it raises where a connection is gone
+UNUSABLE: Final = (ValueError, AttributeError, TypeError, sdk.RedisError)  # what it says of a URL that it cannot use
 
 
 class Pool(ConnectionPool):
@@ -77,12 +79,26 @@ class Pool(ConnectionPool):
         return connection
 
 
-def usable(url: str) -> bool:
-    """Whether this is a Redis URL."""
-    with suppress(ValueError, AttributeError, TypeError):  # what these say may repeat a part of the password
-        parse_url(url)
+def usable(url: str, options: dict[str, Any]) -> bool:
+    """Whether connections can be made of this URL and these options. Opens nothing."""
+    with suppress(*UNUSABLE):  # what these say may repeat a part of the password
+        Pool.from_url(url, max_connections=1, **options).make_connection()  # type: ignore[no-untyped-call]
         return True
     return False
+
+
+def names_login(url: str) -> bool:
+    """Whether a user or a password is in this URL; not, if it is none."""
+    with suppress(*UNUSABLE):
+        return not {"username", "password"}.isdisjoint(parse_url(url))
+    return False
+
+
+def signs_in(given: object) -> bool:
+    """Whether connections can be signed in by this: a credential provider, or a login that changes."""
+    if isinstance(given, type):
+        return False
+    return isinstance(given, Rotating) or callable(getattr(given, "get_credentials_async", None))
 
 
 def options(**given: Any) -> dict[str, Any]:
