@@ -24,7 +24,7 @@ from thermocline.tiers.hot.link import Link
 from thermocline.tiers.hot.records import record_key
 from thermocline.tiers.hot.sdk import CAUGHT, Forgotten, ResponseError
 from thermocline.tiers.hot.signing import SignIn
-from thermocline.tiers.hot.wire import Command, send
+from thermocline.tiers.hot.wire import Command, hang_up, send
 
 log = logging.getLogger("thermocline.hot")
 
@@ -301,7 +301,7 @@ class _Wire:
             parser.set_invalidation_push_handler(_pushed)
 
     async def close(self) -> None:
-        await self._connection.disconnect(nowait=True)
+        await hang_up(self._connection)
 
     async def say(self, *words: Any) -> None:
         connection = self._connection

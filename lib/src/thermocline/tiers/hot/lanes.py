@@ -14,7 +14,7 @@ from thermocline.errors import ThermoclineError
 from thermocline.resilience.timers import Timers
 from thermocline.tiers.hot.lane import APART, Lane, Said
 from thermocline.tiers.hot.signing import SignIn
-from thermocline.tiers.hot.wire import Command, packed, seconds_left
+from thermocline.tiers.hot.wire import Command, hang_up, packed, seconds_left
 
 CALLS: Final = 5_000  # under way at a time; further ones wait for a place
 LARGE: Final = 64  # of these over the lane for what is large
@@ -292,7 +292,7 @@ class Lanes:
                 await (connection.connect() if dial.sign_in is None else dial.sign_in.ready(connection))
             lane = dial.lane(connection)
         except BaseException as error:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             if isinstance(error, TimeoutError) and limit.expired():
                 return None
             raise

@@ -24,6 +24,7 @@ from thermocline.tiers.hot.lane import Lane
 from thermocline.tiers.hot.lanes import Dial
 from thermocline.tiers.hot.signing import SignIn
 from thermocline.tiers.hot.trouble import CrossSlot, Hint, NoScript
+from thermocline.tiers.hot.wire import hang_up
 
 _HOT: Final = MemoryTier.HOT
 
@@ -57,7 +58,7 @@ class Pool(ConnectionPool):
         try:
             await (self.ensure_connection if self._sign_in is None else self._sign_in.ready)(connection)
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             await self.release(connection)
             raise
         return connection
@@ -65,7 +66,7 @@ class Pool(ConnectionPool):
     async def release(self, connection: AbstractConnection) -> None:
         try:
             if connection.should_reconnect():  # type: ignore[no-untyped-call]
-                await connection.disconnect(nowait=True)
+                await hang_up(connection)
         finally:
             self._in_use_connections.discard(connection)
             self._available_connections.append(connection)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from thermocline.resilience import Rotating
-from thermocline.tiers.hot.wire import send
+from thermocline.tiers.hot.wire import hang_up, send
 
 log = logging.getLogger("thermocline.hot")
 
@@ -52,7 +52,7 @@ class SignIn:
     async def ready(self, connection: Any) -> None:
         """Have the connection open, alive, and signed in with the newest login. No command of a caller has been sent yet."""
         if connection.is_connected and await self._is_over(connection):
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
         if not connection.is_connected:
             await self._connect(connection)
         elif self._signed.get(connection) != self._logins.generation:
@@ -132,7 +132,7 @@ class SignIn:
         try:
             await connection.connect()
         except BaseException as error:
-            await connection.disconnect(nowait=True)  # cancelled in between, redis-py would leave it half signed in
+            await hang_up(connection)  # cancelled in between, redis-py would leave it half signed in
             if not self._refusal(error):
                 raise
             return error
@@ -151,7 +151,7 @@ class SignIn:
                 self._signed[connection] = seen
                 self.refused(seen)
                 return
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             if not isinstance(error, self._broken):
                 raise
             await self._connect(connection)

@@ -63,6 +63,14 @@ async def send(connection: Any, packed: Any) -> None:
         raise ConnectionResetError("the server has closed the connection") from error
 
 
+async def hang_up(connection: Any) -> None:
+    """Close a connection of the SDK at once. Over TLS its own way is polite, and leaves a socket behind where the other side does not answer."""
+    writer = connection._writer  # noqa: SLF001 - the SDK has no name for it
+    if writer is not None:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)
+
+
 def seconds_left(deadline: Deadline) -> float | None:
     """What is left, for `asyncio.timeout`. Raises `TierTimeout` if nothing is."""
     left = deadline.remaining()
