@@ -41,3 +41,17 @@ async def test_many_of_one_moment_share_a_timer_of_the_loop() -> None:
     done, _ = await asyncio.wait(futures)
     assert all(isinstance(future.exception(), TimeoutError) for future in done)
     assert not timers._due
+
+
+async def test_calls_of_days_that_ended_leave_few_timers_behind() -> None:
+    loop = asyncio.get_running_loop()
+    timers = Timers(loop)
+    day = 86_400.0
+    for each in range(36_000):  # one each 0.1 s of an hour
+        future = loop.create_future()
+        timers.add(day + each / 10, future).discard(future)
+    assert len(timers._due) <= 100
+    for place, (_, handle) in timers._due.items():
+        assert place[0] <= day / 1_024
+        assert handle.when() > loop.time() + day - 1
+    timers.close()
