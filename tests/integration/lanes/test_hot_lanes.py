@@ -229,6 +229,23 @@ async def test_places_are_given_in_the_order_of_coming_and_none_is_lost() -> Non
     assert places.try_enter()
 
 
+async def test_the_time_that_a_lane_took_to_open_is_part_of_a_calls_deadline(alone: RedisServer) -> None:
+    async with ChaosProxy(alone.url) as proxy, HotMemory(proxy.url) as tier:
+        await ask(tier, "PING")
+        lanes, loop = lanes_of(tier), asyncio.get_running_loop()
+        proxy.hold(answers=True)
+        began = loop.time()
+        waiting = asyncio.create_task(ask(tier, "BLPOP", *(f"k{n}" for n in range(600)), 0, seconds=5.0))
+        while loop.time() < began + 0.4:  # noqa: ASYNC110 - the other lane is being opened meanwhile
+            await asyncio.sleep(0.01)
+        proxy.restore()
+        await proxy.until(lambda _: any(said for said, _ in lanes._timers._due.values()))
+        ends = [handle.when() for said, handle in lanes._timers._due.values() if said]
+        assert ends <= [began + 5.0 + 0.2]
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
 async def test_a_clusters_nodes_have_lanes_of_their_own(redis_cluster: RedisCluster, fresh_prefix: str) -> None:
     async with HotMemory(redis_cluster.url) as tier:
         names = {f"{fresh_prefix}{n}": n for n in range(60)}

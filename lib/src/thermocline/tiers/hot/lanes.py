@@ -173,7 +173,8 @@ class Lanes:
             lane.live += 1
             future = lane.put(said)
             if due is not None:
-                timer = self._timers.add(due - began, future)
+                left = due - self._loop.time()  # less than when it began: the lane may have been opened meanwhile
+                timer = self._timers.add(left, future)
             await future
         except TimeoutError:
             # Not a word since: nobody shall wait for this lane any more.
