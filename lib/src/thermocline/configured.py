@@ -79,7 +79,8 @@ def switches(**given: Any) -> None:
 def part(given: Any, what: str, kind: type[Part], *, raises: Error = ConfigurationError) -> Part:
     """An object of that kind."""
     if not isinstance(given, kind):
-        raise raises(f"{what} is a {kind.__name__}, not {_given(given)}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise raises(f"{what} is {article} {kind.__name__}, not {_given(given)}")
     return given
 
 

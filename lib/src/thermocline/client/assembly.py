@@ -136,10 +136,10 @@ def assemble(
         rules=(rules, MemoryRules), codec=(codec, Codec), budget=(budget, Budget), lifetimes=(lifetimes, Lifetimes)
     )
     _check_kinds(resilience=(resilience, Resilience), near=(near, NearCache), tokens=(tokens, random.Random))
-    configured.many(routes, "routes", Route)
+    routes = configured.many(routes, "routes", Route)
     configured.clock(clock, "clock")
     configured.executor(executor, "executor")
-    configured.many(closes, "closes", object)
+    parting: Any = configured.many(closes, "closes", object)
     planned = Routes(rules or MemoryRules(), routes, tiers=tiers)
     _check_parts(tiers, planned)
     own = CodecThreads()
@@ -161,7 +161,7 @@ def assemble(
     )
     engine.interest = interest_of(engine, save_reads)
     engine.sign = Owners(engine).sign
-    parts = _wire(engine, tiers, [*closes, *((own,) if executor is None else ())], resilience)
+    parts = _wire(engine, tiers, [*parting, *((own,) if executor is None else ())], resilience)
     if near is not None:
         engine.near = parts.near = Near(engine, near, parts.recovery.blind)
     return parts
