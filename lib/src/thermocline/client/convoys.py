@@ -8,9 +8,11 @@ may take effect all the same, as it may when it is on its way alone.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from thermocline import telemetry
+from thermocline.client.errands import Errands
 from thermocline.client.guard import Guard
 from thermocline.clock import Clock, Deadline
 from thermocline.errors import ClientClosed, ThermoclineError
@@ -38,11 +40,11 @@ class Convoy(Generic[Item, Answer]):
         "_clock",
         "_closed",
         "_deadline",
+        "_errands",
         "_guard",
         "_many",
         "_one",
         "_paced",
-        "_tasks",
         "_times",
         "_turns",
         "_under_way",
@@ -69,7 +71,7 @@ class Convoy(Generic[Item, Answer]):
         self._paced = paced
         self._turns: list[tuple[Item, asyncio.Future[Any]]] = []
         self._deadline: Deadline | None = None  # of those who wait to leave: the earliest
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
         self._under_way = 0
         self._closed = False
 
@@ -125,10 +127,8 @@ class Convoy(Generic[Item, Answer]):
             _answer(turns[0][1], _ALONE)
             return
         for at in range(0, len(turns), MOST):
-            ride = self._ride(turns[at : at + MOST], deadline)
-            task = asyncio.get_running_loop().create_task(ride, name=f"thermocline {self._verb}", context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            some = turns[at : at + MOST]
+            self._errands.begin(self._verb, self._ride(some, deadline), partial(_tell_closed, some))
 
     async def _ride(self, turns: list[tuple[Item, "asyncio.Future[Any]"]], deadline: Deadline) -> None:
         self._under_way += 1
@@ -146,8 +146,7 @@ class Convoy(Generic[Item, Answer]):
         except ThermoclineError as error:
             answers = [error] * len(turns)
         except BaseException:
-            for _, turn in turns:
-                _answer(turn, _closed())
+            _tell_closed(turns)
             raise
         finally:
             self._under_way -= 1
@@ -159,12 +158,8 @@ class Convoy(Generic[Item, Answer]):
         self._closed = True
         turns, self._turns = self._turns, []
         self._deadline = None
-        for _, turn in turns:
-            _answer(turn, _closed())
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _tell_closed(turns)
+        await self._errands.close()
 
 
 class Convoys:
@@ -192,6 +187,11 @@ class Convoys:
 def _answer(turn: "asyncio.Future[Any]", answer: object) -> None:
     if not turn.done():
         turn.set_result(answer)
+
+
+def _tell_closed(turns: Sequence[tuple[Any, "asyncio.Future[Any]"]]) -> None:
+    for _, turn in turns:
+        _answer(turn, _closed())
 
 
 def _closed() -> ClientClosed:

@@ -9,11 +9,11 @@ authority himself; and all of them ask it when two holders have gone and left no
 import asyncio
 import math
 from collections.abc import Callable
-from contextvars import Context
 from typing import Any, Final, NamedTuple
 
 from thermocline import telemetry
 from thermocline.client.engine import LEASE_MS, Engine
+from thermocline.client.errands import Errands
 from thermocline.client.leases import in_doubt
 from thermocline.clock import Deadline
 from thermocline.errors import ClientClosed, ThermoclineError, TierUnavailable
@@ -66,7 +66,7 @@ class Waits:
         self._orphaned = orphaned  # told of a look whose answer nobody has
         self._landing = landing
         self._watches: dict[Key, _Watch] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
         self._closed = False
 
     def __len__(self) -> int:
@@ -118,9 +118,13 @@ class Waits:
             raise _closed()
         watch = self._watches[key] = _Watch(found.floor)
         work = self._watch(key, watch, found.holder)  # for all who wait: not in the context of the one who came first
-        task = asyncio.get_running_loop().create_task(work, name="thermocline wait", context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def told() -> None:
+            if self._watches.get(key) is watch:
+                del self._watches[key]
+            _tell_closed(watch.turns)
+
+        self._errands.begin("wait", work, told)
         return watch
 
     async def _watch(self, key: Key, watch: _Watch, holder: str | None) -> None:
@@ -155,10 +159,7 @@ class Waits:
                 holder, holders, pause = None, 0, 0.0  # whoever came during this look has seen nothing yet
         finally:
             self._watches.pop(key, None)
-            for turn in (*turns, *watch.turns):
-                if not turn.done():
-                    turn.set_exception(_closed())
-                    turn.exception()  # seen: its caller may be cancelled in this very tick
+            _tell_closed([*turns, *watch.turns])
 
     async def _seen(self, key: Key, turns: list[Turn]) -> Seen | None:
         """A look for these; None: it failed, and they have been told."""
@@ -182,16 +183,20 @@ class Waits:
     async def close(self) -> None:
         """Who still waits gets `ClientClosed`."""
         self._closed = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._errands.close()
 
 
 def _give(turns: list[Turn], seen: Seen) -> None:
     for turn in turns:
         if not turn.done():
             turn.set_result(seen)
+
+
+def _tell_closed(turns: list[Turn]) -> None:
+    for turn in turns:
+        if not turn.done():
+            turn.set_exception(_closed())
+            turn.exception()  # seen: its caller may be cancelled in this very tick
 
 
 def _closed() -> ClientClosed:

@@ -6,7 +6,7 @@ joined. A wave belongs to the client: a caller who is cancelled takes himself ou
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from datetime import timedelta
 from typing import Any, Final
@@ -15,6 +15,7 @@ from thermocline import telemetry
 from thermocline.client.batch import CHUNK, Batches
 from thermocline.client.cascade import UNASKED, Cascade, Peeked
 from thermocline.client.engine import Engine
+from thermocline.client.errands import Errands
 from thermocline.client.guard import Guard
 from thermocline.client.recovery import Recovery
 from thermocline.client.result import Answer
@@ -71,12 +72,12 @@ class Waves:
         "_cascade",
         "_closed",
         "_engine",
+        "_errands",
         "_guard",
         "_next",
         "_peek",
         "_read",
         "_recovery",
-        "_tasks",
         "crowded",
         "under_way",
     )
@@ -87,7 +88,7 @@ class Waves:
         self._batches = batches
         self._recovery = recovery
         self._next: dict[Lifetime, _Wave] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
         self._closed = False
         self.under_way = 0
         self.crowded = False
@@ -137,12 +138,15 @@ class Waves:
             keys, turns = list(some), list(some.values())
             for at in range(0, len(keys), MOST):
                 assert ask is not None
-                self._start(self._ride(keys[at : at + MOST], turns[at : at + MOST], ask, wave.deadline))
+                these = turns[at : at + MOST]
+                self._start(self._ride(keys[at : at + MOST], these, ask, wave.deadline), [row[1] for row in these])
 
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work, name="thermocline wave", context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _start(self, work: Coroutine[Any, Any, None], waiting: list[list[Turn]]) -> None:
+        def told() -> None:
+            for turns in waiting:
+                _fail(turns, _closed())
+
+        self._errands.begin("wave", work, told)
 
     async def _ride(self, keys: list[Key], rows: list[Row], ask: Peek, deadline: Deadline) -> None:
         engine, guard = self._engine, self._guard
@@ -189,7 +193,7 @@ class Waves:
             waiting[0].set_result(Left(found))
         elif waiting:
             self._engine.stats.count(telemetry.FLIGHTS_SHARED, "client", len(waiting) - 1)
-            self._start(self._together(key, plan, waiting, found, deadline))
+            self._start(self._together(key, plan, waiting, found, deadline), [waiting])
 
     def _go_below(self, group: list[Missed], deadline: Deadline) -> None:
         """Keys of one plan that hot does not have, where the authority answers for many by one call."""
@@ -197,7 +201,7 @@ class Waves:
             for key, plan, turns in group:
                 self._go_on(key, plan, turns, None, deadline)
         else:
-            self._start(self._below(group, deadline))
+            self._start(self._below(group, deadline), [turns for _, _, turns in group])
 
     async def _below(self, group: list[Missed], deadline: Deadline) -> None:
         engine, plan = self._engine, group[0][1]
@@ -240,10 +244,7 @@ class Waves:
         for wave in waiting.values():
             for _, turns in wave.rows.values():
                 _fail(turns, _closed())
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._errands.close()
 
 
 _NO_CONTEXT: Final = Context()
