@@ -280,6 +280,25 @@ async def test_a_server_is_told_a_script_once_however_many_need_it(connect: Conn
             assert "cmdstat_eval:calls=1," in str(connection.call("INFO", "commandstats"))
 
 
+async def test_each_node_of_a_cluster_is_told_a_script_once_however_many_need_it(
+    connect: Connect, redis_cluster: RedisCluster
+) -> None:
+    tier = await connect(redis_cluster.url)
+
+    async def told() -> int:
+        texts = [await tier._link.call_node(name, ("INFO", "commandstats"), soon()) for name in nodes]
+        return sum(int(text.partition(b"cmdstat_eval:calls=")[2].partition(b",")[0] or 0) for text in texts)
+
+    nodes = await tier._link.nodes(soon())
+    for name in nodes:
+        await tier._link.call_node(name, ("SCRIPT", "FLUSH"), soon())
+    before = await told()
+    some = [Key("tenant", "each node is told", str(i)) for i in range(2_000)]
+    answers = await tier.operate_many([Look(key, "r", 60_000) for key in some], deadline=soon())
+    assert answers == [Leased(0)] * 2_000
+    assert await told() - before == len(nodes)
+
+
 async def test_servers_behind_one_address_are_each_told_a_script() -> None:
     """What one of them has heard the others do not know: an EVALSHA behind an EVAL is answered with NOSCRIPT."""
     heard: list[str] = []

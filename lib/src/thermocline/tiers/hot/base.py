@@ -14,7 +14,7 @@ from thermocline.errors import ClientClosed, InvalidArgument
 from thermocline.model import Authority, MemoryTier
 from thermocline.resilience import Rotating
 from thermocline.telemetry import REQUESTS, Stats
-from thermocline.tiers.hot.link import PIPELINE, Link
+from thermocline.tiers.hot.link import Link
 from thermocline.tiers.hot.scripts import Script
 from thermocline.tiers.hot.sdk import CredentialProvider, NoScript
 from thermocline.tiers.hot.signing import Login
@@ -186,13 +186,14 @@ class HotBase:
         return answers
 
     def _taught(self, runs: Sequence[tuple[Script, int, Command]], *, each: bool) -> list[tuple[bytes, Command]]:
-        """The same, with the scripts' texts: with the first of each alone, since one server hears them in order, or with ``each`` where that did not do."""
-        each = each or self._link.spread or len(runs) > PIPELINE
-        told: set[Script] = set()
+        """The same, with the scripts' texts: for each server with the first of each alone, since it hears them in order, or with ``each`` where that did
+        not do: there are several servers behind its address, or several connections to it."""
+        told: set[tuple[str, Script]] = set()
         commands: list[tuple[bytes, Command]] = []
         for script, keys, words in runs:
-            known = script in told and not each
-            told.add(script)
+            teaching = self._link.place(_key(words)), script
+            known = teaching in told and not each
+            told.add(teaching)
             begins: Command = ("EVALSHA", script.sha) if known else ("EVAL", script.text)
             commands.append((_key(words), (*begins, keys, *words)))
         return commands

@@ -261,6 +261,16 @@ class Link:
                 groups.setdefault(node.name, (node, []))[1].append(i)
         return list(groups.values())
 
+    def place(self, key: bytes) -> str:
+        """The name of the node that has the key, as far as is known; of a single server, ""."""
+        client = self._client
+        if client is None or not self.spread:
+            return ""
+        try:
+            return str(client.nodes_manager.get_node_from_slot(client.keyslot(key)).name)
+        except sdk.SlotNotCoveredError:
+            return ""
+
     async def _forget_nodes(self, client: Any) -> None:
         """Close the lanes to nodes that are in the cluster no more."""
         for name in self._lanes.keys() - {node.name for node in client.get_nodes()}:
